@@ -1,0 +1,1 @@
+//! The operator's log: append-only, hash-chained, verifiable.

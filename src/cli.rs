@@ -1,0 +1,134 @@
+//! The command line: arguments in, exit code out. One file a verb.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+pub mod print;
+
+/// The terminal console for the Cordum Agent Protocol: watch workers, follow
+/// jobs, review approvals, cancel by keypress.
+#[derive(Debug, Parser)]
+#[command(name = "capdeck", version, arg_required_else_help = false)]
+struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell to complete in
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the process's command line and says how it ended.
+pub fn main() -> ExitCode {
+    match run(std::env::args_os()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&error);
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        // clap prints help and usage errors itself, with its own colours.
+        Err(message) => message.exit(),
+    };
+    match args.verb {
+        None => Err(
+            CliError::usage(anyhow::anyhow!("no deployment is configured"))
+                .hint("`capdeck attach --nats URL` or `--gateway URL` opens a deployment")
+                .hint("`capdeck demo` runs a whole control plane in this terminal"),
+        ),
+        Some(Verb::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "capdeck", &mut script);
+            print::out(&script);
+            Ok(())
+        }
+    }
+}
+
+/// How a command ends badly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The plane refused, or the job ended badly.
+    Refused,
+    /// Usage or configuration.
+    Usage,
+    /// A server could not be reached.
+    Unreachable,
+    /// A bug of ours.
+    Bug,
+}
+
+impl Kind {
+    /// The exit code that scripts branch on.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Refused => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Bug => 70,
+        }
+    }
+}
+
+/// An error for a person at a prompt: printed as one line, then hints.
+#[derive(Debug)]
+pub struct CliError {
+    /// Which exit code it is.
+    pub kind: Kind,
+    /// What failed, with its causes.
+    pub source: anyhow::Error,
+    /// What to try.
+    pub hints: Vec<String>,
+}
+
+impl CliError {
+    /// An error of `kind`.
+    pub fn new(kind: Kind, source: impl Into<anyhow::Error>) -> Self {
+        Self {
+            kind,
+            source: source.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// The plane refused, or the job ended badly: exit code 1.
+    pub fn refused(source: impl Into<anyhow::Error>) -> Self {
+        Self::new(Kind::Refused, source)
+    }
+
+    /// Usage or configuration: exit code 2.
+    pub fn usage(source: impl Into<anyhow::Error>) -> Self {
+        Self::new(Kind::Usage, source)
+    }
+
+    /// A server could not be reached: exit code 3.
+    pub fn unreachable(source: impl Into<anyhow::Error>) -> Self {
+        Self::new(Kind::Unreachable, source)
+    }
+
+    /// Adds something to try.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.source)
+    }
+}

@@ -1,0 +1,7 @@
+//! A whole small CAP control plane: gateway, scheduler, safety kernel, workers.
+//!
+//! It meets the console only on the wire: packets on the bus, HTTP at the
+//! gateway, payloads in the store.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod kernel;

@@ -1,0 +1,234 @@
+//! The safety kernel: asked before every dispatch, answers with a verdict.
+//!
+//! Evaluation is pure and lives in the rooms below; this room names the question,
+//! the answer, and the seam that the scheduler and the gateway ask through, so
+//! that an in-process kernel, a remote one and one that never answers look alike.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::time::BoxFuture;
+use crate::wire::packet::{ActorType, JobRequest};
+
+/// What policy decides about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Decision {
+    /// Run it.
+    Allow,
+    /// Never run it.
+    Deny,
+    /// A person decides.
+    RequireApproval,
+    /// Not now; ask again.
+    Throttle,
+    /// Run it within limits.
+    AllowWithConstraints,
+}
+
+impl Decision {
+    /// The name in HTTP answers and in Redis, such as `REQUIRE_APPROVAL`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "ALLOW",
+            Self::Deny => "DENY",
+            Self::RequireApproval => "REQUIRE_APPROVAL",
+            Self::Throttle => "THROTTLE",
+            Self::AllowWithConstraints => "ALLOW_WITH_CONSTRAINTS",
+        }
+    }
+}
+
+/// What the kernel is asked: the facts of a request that policy may read.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Question {
+    /// The topic, `job.` included.
+    pub topic: String,
+    /// The tenant; empty if the request names none.
+    pub tenant: String,
+    /// Who asks, as a principal.
+    pub principal_id: String,
+    /// Labels of the request.
+    pub labels: BTreeMap<String, String>,
+    /// What the job is able to do.
+    pub capability: String,
+    /// What makes it risky.
+    pub risk_tags: Vec<String>,
+    /// What its pool must have.
+    pub requires: Vec<String>,
+    /// The pack it comes from.
+    pub pack_id: String,
+    /// Who asks, as an actor.
+    pub actor_id: String,
+    /// A person or a program.
+    pub actor_type: ActorType,
+}
+
+impl From<&JobRequest> for Question {
+    fn from(request: &JobRequest) -> Self {
+        let meta = request.meta.clone().unwrap_or_default();
+        Self {
+            topic: request.topic.clone(),
+            tenant: request.tenant().unwrap_or_default().to_owned(),
+            principal_id: request.principal_id.clone(),
+            labels: request.labels.clone(),
+            capability: meta.capability,
+            risk_tags: meta.risk_tags,
+            requires: meta.requires,
+            pack_id: meta.pack_id,
+            actor_id: meta.actor_id,
+            actor_type: meta.actor_type,
+        }
+    }
+}
+
+/// What the kernel answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// What is to happen.
+    pub decision: Decision,
+    /// The rule that decided; `None` when none matched.
+    pub rule_id: Option<String>,
+    /// Why, for people.
+    pub reason: String,
+    /// The policy that was asked, as `<version>:<sha256 of the file>`.
+    pub snapshot: String,
+    /// Limits that ride on a yes.
+    pub constraints: Option<Constraints>,
+    /// Changes to the request that policy would accept.
+    pub remediations: Vec<Remediation>,
+}
+
+/// Limits that ride on a yes. The JSON is that of CAP gateways: snake case,
+/// absent when unset.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Constraints {
+    /// Time, retries, sizes and concurrency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<BudgetConstraints>,
+    /// What it may touch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxProfile>,
+    /// What it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toolchain: Option<ToolchainConstraints>,
+    /// How much it may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<DiffConstraints>,
+    /// How its output is redacted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub redaction_level: String,
+}
+
+/// Limits on time, retries, sizes and concurrency. Zero is no limit, except for retries.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BudgetConstraints {
+    /// Milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_runtime_ms: Option<i64>,
+    /// Attempts after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<i32>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_artifact_bytes: Option<i64>,
+    /// Jobs of one tenant at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_jobs: Option<i32>,
+}
+
+/// What a job may touch.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SandboxProfile {
+    /// It runs alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
+    /// Hosts it may reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network_allowlist: Vec<String>,
+    /// Paths it may read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fs_read_only: Vec<String>,
+    /// Paths it may write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fs_read_write: Vec<String>,
+}
+
+/// What a job may use.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ToolchainConstraints {
+    /// Tools by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_tools: Vec<String>,
+    /// Commands by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_commands: Vec<String>,
+}
+
+/// How much a job may change.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiffConstraints {
+    /// Files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_files: Option<i32>,
+    /// Lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lines: Option<i32>,
+    /// Paths it may not touch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny_path_globs: Vec<String>,
+}
+
+/// A change to a request that policy would accept.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remediation {
+    /// Its name.
+    pub id: String,
+    /// A few words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// A sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+    /// The topic to use instead.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replacement_topic: String,
+    /// The capability to use instead.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replacement_capability: String,
+    /// Labels to add.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub add_labels: BTreeMap<String, String>,
+    /// Labels to remove.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_labels: Vec<String>,
+}
+
+/// Why there is no verdict. The caller keeps the job pending and asks again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum KernelError {
+    /// No answer within the caller's limit.
+    #[error("the safety kernel did not answer in time")]
+    TimedOut,
+    /// The kernel is gone or broke.
+    #[error("the safety kernel does not answer: {0}")]
+    Unavailable(String),
+}
+
+/// Who answers questions about policy.
+pub trait SafetyKernel: Send + Sync + fmt::Debug + 'static {
+    /// Asks for a verdict.
+    ///
+    /// # Errors
+    /// [`KernelError`] when there is none; never a guess.
+    fn check<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, KernelError>>;
+
+    /// Snapshots that were in force, newest first; the first is in force now.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the kernel does not answer.
+    fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>>;
+}

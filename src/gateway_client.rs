@@ -1,0 +1,1 @@
+//! A typed HTTP client for any CAP gateway, of both API generations.

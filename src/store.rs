@@ -1,0 +1,118 @@
+//! The key-value store of a deployment: payloads behind pointers, and the
+//! records that the control plane keeps.
+//!
+//! Keys are those of a CAP deployment on Redis. What an implementation promises:
+//! a read sees the last completed write; [`Store::compare_and_set`] is atomic; a
+//! value with a time to live is gone after it; every call ends within seconds,
+//! server or no server. One conformance suite, `tests/it/store.rs`, holds the
+//! in-memory store and a real Redis to it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::time::{BoxFuture, Elapsed};
+
+pub mod memory;
+pub mod redis;
+
+/// Why the store could not answer.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The server cannot be reached or did not answer in time.
+    #[error("the store at {url} does not answer")]
+    Unreachable {
+        /// The server, without credentials.
+        url: String,
+        /// What the client reported.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server answered with an error, such as a key of another type.
+    #[error("the store at {url} refused to {what}")]
+    Refused {
+        /// The server, without credentials.
+        url: String,
+        /// The operation, as a verb and its key.
+        what: String,
+        /// What the server said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A member of a sorted index with its score.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scored {
+    /// The member, a job id in the job indexes.
+    pub member: String,
+    /// Its score; microseconds since 1970 in the job indexes.
+    pub score: i64,
+}
+
+/// A key-value store with the few shapes that CAP deployments use.
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// The bytes at `key`; `None` if there are none, or no longer.
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>>;
+
+    /// The length of the bytes at `key` without reading them; `None` if there are none.
+    fn len<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<u64>, StoreError>>;
+
+    /// Writes `value`, for ever or for `ttl`.
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ttl: Option<Elapsed>,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Writes `value` only if the bytes at `key` are `expected` (`None`: only if
+    /// there are none). Returns whether it wrote.
+    fn compare_and_set<'a>(
+        &'a self,
+        key: &'a str,
+        expected: Option<&'a [u8]>,
+        value: Bytes,
+        ttl: Option<Elapsed>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Removes `key` of any shape. Returns whether there was one.
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// All fields of the hash at `key`; empty if there is none.
+    fn hash<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, StoreError>>;
+
+    /// Sets fields of the hash at `key` and leaves the others.
+    fn hash_put<'a>(
+        &'a self,
+        key: &'a str,
+        fields: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// The members of the index at `key`, highest score first, at most `limit`.
+    fn newest<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Scored>, StoreError>>;
+
+    /// Adds or moves a member of the index at `key`.
+    fn index_put<'a>(
+        &'a self,
+        key: &'a str,
+        member: &'a str,
+        score: i64,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// All elements of the list at `key`, oldest first.
+    fn list<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>>;
+
+    /// Appends to the list at `key`.
+    fn list_push<'a>(&'a self, key: &'a str, value: Bytes)
+    -> BoxFuture<'a, Result<(), StoreError>>;
+}

@@ -1,0 +1,1 @@
+//! Selectors: from the state to plain rows, without styling and without width.

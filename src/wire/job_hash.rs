@@ -1,0 +1,1 @@
+//! The job hash that binds an approval to what was asked.

@@ -1,0 +1,19 @@
+//! The one integration binary: a file a topic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test that cannot go on says so by panicking, and may read the clock and the environment"
+)]
+
+mod bus;
+mod cli;
+mod generated;
+mod keys;
+mod peers;
+mod plane;
+mod properties;
+mod screens;
+mod store;
+mod support;
+mod tidy;
