@@ -4,3 +4,5 @@
 //! `State::step` takes a stamped event and returns effects as data.
 #![deny(clippy::disallowed_types)]
 #![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod action;
