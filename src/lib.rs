@@ -3,7 +3,8 @@
 //! Modules in reading order: [`ids`] and [`time`] name things and instants;
 //! [`bus`] and [`store`] are the seams to the outside; [`wire`] makes packets of
 //! bytes; [`state`] is the pure model that packets, answers and keys move;
-//! [`view`] selects rows from it; [`runtime`] feeds it and runs its effects;
+//! [`text`] makes words of outsiders safe to show; [`view`] selects rows;
+//! [`runtime`] feeds the model and runs its effects;
 //! [`gateway_client`] speaks HTTP to any CAP gateway; [`audit`] is the operator's
 //! log; [`headless`] prints the model and [`tui`] draws it. [`control_plane`] is
 //! a whole small CAP deployment that meets the console only on the wire.
@@ -20,6 +21,7 @@ pub mod ids;
 pub mod runtime;
 pub mod state;
 pub mod store;
+pub mod text;
 pub mod time;
 pub mod tui;
 pub mod view;
