@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+mod keys;
 pub mod print;
 
 /// The terminal console for the Cordum Agent Protocol: watch workers, follow
@@ -19,6 +20,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// List every key and command
+    Keys(keys::Args),
     /// Print the completion script of a shell
     Completions {
         /// The shell to complete in
@@ -49,6 +52,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
                 .hint("`capdeck attach --nats URL` or `--gateway URL` opens a deployment")
                 .hint("`capdeck demo` runs a whole control plane in this terminal"),
         ),
+        Some(Verb::Keys(args)) => keys::run(&args, &crate::tui::keymap::Keymap::default()),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "capdeck", &mut script);

@@ -1,1 +1,5 @@
 //! The screen.
+
+pub mod input;
+pub mod keymap;
+pub mod terminal;

@@ -1,0 +1,245 @@
+//! The terminal: taken once, given back whatever happens.
+//!
+//! [`TerminalGuard`] owns raw mode, the alternate screen and bracketed paste.
+//! `ratatui::init` is not used: its panic hook gives the terminal back on a panic
+//! of *any* thread, while the console goes on drawing, and it leaves bracketed
+//! paste switched on. Ours restores for the drawing thread alone and logs the others.
+//!
+//! A terminal that vanished is not written to again: [`vanished`] ends the process
+//! without drops, because both crossterm's reader and ratatui's `Drop` misbehave
+//! on a dead line (the one spins, the other panics while printing).
+
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+use std::mem::ManuallyDrop;
+use std::panic::PanicHookInfo;
+use std::time::Duration;
+
+use crossterm::clipboard::CopyToClipboard;
+use crossterm::cursor::Show;
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode,
+};
+use crossterm::{execute, queue};
+use ratatui::Frame;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use rustix::process::{Signal, kill_current_process_group};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+
+/// The exit code of a process whose terminal hung up: 128 + SIGHUP.
+pub const HUNG_UP: i32 = 129;
+
+/// How long a stop that we asked for may take to arrive. A process group that no
+/// shell controls cannot be stopped, and then the console simply goes on.
+const STOP_ARRIVES: Duration = Duration::from_millis(200);
+
+/// Why the screen cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TerminalError {
+    /// Standard input or output is a pipe or a file.
+    #[error("capdeck needs a terminal; use capdeck get for pipes")]
+    NotATerminal,
+    /// The terminal refused.
+    #[error("cannot take the terminal")]
+    Refused(#[source] io::Error),
+}
+
+type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+
+/// The terminal while it is ours.
+pub struct TerminalGuard {
+    // Its own drop prints on failure, and printing to a dead terminal panics.
+    screen: ManuallyDrop<Screen>,
+    continued: SignalStream,
+}
+
+impl TerminalGuard {
+    /// Takes the terminal: raw mode, alternate screen, bracketed paste.
+    ///
+    /// Call it on the thread that draws, within a tokio runtime, after everything
+    /// else is up: it is the last to be born and the first to die, so that every
+    /// error before and after prints on a sane screen.
+    ///
+    /// # Errors
+    /// [`TerminalError::NotATerminal`] when stdin or stdout is none; crossterm's
+    /// event stream would panic there.
+    pub fn take() -> Result<Self, TerminalError> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            return Err(TerminalError::NotATerminal);
+        }
+        // With NO_COLOR set crossterm writes a reset for every color change, and
+        // that takes reverse and bold with it: the selection bar would vanish. The
+        // monochrome theme honors NO_COLOR; crossterm must only write what it says.
+        crossterm::style::force_color_output(true);
+        let continued = signal(SignalKind::from_raw(SIGCONT)).map_err(TerminalError::Refused)?;
+        restore_on_panic_of_this_thread();
+        enter().map_err(|error| {
+            leave();
+            TerminalError::Refused(error)
+        })?;
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
+        let screen = Terminal::new(backend).map_err(|error| {
+            leave();
+            TerminalError::Refused(error)
+        })?;
+        Ok(Self {
+            screen: ManuallyDrop::new(screen),
+            continued,
+        })
+    }
+
+    /// Draws one frame in one synchronized update.
+    ///
+    /// # Errors
+    /// The terminal does not take bytes any more; see [`vanished`].
+    pub fn draw(&mut self, paint: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        queue!(self.screen.backend_mut(), BeginSynchronizedUpdate)?;
+        self.screen.draw(paint)?;
+        execute!(self.screen.backend_mut(), EndSynchronizedUpdate)
+    }
+
+    /// The size in cells.
+    ///
+    /// # Errors
+    /// The terminal does not answer.
+    pub fn size(&self) -> io::Result<(u16, u16)> {
+        let size = self.screen.size()?;
+        Ok((size.width, size.height))
+    }
+
+    /// Forgets what the terminal shows, so that the next frame draws every cell.
+    ///
+    /// # Errors
+    /// The terminal does not take bytes any more.
+    pub fn repaint(&mut self) -> io::Result<()> {
+        self.screen.clear()
+    }
+
+    /// Puts `text` on the clipboard of the terminal (OSC 52), also through ssh.
+    ///
+    /// # Errors
+    /// The terminal does not take bytes any more.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        execute!(
+            self.screen.backend_mut(),
+            CopyToClipboard::to_clipboard_from(text)
+        )
+    }
+
+    /// Rings.
+    ///
+    /// # Errors
+    /// The terminal does not take bytes any more.
+    pub fn bell(&mut self) -> io::Result<()> {
+        let backend = self.screen.backend_mut();
+        backend.write_all(b"\x07")?;
+        io::Write::flush(backend)
+    }
+
+    /// Gives the terminal back, stops the process as `ctrl-z` does in a shell, and
+    /// takes the terminal again when it is continued.
+    ///
+    /// # Errors
+    /// The terminal does not take bytes any more.
+    pub async fn suspend(&mut self) -> io::Result<()> {
+        leave();
+        // The whole group, as the terminal driver would: in a pipeline every part stops.
+        if kill_current_process_group(Signal::TSTP).is_ok() {
+            let _continued_or_never_stopped =
+                tokio::time::timeout(STOP_ARRIVES, self.continued.recv()).await;
+        }
+        enter()?;
+        self.screen.clear()
+    }
+
+    /// Waits until somebody continues a process that was stopped from outside.
+    pub async fn continued(&mut self) {
+        if self.continued.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes the terminal again after a stop from outside, when nobody gave it back.
+    ///
+    /// # Errors
+    /// The terminal does not take bytes any more.
+    pub fn retake(&mut self) -> io::Result<()> {
+        // crossterm believes that raw mode is still on; the shell switched it off.
+        let _shell_owned_it = disable_raw_mode();
+        enter()?;
+        self.screen.clear()
+    }
+}
+
+impl Drop for TerminalGuard {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// Its number differs from system to system.
+const SIGCONT: i32 = Signal::CONT.as_raw();
+
+fn enter() -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste)
+}
+
+/// Undoes everything, in reverse; a part that fails does not keep the next from being undone.
+fn leave() {
+    let mut stdout = io::stdout();
+    let _gone = execute!(
+        stdout,
+        EndSynchronizedUpdate,
+        DisableBracketedPaste,
+        LeaveAlternateScreen,
+        Show
+    );
+    let _gone = stdout.flush();
+    let _gone = disable_raw_mode();
+}
+
+/// Ends a process whose terminal is gone: no drops, nothing printed.
+///
+/// Logs are written line by line, so there is nothing to flush.
+pub fn vanished(why: &str) -> ! {
+    tracing::error!(why, "the terminal is gone");
+    std::process::exit(HUNG_UP)
+}
+
+/// Ends the process on SIGHUP for as long as the returned future is polled.
+///
+/// # Errors
+/// The signal cannot be listened to.
+pub fn exit_on_hangup() -> io::Result<impl Future<Output = ()> + Send> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        if hangup.recv().await.is_some() {
+            vanished("SIGHUP");
+        }
+    })
+}
+
+fn restore_on_panic_of_this_thread() {
+    let drawing = std::thread::current().id();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
+        let thread = std::thread::current();
+        let message = panic
+            .payload_as_str()
+            .unwrap_or("a panic without a message");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            place,
+            message,
+            "panic"
+        );
+        if thread.id() == drawing {
+            leave();
+            before(panic);
+        }
+    }));
+}
