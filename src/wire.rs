@@ -19,7 +19,8 @@ pub mod encode;
     missing_docs,
     unreachable_pub,
     clippy::all,
-    reason = "written by prost-build, compared by a test"
+    reason = "written by prost-build, compared by a test; it also holds the messages of the \
+              SafetyKernel service, which only their descriptors use"
 )]
 mod generated;
 pub mod job_hash;

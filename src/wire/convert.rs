@@ -31,7 +31,11 @@ pub(super) fn packet_from(pb: pb::BusPacket) -> Option<Packet> {
 /// The envelope of a packet of ours; `None` for the handshake steps, which we
 /// only watch.
 pub(super) fn packet_to(packet: &Packet) -> Option<pb::BusPacket> {
-    Some(pb::BusPacket {
+    Some(envelope_to(packet, body_to(&packet.body)?))
+}
+
+fn envelope_to(packet: &Packet, payload: pb::bus_packet::Payload) -> pb::BusPacket {
+    pb::BusPacket {
         trace_id: packet.trace.as_str().to_owned(),
         sender_id: packet.sender.as_str().to_owned(),
         created_at: packet.sent_at.map(timestamp_to),
@@ -40,8 +44,45 @@ pub(super) fn packet_to(packet: &Packet) -> Option<pb::BusPacket> {
         identity: packet.identity.as_ref().map(identity_to),
         signature: bytes::Bytes::new(),
         auth_token: String::new(),
-        payload: Some(body_to(&packet.body)?),
-    })
+        payload: Some(payload),
+    }
+}
+
+/// The envelope of any packet, for showing it: of a handshake step there is only
+/// what we keep.
+pub(super) fn packet_shown(packet: &Packet) -> pb::BusPacket {
+    match &packet.body {
+        Body::WorkerHandshake(it) => envelope_to(packet, handshake_shown(it)),
+        _ => packet_to(packet).unwrap_or_default(),
+    }
+}
+
+fn handshake_shown(it: &WorkerHandshake) -> pb::bus_packet::Payload {
+    use pb::bus_packet::Payload;
+    let worker_id = it.worker_id.as_str().to_owned();
+    let challenge = pb::WorkerHandshakeChallenge {
+        worker_id: worker_id.clone(),
+        ..Default::default()
+    };
+    match it.step {
+        WorkerHandshakeStep::ChallengeRequest => {
+            Payload::WorkerHandshakeChallengeRequest(pb::WorkerHandshakeChallengeRequest {
+                worker_id,
+                ..Default::default()
+            })
+        }
+        WorkerHandshakeStep::Challenge => Payload::WorkerHandshakeChallenge(challenge),
+        WorkerHandshakeStep::Authenticate => {
+            Payload::WorkerHandshakeAuthenticate(pb::WorkerHandshakeAuthenticate {
+                challenge: Some(challenge),
+                ..Default::default()
+            })
+        }
+        WorkerHandshakeStep::Result => Payload::WorkerHandshakeResult(pb::WorkerHandshakeResult {
+            challenge: Some(challenge),
+            ..Default::default()
+        }),
+    }
 }
 
 fn body_from(payload: pb::bus_packet::Payload) -> Body {

@@ -102,6 +102,12 @@ pub enum WireWarning {
         /// Its protobuf wire type, 0 to 5.
         wire_type: u8,
     },
+    /// A name in protojson that is not in the contract we know.
+    UnknownName {
+        /// The path to it, such as `heartbeat.mood`, or `heartbeat.kind=NEW` for
+        /// a value of an enumeration.
+        name: String,
+    },
     /// A rule of the contract that the packet breaks.
     Violation {
         /// The field, in the wire's name.
