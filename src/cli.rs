@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 mod keys;
 pub mod print;
+mod themes;
 
 /// The terminal console for the Cordum Agent Protocol: watch workers, follow
 /// jobs, review approvals, cancel by keypress.
@@ -22,6 +23,8 @@ struct Args {
 enum Verb {
     /// List every key and command
     Keys(keys::Args),
+    /// List the color themes, or print one as a file to start from
+    Themes(themes::ThemesArgs),
     /// Print the completion script of a shell
     Completions {
         /// The shell to complete in
@@ -53,6 +56,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
                 .hint("`capdeck demo` runs a whole control plane in this terminal"),
         ),
         Some(Verb::Keys(args)) => keys::run(&args, &crate::tui::keymap::Keymap::default()),
+        Some(Verb::Themes(args)) => themes::run(&args),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "capdeck", &mut script);
