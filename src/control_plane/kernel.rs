@@ -3,6 +3,7 @@
 //! Evaluation is pure and lives in the rooms below; this room names the question,
 //! the answer, and the seam that the scheduler and the gateway ask through, so
 //! that an in-process kernel, a remote one and one that never answers look alike.
+//! [`evaluate::evaluate`] decides, [`live::PolicyKernel`] keeps a policy in force.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,14 @@ use thiserror::Error;
 
 use crate::time::BoxFuture;
 use crate::wire::packet::{ActorType, JobRequest};
+
+mod document;
+pub mod evaluate;
+pub mod explain;
+pub mod glob;
+pub mod live;
+mod nearest;
+pub mod policy;
 
 /// What policy decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -231,4 +240,16 @@ pub trait SafetyKernel: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`KernelError`] when the kernel does not answer.
     fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>>;
+
+    /// Looks at the source of the policy once more, so that the next answer is of
+    /// the policy that is in force now. A kernel that has no source to look at
+    /// returns at once.
+    fn refresh(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// What is known of the policy and its source; `None` when the kernel does not say.
+    fn health(&self) -> Option<live::PolicyHealth> {
+        None
+    }
 }

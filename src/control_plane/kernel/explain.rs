@@ -1,0 +1,262 @@
+//! Why a verdict is what it is: rule by rule, fact by fact.
+
+use super::evaluate::{self, Facts};
+use super::policy::{Place, Policy, Rule};
+use super::{Decision, Question, Verdict};
+
+/// A verdict with the way to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// What [`evaluate::evaluate`] says.
+    pub verdict: Verdict,
+    /// The tenant that was used: the request's, else the policy's default.
+    pub tenant: String,
+    /// Why the request was denied before any rule was asked.
+    pub built_in: Option<&'static str>,
+    /// Every rule, in order.
+    pub rules: Vec<RuleTrace>,
+}
+
+/// How one rule met the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleTrace {
+    /// The rule.
+    pub id: String,
+    /// Where it begins in the file.
+    pub place: Place,
+    /// What it would decide.
+    pub decision: Decision,
+    /// What it asks; empty when it matches everything.
+    pub facts: Vec<Fact>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// One thing that a rule asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The field of the rule, such as `topics` or `labels.env`.
+    pub field: String,
+    /// What the rule wants.
+    pub wanted: String,
+    /// What the request has; empty when it has nothing.
+    pub seen: String,
+    /// Whether that is enough.
+    pub holds: bool,
+}
+
+/// What came of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is the first that matches.
+    Decides,
+    /// Something it asks does not hold.
+    DoesNotMatch,
+    /// It matches, but an earlier rule decided the same.
+    Agrees,
+    /// It matches and would have decided otherwise, but an earlier rule was first.
+    WouldDecideOtherwise,
+    /// No rule was asked: the request is no job.
+    NotAsked,
+}
+
+impl Outcome {
+    /// The outcome in words.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::Decides => "decides",
+            Self::DoesNotMatch => "does not match",
+            Self::Agrees => "matches too, and agrees",
+            Self::WouldDecideOtherwise => "matches too, would decide otherwise",
+            Self::NotAsked => "not asked",
+        }
+    }
+}
+
+/// Explains what [`evaluate::evaluate`] says of the same question.
+pub fn explain(policy: &Policy, question: &Question) -> Explanation {
+    let facts = Facts::of(policy, question);
+    let verdict = evaluate::evaluate(policy, question);
+    let built_in = evaluate::built_in(question);
+    let mut decided = false;
+    let rules = policy
+        .rules
+        .iter()
+        .map(|rule| {
+            let asked = asks(rule, &facts);
+            let matches = asked.iter().all(|fact| fact.holds);
+            let outcome = if built_in.is_some() {
+                Outcome::NotAsked
+            } else if !matches {
+                Outcome::DoesNotMatch
+            } else if !decided {
+                decided = true;
+                Outcome::Decides
+            } else if rule.decision == verdict.decision {
+                Outcome::Agrees
+            } else {
+                Outcome::WouldDecideOtherwise
+            };
+            RuleTrace {
+                id: rule.id.clone(),
+                place: rule.place,
+                decision: rule.decision,
+                facts: asked,
+                outcome,
+            }
+        })
+        .collect();
+    Explanation {
+        verdict,
+        tenant: facts.tenant.to_owned(),
+        built_in,
+        rules,
+    }
+}
+
+fn asks(rule: &Rule, facts: &Facts<'_>) -> Vec<Fact> {
+    let wanted = &rule.matches;
+    let question = facts.question;
+    let mut asked = Vec::new();
+    let mut ask = |field: &str, wanted: &[String], seen: &str, holds: bool| {
+        if !wanted.is_empty() {
+            asked.push(Fact {
+                field: field.to_owned(),
+                wanted: wanted.join(", "),
+                seen: seen.to_owned(),
+                holds,
+            });
+        }
+    };
+    let one = evaluate::one_of;
+    ask(
+        "tenants",
+        &wanted.tenants,
+        facts.tenant,
+        one(&wanted.tenants, facts.tenant),
+    );
+    let topics: Vec<String> = wanted
+        .topics
+        .iter()
+        .map(|glob| glob.as_str().to_owned())
+        .collect();
+    ask(
+        "topics",
+        &topics,
+        &question.topic,
+        evaluate::topic_fits(wanted, &question.topic),
+    );
+    ask(
+        "capabilities",
+        &wanted.capabilities,
+        &question.capability,
+        one(&wanted.capabilities, &question.capability),
+    );
+    ask(
+        "risk_tags",
+        &wanted.risk_tags,
+        &question.risk_tags.join(", "),
+        evaluate::overlap(&wanted.risk_tags, &question.risk_tags),
+    );
+    ask(
+        "requires",
+        &wanted.requires,
+        &question.requires.join(", "),
+        evaluate::all_of(&wanted.requires, &question.requires),
+    );
+    ask(
+        "pack_ids",
+        &wanted.pack_ids,
+        &question.pack_id,
+        one(&wanted.pack_ids, &question.pack_id),
+    );
+    ask(
+        "actor_ids",
+        &wanted.actor_ids,
+        &question.actor_id,
+        one(&wanted.actor_ids, &question.actor_id),
+    );
+    ask(
+        "actor_types",
+        &wanted.actor_types,
+        &facts.actor_type,
+        one(&wanted.actor_types, &facts.actor_type),
+    );
+    for (key, value) in &wanted.labels {
+        let seen = question.labels.get(key);
+        asked.push(Fact {
+            field: format!("labels.{key}"),
+            wanted: value.clone(),
+            seen: seen.cloned().unwrap_or_default(),
+            holds: seen == Some(value),
+        });
+    }
+    asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outline(explained: &Explanation) -> String {
+        let mut out = String::new();
+        for rule in &explained.rules {
+            out.push_str(&format!(
+                "{} {} {}\n",
+                rule.id,
+                rule.decision.name(),
+                rule.outcome.says()
+            ));
+            for fact in &rule.facts {
+                let mark = if fact.holds { "yes" } else { "no " };
+                let (field, wanted, seen) = (&fact.field, &fact.wanted, &fact.seen);
+                out.push_str(&format!("  {mark} {field}: {wanted} <- {seen}\n"));
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn each_fact_is_shown_with_the_value_that_was_seen() {
+        let policy = Policy::parse(
+            b"default_tenant: acme
+rules:
+  - {id: a, match: {labels: {mcp.action: write}, risk_tags: [prod, pii]}, decision: require_approval}
+  - {id: b, match: {topics: ['job.x.*'], tenants: [acme]}, decision: deny}
+  - {id: c, match: {labels: {mcp.action: write}}, decision: throttle}
+  - {id: d, decision: deny}
+",
+        )
+        .expect("a policy");
+        let mut question = Question {
+            topic: "job.x.y".to_owned(),
+            risk_tags: vec!["dev".to_owned()],
+            ..Question::default()
+        };
+        question
+            .labels
+            .insert("mcp.action".to_owned(), "write".to_owned());
+        assert_eq!(
+            outline(&explain(&policy, &question)),
+            "a REQUIRE_APPROVAL does not match
+  no  risk_tags: prod, pii <- dev
+  yes labels.mcp.action: write <- write
+b DENY decides
+  yes tenants: acme <- acme
+  yes topics: job.x.* <- job.x.y
+c THROTTLE matches too, would decide otherwise
+  yes labels.mcp.action: write <- write
+d DENY matches too, and agrees
+"
+        );
+        question.topic = "sys.job.submit".to_owned();
+        let explained = explain(&policy, &question);
+        assert!(explained.built_in.is_some());
+        assert!(
+            explained
+                .rules
+                .iter()
+                .all(|rule| rule.outcome == Outcome::NotAsked)
+        );
+    }
+}

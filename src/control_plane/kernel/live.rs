@@ -1,0 +1,546 @@
+//! A policy in force: from a file that may change, or from a fixed text.
+//!
+//! The file is looked at once a second ([`PolicyKernel::run`]) and whenever
+//! somebody asks for it ([`SafetyKernel::refresh`], before an approval). A
+//! broken file never replaces a good policy: the last good one stays in force
+//! and [`PolicyHealth::broken`] says what is wrong.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::evaluate::evaluate;
+use super::policy::{MAX_POLICY_BYTES, Policy, PolicyError};
+use super::{KernelError, Question, SafetyKernel, Verdict};
+use crate::bus::Bus;
+use crate::ids::{SenderId, TraceId};
+use crate::time::{BoxFuture, Clock, Elapsed, Timestamp, sleep};
+use crate::wire::packet::{AlertSeverity, Body, ErrorCode, Packet, SystemAlert};
+use crate::wire::{self, encode};
+
+/// How often the file is looked at: a change is in force within this time.
+pub const LOOK_EVERY: Elapsed = Elapsed::from_secs(1);
+
+/// How many snapshots are remembered, as CAP safety kernels do.
+pub const SNAPSHOTS_KEPT: usize = 10;
+
+/// The sender name of the embedded safety kernel.
+pub const SENDER: &str = "capdeck-safety-kernel";
+
+/// What is known of the policy and its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyHealth {
+    /// The policy in force.
+    pub snapshot: String,
+    /// How many rules it has.
+    pub rules: usize,
+    /// Since when it is in force.
+    pub loaded_at: Timestamp,
+    /// The file it comes from; `None` if it is built in.
+    pub path: Option<PathBuf>,
+    /// Why the file as it is now cannot be used, while the last good one stays.
+    pub broken: Option<String>,
+}
+
+impl PolicyHealth {
+    /// What people should be told when `before` became this; `None` if nothing
+    /// they could care about.
+    pub fn news_since(&self, before: &Self) -> Option<News> {
+        if self.snapshot != before.snapshot {
+            return Some(News::Changed {
+                from: before.snapshot.clone(),
+                to: self.snapshot.clone(),
+            });
+        }
+        match (&before.broken, &self.broken) {
+            (old, Some(new)) if old.as_ref() != Some(new) => Some(News::Broken {
+                says: new.clone(),
+                in_force: self.snapshot.clone(),
+            }),
+            (Some(_), None) => Some(News::Mended {
+                in_force: self.snapshot.clone(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// What happened to a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Another policy is in force.
+    Changed {
+        /// The snapshot before.
+        from: String,
+        /// The snapshot now.
+        to: String,
+    },
+    /// The file cannot be used.
+    Broken {
+        /// Why.
+        says: String,
+        /// The snapshot that stays in force.
+        in_force: String,
+    },
+    /// The file is again what it was when it was good.
+    Mended {
+        /// The snapshot in force.
+        in_force: String,
+    },
+}
+
+impl News {
+    /// The packet that tells it, and the subject it belongs on.
+    pub fn packet(&self, now: Timestamp) -> (&'static str, Packet) {
+        let (subject, severity, message, details) = match self {
+            Self::Changed { from, to } => (
+                wire::CONFIG_CHANGED,
+                AlertSeverity::Info,
+                "the policy changed".to_owned(),
+                vec![("policy_snapshot_before", from), ("policy_snapshot", to)],
+            ),
+            Self::Broken { says, in_force } => (
+                wire::ALERT,
+                AlertSeverity::Error,
+                format!("the policy file cannot be used; the last good one stays in force: {says}"),
+                vec![("policy_snapshot", in_force)],
+            ),
+            Self::Mended { in_force } => (
+                wire::CONFIG_CHANGED,
+                AlertSeverity::Info,
+                "the policy file is good again".to_owned(),
+                vec![("policy_snapshot", in_force)],
+            ),
+        };
+        let mut alert = SystemAlert {
+            // Both shapes, so that readers of either generation understand it.
+            level: severity_word(severity).to_owned(),
+            component: SENDER.to_owned(),
+            code: "policy".to_owned(),
+            message,
+            severity,
+            error_code_enum: ErrorCode::SafetyPolicyViolation,
+            source_component: SENDER.to_owned(),
+            ..SystemAlert::default()
+        };
+        for (key, value) in details {
+            alert.details.insert(key.to_owned(), value.clone());
+        }
+        let trace = TraceId::new(format!("policy-{}", now.as_millis()));
+        let body = Body::Alert(Box::new(alert));
+        (
+            subject,
+            Packet::new(trace, SenderId::from(SENDER), now, body),
+        )
+    }
+}
+
+fn severity_word(severity: AlertSeverity) -> &'static str {
+    match severity {
+        AlertSeverity::Error | AlertSeverity::Critical => "error",
+        AlertSeverity::Warning => "warning",
+        AlertSeverity::Info | AlertSeverity::Unspecified | AlertSeverity::Unknown(_) => "info",
+    }
+}
+
+/// Why a policy file cannot be used.
+#[derive(Debug, Error)]
+pub enum PolicyFileError {
+    /// It cannot be read.
+    #[error("cannot read the policy file `{}`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not a policy.
+    #[error("the policy file `{}` cannot be used", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: PolicyError,
+    },
+}
+
+impl PolicyFileError {
+    fn in_full(&self) -> String {
+        match self {
+            Self::Unreadable { source, .. } => format!("{self}: {source}"),
+            Self::Invalid { source, .. } => format!("{self}: {source}"),
+        }
+    }
+}
+
+/// Reads a policy file.
+///
+/// # Errors
+/// [`PolicyFileError`] when it cannot be read or is not a policy.
+pub fn read_file(path: &Path) -> Result<Policy, PolicyFileError> {
+    let content = read_bytes(path).map_err(|source| PolicyFileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(path, &content)
+}
+
+/// Reads at most one byte more than a policy may have, so that a file that is
+/// far too long is refused without being read.
+fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut content = Vec::new();
+    std::fs::File::open(path)?
+        .take(MAX_POLICY_BYTES as u64 + 1)
+        .read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn parse(path: &Path, content: &[u8]) -> Result<Policy, PolicyFileError> {
+    Policy::parse(content).map_err(|source| PolicyFileError::Invalid {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The safety kernel inside this process.
+pub struct PolicyKernel {
+    path: Option<PathBuf>,
+    clock: Arc<dyn Clock>,
+    in_force: Mutex<InForce>,
+    health: watch::Sender<PolicyHealth>,
+}
+
+struct InForce {
+    policy: Arc<Policy>,
+    /// Newest first.
+    snapshots: Vec<String>,
+    seen: Option<Stamp>,
+}
+
+/// What tells a changed file from an unchanged one without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    len: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok()?;
+        Some(Self {
+            modified: meta.modified().ok(),
+            len: meta.len(),
+        })
+    }
+}
+
+impl PolicyKernel {
+    /// A kernel with a policy that never changes.
+    pub fn new(policy: Policy, clock: Arc<dyn Clock>) -> Self {
+        Self::with(policy, None, None, clock)
+    }
+
+    /// A kernel that follows a file.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`] when the file is not good at the start.
+    pub fn from_file(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, PolicyFileError> {
+        let seen = Stamp::of(path);
+        let policy = read_file(path)?;
+        Ok(Self::with(policy, Some(path.to_owned()), seen, clock))
+    }
+
+    fn with(
+        policy: Policy,
+        path: Option<PathBuf>,
+        seen: Option<Stamp>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let health = PolicyHealth {
+            snapshot: policy.snapshot.clone(),
+            rules: policy.rules.len(),
+            loaded_at: clock.now(),
+            path: path.clone(),
+            broken: None,
+        };
+        Self {
+            path,
+            clock,
+            in_force: Mutex::new(InForce {
+                snapshots: vec![policy.snapshot.clone()],
+                policy: Arc::new(policy),
+                seen,
+            }),
+            health: watch::Sender::new(health),
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.lock().policy)
+    }
+
+    /// The health as it is, and as it changes.
+    pub fn watch_health(&self) -> watch::Receiver<PolicyHealth> {
+        self.health.subscribe()
+    }
+
+    /// Follows the file for ever, and tells the bus what happens to it. Ends
+    /// when it is dropped.
+    pub async fn run(self: Arc<Self>, bus: Arc<dyn Bus>) {
+        let mut told = self.health.borrow().clone();
+        loop {
+            sleep(&*self.clock, LOOK_EVERY).await;
+            self.look(Look::IfStamped);
+            let now = self.health.borrow().clone();
+            if let Some(news) = now.news_since(&told) {
+                let (subject, packet) = news.packet(self.clock.now());
+                let subject = wire::subject(subject);
+                match encode::encode(&subject, &packet) {
+                    // Without a line nobody hears it; the status tells it all the same.
+                    Ok(bytes) => match bus.publish(&subject, bytes).await {
+                        Ok(()) => {}
+                        Err(error) => tracing::warn!(%error, "the policy's news was not sent"),
+                    },
+                    Err(error) => tracing::error!(%error, "the policy's news was not written"),
+                }
+            }
+            told = now;
+        }
+    }
+
+    /// Looks at the file; does nothing without one.
+    fn look(&self, how: Look) {
+        let Some(path) = &self.path else { return };
+        // The lock is held while the file is read, so that an older reading
+        // never replaces a newer one.
+        let mut in_force = self.lock();
+        let stamp = Stamp::of(path);
+        if matches!(how, Look::IfStamped) && stamp.is_some() && stamp == in_force.seen {
+            return;
+        }
+        in_force.seen = stamp;
+        match read_file(path) {
+            Ok(policy) => {
+                let changed = policy.snapshot != in_force.policy.snapshot;
+                if changed {
+                    in_force.snapshots.insert(0, policy.snapshot.clone());
+                    in_force.snapshots.truncate(SNAPSHOTS_KEPT);
+                    in_force.policy = Arc::new(policy);
+                }
+                self.health.send_if_modified(|health| {
+                    let mended = health.broken.take().is_some();
+                    if changed {
+                        health.snapshot.clone_from(&in_force.policy.snapshot);
+                        health.rules = in_force.policy.rules.len();
+                        health.loaded_at = self.clock.now();
+                    }
+                    changed || mended
+                });
+            }
+            Err(error) => {
+                let says = error.in_full();
+                self.health.send_if_modified(|health| {
+                    let news = health.broken.as_ref() != Some(&says);
+                    health.broken = Some(says);
+                    news
+                });
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, InForce> {
+        // A panic while it was held left a whole policy in it.
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Look {
+    /// Only if length or time of the file changed.
+    IfStamped,
+    /// In any case: the clock of a file system may be too coarse to tell.
+    Closely,
+}
+
+impl fmt::Debug for PolicyKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyKernel")
+            .field("health", &*self.health.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SafetyKernel for PolicyKernel {
+    fn check<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, KernelError>> {
+        let policy = self.policy();
+        Box::pin(async move { Ok(evaluate(&policy, question)) })
+    }
+
+    fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>> {
+        let snapshots = self.lock().snapshots.clone();
+        Box::pin(std::future::ready(Ok(snapshots)))
+    }
+
+    fn refresh(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.look(Look::Closely) })
+    }
+
+    fn health(&self) -> Option<PolicyHealth> {
+        Some(self.health.borrow().clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::ManualClock;
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        clock: ManualClock,
+        kernel: PolicyKernel,
+    }
+
+    impl Bench {
+        fn with(text: &str) -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("policy.yaml");
+            std::fs::write(&path, text).expect("written");
+            let clock = ManualClock::at(Timestamp::from_millis(1_000));
+            let kernel =
+                PolicyKernel::from_file(&path, Arc::new(clock.clone())).expect("a good policy");
+            Self { dir, clock, kernel }
+        }
+
+        fn write(&self, text: &str) {
+            std::fs::write(self.dir.path().join("policy.yaml"), text).expect("written");
+        }
+
+        /// What the kernel decides about `job.a`, and what it says of itself.
+        async fn tell(&self) -> String {
+            let question = Question {
+                topic: "job.a".to_owned(),
+                ..Question::default()
+            };
+            let verdict = self.kernel.check(&question).await.expect("a verdict");
+            let health = SafetyKernel::health(&self.kernel).expect("known");
+            format!(
+                "{} since {} {}",
+                verdict.decision.name(),
+                health.loaded_at.as_millis(),
+                health.broken.map_or("good", |_| "broken")
+            )
+        }
+    }
+
+    const ALLOW: &str = "version: v1\nrules: [{id: a, decision: allow}]\n";
+    const DENY: &str = "version: v2\nrules: [{id: a, decision: deny}]\n";
+
+    #[tokio::test]
+    async fn a_changed_file_is_in_force_when_it_is_looked_at() {
+        let bench = Bench::with(ALLOW);
+        assert_eq!(bench.tell().await, "ALLOW since 1000 good");
+        bench.write(DENY);
+        bench.clock.advance(Elapsed::from_secs(2));
+        bench.kernel.look(Look::Closely);
+        assert_eq!(bench.tell().await, "DENY since 3000 good");
+        let snapshots = bench.kernel.snapshots().await.expect("known");
+        let versions: Vec<&str> = snapshots.iter().map(|s| &s[..3]).collect();
+        assert_eq!(versions, ["v2:", "v1:"]);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_length_is_seen_by_the_look_of_every_second() {
+        let bench = Bench::with(ALLOW);
+        bench.write(&format!("{DENY}\n# longer\n"));
+        bench.kernel.look(Look::IfStamped);
+        assert_eq!(bench.tell().await, "DENY since 1000 good");
+    }
+
+    #[tokio::test]
+    async fn a_broken_or_missing_file_leaves_the_last_good_policy() {
+        let bench = Bench::with(ALLOW);
+        for broken in ["rules: [", "rules: [{id: a, decision: permits}]", ""] {
+            bench.write(broken);
+            bench.kernel.refresh().await;
+            assert_eq!(bench.tell().await, "ALLOW since 1000 broken", "{broken}");
+        }
+        std::fs::remove_file(bench.dir.path().join("policy.yaml")).expect("removed");
+        bench.kernel.refresh().await;
+        assert_eq!(bench.tell().await, "ALLOW since 1000 broken");
+        let health = SafetyKernel::health(&bench.kernel).expect("known");
+        assert!(health.broken.expect("why").contains("cannot read"));
+        bench.write(ALLOW);
+        bench.kernel.refresh().await;
+        assert_eq!(bench.tell().await, "ALLOW since 1000 good");
+        assert_eq!(bench.kernel.snapshots().await.expect("known").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn ten_snapshots_are_remembered() {
+        let bench = Bench::with(ALLOW);
+        for n in 0..20 {
+            bench.write(&format!("version: v{n}\nrules: []\n"));
+            bench.kernel.refresh().await;
+        }
+        let snapshots = bench.kernel.snapshots().await.expect("known");
+        assert_eq!(snapshots.len(), SNAPSHOTS_KEPT);
+        assert!(snapshots[0].starts_with("v19:"));
+        assert!(snapshots[9].starts_with("v10:"));
+    }
+
+    #[test]
+    fn a_broken_file_at_the_start_is_an_error() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("policy.yaml");
+        let clock = || Arc::new(ManualClock::at(Timestamp::from_millis(0)));
+        let missing = PolicyKernel::from_file(&path, clock()).expect_err("no file");
+        assert!(matches!(missing, PolicyFileError::Unreadable { .. }));
+        std::fs::write(&path, "rules: 1").expect("written");
+        let broken = PolicyKernel::from_file(&path, clock()).expect_err("no policy");
+        assert!(
+            broken
+                .in_full()
+                .ends_with("rules must be a list, not a number")
+        );
+    }
+
+    #[test]
+    fn news_are_told_once_as_packets_that_receivers_accept() {
+        let good = PolicyHealth {
+            snapshot: "v1:a".to_owned(),
+            rules: 1,
+            loaded_at: Timestamp::from_millis(0),
+            path: None,
+            broken: None,
+        };
+        let moved = PolicyHealth {
+            snapshot: "v2:b".to_owned(),
+            ..good.clone()
+        };
+        let broken = PolicyHealth {
+            broken: Some("line 1".to_owned()),
+            ..good.clone()
+        };
+        let told = |after: &PolicyHealth, before: &PolicyHealth| {
+            after.news_since(before).map(|news| {
+                let (subject, packet) = news.packet(Timestamp::from_millis(5));
+                let at = wire::subject(subject);
+                encode::encode(&at, &packet).expect("a packet");
+                subject
+            })
+        };
+        assert_eq!(told(&good, &good), None);
+        assert_eq!(told(&broken, &broken), None);
+        assert_eq!(told(&moved, &good), Some(wire::CONFIG_CHANGED));
+        assert_eq!(told(&broken, &good), Some(wire::ALERT));
+        assert_eq!(told(&good, &broken), Some(wire::CONFIG_CHANGED));
+    }
+}
