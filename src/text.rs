@@ -268,6 +268,36 @@ impl Shown {
         Self::of_units(std::iter::once(dots).chain(units[from..].iter().copied()))
     }
 
+    /// The same text, its last character replaced by `…` because more follows.
+    #[must_use]
+    pub fn followed_by_more(self) -> Self {
+        let units: Vec<_> = self.units().collect();
+        let kept = units.len().saturating_sub(1);
+        let mut cut = Self::of_units(units[..kept].iter().copied());
+        cut.text.push('…');
+        cut
+    }
+
+    /// The same text, its first character replaced by `…` because more came before.
+    #[must_use]
+    pub fn preceded_by_more(self) -> Self {
+        let dots = Unit {
+            text: "…",
+            width: 1,
+            escaped: false,
+        };
+        Self::of_units(std::iter::once(dots).chain(self.units().skip(1)))
+    }
+
+    /// An escape that was taken from other shown text.
+    pub(crate) fn escaped(text: String) -> Self {
+        let all = 0..text.len();
+        Self {
+            text,
+            escapes: vec![all],
+        }
+    }
+
     /// The same text on lines of at most `width` cells. Breaks after a blank
     /// where there is one (`at_blanks`), else anywhere; nothing is lost but one
     /// blank at a break. Always at least one line; an escape is never split

@@ -5,3 +5,4 @@ pub mod input;
 pub mod keymap;
 pub mod terminal;
 pub mod theme;
+pub mod widget;
