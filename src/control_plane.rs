@@ -5,3 +5,5 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod kernel;
+pub mod ledger;
+pub mod scheduler;

@@ -1,0 +1,662 @@
+//! What the plane knows: jobs, decisions, approvals, rollbacks, dead letters and
+//! workers, in memory and bounded.
+//!
+//! Everything here is pure: each method takes `now`, changes the record and says
+//! what the outside has to do as [`Step`]s, which the scheduler collects with
+//! [`Ledger::take_steps`]. The scheduler and the gateway share one ledger behind a
+//! lock ([`SharedLedger`]) that nobody holds while waiting for anything. Start at
+//! [`Ledger::submit`], then `ledger/lifecycle.rs`.
+//!
+//! A job that came by HTTP, was approved, or undoes another one is announced on
+//! `sys.job.submit` by whoever changed it, and goes on when that packet comes
+//! back over the bus, so that observers see causes before effects; without the
+//! packet it goes on by itself after two seconds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use thiserror::Error;
+
+use crate::control_plane::kernel::Question;
+use crate::ids::{JobId, PoolName, TraceId, WorkerId};
+use crate::time::{Elapsed, Timestamp};
+use crate::wire::packet::{
+    Handshake, Heartbeat, JobCancel, JobPriority, JobRequest, JobResult, SystemAlert,
+};
+
+pub mod approval;
+pub mod fleet;
+pub mod job;
+pub mod letters;
+pub mod lifecycle;
+pub mod rollback;
+
+pub use approval::{Approval, ApprovalStatus, Approved, Expected, Yes};
+pub use fleet::{Fleet, PoolSummary, Worker};
+pub use job::{
+    CancelNote, DecisionRecord, Job, JobEvent, JobState, Progress, WaitingOn, error_code_of,
+};
+pub use letters::DeadLetter;
+pub use lifecycle::{Asker, Cancelled, Heard, Ruling};
+pub use rollback::{Undo, UndoState};
+
+use job::Phase;
+use letters::Letters;
+use rollback::{Rollbacks, UndoKey};
+
+/// The tenant of requests that name none.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// Jobs kept unless told otherwise; ended ones go first.
+pub const MAX_JOBS: usize = 200_000;
+
+/// A ledger that the scheduler and the gateway share.
+pub type SharedLedger = Arc<Mutex<Ledger>>;
+
+/// Locks a shared ledger. A task that panicked with the lock left whole records
+/// behind, or one job in an odd state, so the others go on.
+pub fn lock(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why the ledger refused. `code` is what an HTTP answer carries.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LedgerError {
+    /// Nobody knows the job.
+    #[error("there is no such job")]
+    NotFound,
+    /// The request cannot be a job.
+    #[error("the request has no {0}")]
+    Invalid(&'static str),
+    /// Another kind of job was submitted with the same idempotency key.
+    #[error("the idempotency key belongs to job {existing}")]
+    IdempotencyConflict {
+        /// The job that has the key.
+        existing: JobId,
+    },
+    /// So many jobs are under way that no more is taken.
+    #[error("{limit} jobs are under way and no more is taken")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// Somebody decided before.
+    #[error("the approval was already {} by {by}", status.name())]
+    AlreadyResolved {
+        /// How.
+        status: ApprovalStatus,
+        /// Who.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// There is nothing to decide.
+    #[error("the job is {} and does not wait for approval", state.name())]
+    NotActionable {
+        /// Where the job stands.
+        state: JobState,
+        /// Where its approval stands, if it ever had one.
+        status: Option<ApprovalStatus>,
+    },
+    /// The request moved since it was held or seen.
+    #[error("{what}")]
+    StaleRequest {
+        /// What differs.
+        what: &'static str,
+    },
+    /// The policy moved since it asked or was seen.
+    #[error("the policy that asked is not the one in force")]
+    StaleSnapshot {
+        /// The policy that asked.
+        asked_under: String,
+        /// The policy in force.
+        current: String,
+    },
+    /// The job has ended.
+    #[error("the job has already ended as {}", state.name())]
+    AlreadyEnded {
+        /// How.
+        state: JobState,
+    },
+}
+
+impl LedgerError {
+    /// The code of an HTTP answer.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "job_not_found",
+            Self::Invalid(_) => "invalid_request",
+            Self::IdempotencyConflict { .. } => "IDEMPOTENCY_CONFLICT",
+            Self::Full { .. } => "BACKPRESSURE",
+            Self::AlreadyResolved { .. } => "approval_already_resolved",
+            Self::NotActionable { .. } => "approval_not_actionable",
+            Self::StaleRequest { .. } => "approval_stale_request",
+            Self::StaleSnapshot { .. } => "approval_stale_snapshot",
+            Self::AlreadyEnded { .. } => "job_already_terminal",
+        }
+    }
+
+    /// The status of an HTTP answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotFound => 404,
+            Self::Invalid(_) => 400,
+            Self::Full { .. } => 429,
+            Self::IdempotencyConflict { .. }
+            | Self::AlreadyResolved { .. }
+            | Self::NotActionable { .. }
+            | Self::StaleRequest { .. }
+            | Self::StaleSnapshot { .. }
+            | Self::AlreadyEnded { .. } => 409,
+        }
+    }
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// By HTTP; the gateway publishes it on the bus afterwards.
+    Gateway,
+    /// By the bus, or it is the announcement of a known job.
+    Bus,
+    /// To undo another job; the scheduler publishes it afterwards.
+    Rollback,
+}
+
+/// A request to run a job.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// What to do. An empty `context_ptr` is filled with `redis://ctx:<job id>`, and
+    /// the scheduler stores a context there.
+    pub request: JobRequest,
+    /// The trace of its envelope; empty means the job is its own.
+    pub trace: TraceId,
+    /// Who submits; empty for the bus.
+    pub submitted_by: String,
+    /// How it came.
+    pub via: Via,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The job: the submitted one, or the first one with its idempotency key.
+    pub job_id: JobId,
+    /// Its trace.
+    pub trace: TraceId,
+    /// Whether the job was known before, so that nothing new happens.
+    pub repeated: bool,
+}
+
+/// What the outside has to do, in order.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Ask policy, and hand the answer to [`Ledger::answered`] with the ticket.
+    Ask {
+        /// About which job.
+        job: JobId,
+        /// Which question; an answer to an older one is ignored.
+        ticket: u64,
+        /// The question.
+        question: Box<Question>,
+    },
+    /// Publish the request to the worker, then say [`Ledger::dispatched`] or
+    /// [`Ledger::dispatch_failed`].
+    Dispatch {
+        /// The job.
+        job: JobId,
+        /// Its attempt, from 1.
+        attempt: u32,
+        /// Its worker.
+        worker: WorkerId,
+        /// Its trace.
+        trace: TraceId,
+        /// What the worker gets.
+        request: Arc<JobRequest>,
+    },
+    /// Publish on `sys.job.submit`, as the part that rolls back.
+    Submit {
+        /// The trace of the job.
+        trace: TraceId,
+        /// The request.
+        request: Arc<JobRequest>,
+    },
+    /// Publish on `sys.job.dlq` and store the result it stands for.
+    DeadLetter(DeadLetter),
+    /// Store the result a dead letter stands for; somebody else publishes it.
+    StoreDeadLetter(DeadLetter),
+    /// Publish on `sys.job.result`: the plane itself ended the job.
+    Result {
+        /// The trace of the job.
+        trace: TraceId,
+        /// The result.
+        result: Box<JobResult>,
+    },
+    /// Publish on `sys.job.cancel`, after whatever was sent to the worker.
+    Cancel(JobCancel),
+    /// Store a context for a job that came without one.
+    StoreContext {
+        /// The job.
+        job: JobId,
+        /// The JSON.
+        json: String,
+    },
+    /// Publish on `sys.alert`.
+    Alert(Box<SystemAlert>),
+}
+
+/// What was ignored or let go, since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Submissions of known jobs and known idempotency keys.
+    pub repeated_submits: u64,
+    /// Results of ended jobs or of earlier attempts.
+    pub late_results: u64,
+    /// Results and cancels of jobs that nobody knows.
+    pub unknown_jobs: u64,
+    /// Progress of ended jobs, of earlier attempts, or older than known progress.
+    pub late_progress: u64,
+    /// Ended jobs that were forgotten to make room.
+    pub forgotten_jobs: u64,
+    /// Submissions refused because too many jobs are under way.
+    pub refused_submits: u64,
+    /// Rollback steps that were forgotten to make room.
+    pub forgotten_undos: u64,
+}
+
+/// Where a job stands in line for a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Line {
+    Pools(Vec<PoolName>),
+    Homeless,
+}
+
+/// Which jobs a listing wants.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobsQuery {
+    /// Only those in this state.
+    pub state: Option<JobState>,
+    /// Only those that changed before.
+    pub before: Option<Timestamp>,
+    /// Only those that changed at or after.
+    pub since: Option<Timestamp>,
+}
+
+/// The record of the plane.
+#[derive(Debug)]
+pub struct Ledger {
+    limit: usize,
+    jobs: BTreeMap<u64, Job>,
+    ids: HashMap<JobId, u64>,
+    keys: HashMap<(String, String), u64>,
+    by_state: BTreeMap<JobState, BTreeSet<(Timestamp, u64)>>,
+    resolved: BTreeSet<(Timestamp, u64)>,
+    alarms: BTreeSet<(Timestamp, u64)>,
+    active: HashMap<String, u32>,
+    lines: BTreeMap<PoolName, BTreeSet<(u8, u64)>>,
+    homeless: BTreeSet<u64>,
+    fleet: Fleet,
+    letters: Letters,
+    rollbacks: Rollbacks,
+    outbox: Vec<Step>,
+    snapshot: Option<String>,
+    counters: Counters,
+    next_seq: u64,
+    next_ticket: u64,
+    random: ChaCha8Rng,
+}
+
+impl Ledger {
+    /// An empty ledger for at most `limit` jobs, usually [`MAX_JOBS`]. Ids that it
+    /// makes come from `seed`.
+    pub fn new(limit: usize, seed: u64) -> Self {
+        Self {
+            limit,
+            jobs: BTreeMap::new(),
+            ids: HashMap::new(),
+            keys: HashMap::new(),
+            by_state: BTreeMap::new(),
+            resolved: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            active: HashMap::new(),
+            lines: BTreeMap::new(),
+            homeless: BTreeSet::new(),
+            fleet: Fleet::default(),
+            letters: Letters::default(),
+            rollbacks: Rollbacks::default(),
+            outbox: Vec::new(),
+            snapshot: None,
+            counters: Counters::default(),
+            next_seq: 0,
+            next_ticket: 0,
+            random: ChaCha8Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// Takes a request. Submitting a job again, or another one with the
+    /// idempotency key of its tenant, changes nothing and names the first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Invalid`] without job id or topic;
+    /// [`LedgerError::IdempotencyConflict`] when the key belongs to a job of another
+    /// topic; [`LedgerError::Full`].
+    pub fn submit(
+        &mut self,
+        submission: Submission,
+        now: Timestamp,
+    ) -> Result<Submitted, LedgerError> {
+        let Submission {
+            mut request,
+            trace,
+            submitted_by,
+            via,
+        } = submission;
+        if request.job_id.is_empty() {
+            return Err(LedgerError::Invalid("job_id"));
+        }
+        if request.topic.is_empty() {
+            return Err(LedgerError::Invalid("topic"));
+        }
+        if let Some(seq) = self.ids.get(&request.job_id).copied() {
+            return Ok(self.repeated(seq, via, now));
+        }
+        let key = idempotency_key(&request);
+        if let Some(seq) = key.as_ref().and_then(|key| self.keys.get(key)).copied() {
+            let existing = self.at(seq);
+            if existing.request.topic != request.topic {
+                return Err(LedgerError::IdempotencyConflict {
+                    existing: existing.id.clone(),
+                });
+            }
+            return Ok(self.repeated(seq, via, now));
+        }
+        // What undoes a job is never refused: it is the way out of the crowd.
+        if via != Via::Rollback && self.jobs.len() >= self.limit && !self.forget_oldest() {
+            self.counters.refused_submits += 1;
+            return Err(LedgerError::Full { limit: self.limit });
+        }
+
+        let id = request.job_id.clone();
+        if request.context_ptr.is_empty() {
+            request.context_ptr = format!("redis://ctx:{id}");
+            self.outbox.push(Step::StoreContext {
+                job: id.clone(),
+                json: context_of(&request, now),
+            });
+        }
+        let trace = if trace.is_empty() {
+            TraceId::from(id.as_str())
+        } else {
+            trace
+        };
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        if let Some(key) = key {
+            self.keys.insert(key, seq);
+        }
+        let deadline_at = request
+            .budget
+            .as_ref()
+            .and_then(|budget| u64::try_from(budget.deadline_ms).ok())
+            .filter(|ms| *ms > 0)
+            .map(|ms| now.plus(Elapsed::from_millis(ms)));
+        let mut job = Job {
+            id: id.clone(),
+            trace: trace.clone(),
+            request: Arc::new(request),
+            dispatched_request: None,
+            state: JobState::Pending,
+            waiting_on: None,
+            submitted_at: now,
+            submitted_by,
+            updated_at: now,
+            dispatched_at: None,
+            deadline_at,
+            attempts: 0,
+            placement_tries: 0,
+            decisions: VecDeque::new(),
+            approval: None,
+            worker: None,
+            progress: None,
+            result: None,
+            result_ptr: String::new(),
+            error_code: String::new(),
+            error_message: String::new(),
+            cancel: None,
+            events: VecDeque::new(),
+            alarm: None,
+            phase: Phase::Unchecked,
+            held: false,
+            line: None,
+            slot: None,
+            cancel_relayed: false,
+            past_workers: Vec::new(),
+            undoes: None,
+        };
+        job.note(now, "submitted");
+        self.jobs.insert(seq, job);
+        self.ids.insert(id.clone(), seq);
+        self.by_state
+            .entry(JobState::Pending)
+            .or_default()
+            .insert((now, seq));
+        match via {
+            Via::Bus => self.wake(seq, now),
+            Via::Gateway | Via::Rollback => self.hold(seq, now),
+        }
+        Ok(Submitted {
+            job_id: id,
+            trace,
+            repeated: false,
+        })
+    }
+
+    fn repeated(&mut self, seq: u64, via: Via, now: Timestamp) -> Submitted {
+        let job = self.at(seq);
+        let submitted = Submitted {
+            job_id: job.id.clone(),
+            trace: job.trace.clone(),
+            repeated: true,
+        };
+        if via == Via::Bus && job.held {
+            self.wake(seq, now);
+        } else {
+            self.counters.repeated_submits += 1;
+        }
+        submitted
+    }
+
+    /// A job by its name.
+    pub fn job(&self, id: &JobId) -> Option<&Job> {
+        self.jobs.get(self.ids.get(id)?)
+    }
+
+    /// Jobs, the last changed first.
+    pub fn jobs(&self, query: JobsQuery) -> impl Iterator<Item = &Job> {
+        let from = query.since.unwrap_or(Timestamp::from_millis(i64::MIN));
+        let to = query.before.unwrap_or(Timestamp::from_millis(i64::MAX));
+        let mut rows: Vec<_> = self
+            .by_state
+            .iter()
+            .filter(|(state, _)| query.state.is_none_or(|wanted| wanted == **state))
+            .map(|(_, index)| {
+                let valid = from < to;
+                let range = valid.then(|| index.range((from, 0)..(to, 0)).rev());
+                range.into_iter().flatten().peekable()
+            })
+            .collect();
+        std::iter::from_fn(move || {
+            let newest = rows
+                .iter_mut()
+                .enumerate()
+                .filter_map(|(i, row)| row.peek().map(|key| (**key, i)))
+                .max()?
+                .1;
+            let (_, seq) = rows[newest].next()?;
+            self.jobs.get(seq)
+        })
+    }
+
+    /// Jobs in one state, the one that entered it first first.
+    pub fn in_state(&self, state: JobState) -> impl Iterator<Item = &Job> {
+        self.by_state
+            .get(&state)
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, seq)| self.jobs.get(seq))
+    }
+
+    /// How many jobs are in each state.
+    pub fn counts(&self) -> BTreeMap<JobState, usize> {
+        JobState::ALL
+            .into_iter()
+            .map(|state| (state, self.by_state.get(&state).map_or(0, BTreeSet::len)))
+            .collect()
+    }
+
+    /// The workers.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The pools that have or had workers, and those that jobs wait for.
+    pub fn pools(&self) -> Vec<PoolSummary> {
+        let mut pools: BTreeMap<_, _> = self
+            .fleet
+            .pools()
+            .into_iter()
+            .map(|pool| (pool.name.clone(), pool))
+            .collect();
+        for (name, line) in &self.lines {
+            let pool = pools.entry(name.clone()).or_insert_with(|| PoolSummary {
+                name: name.clone(),
+                workers: 0,
+                active_jobs: 0,
+                capacity: 0,
+                queued: 0,
+                topics: Vec::new(),
+            });
+            pool.queued = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        }
+        pools.into_values().collect()
+    }
+
+    /// Dead letters, the newest first.
+    pub fn dead_letters(&self) -> impl Iterator<Item = &DeadLetter> {
+        self.letters.newest_first()
+    }
+
+    /// The dead letter of a job.
+    pub fn dead_letter(&self, id: &JobId) -> Option<&DeadLetter> {
+        self.letters.get(id)
+    }
+
+    /// Forgets the dead letter of a job, and returns it.
+    pub fn drop_dead_letter(&mut self, id: &JobId) -> Option<DeadLetter> {
+        self.letters.remove(id)
+    }
+
+    /// What was ignored or let go.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            forgotten_undos: self.rollbacks.dropped,
+            ..self.counters
+        }
+    }
+
+    /// A new id in the shape of a random UUID, from the ledger's seed.
+    pub fn fresh_uuid(&mut self) -> String {
+        use rand::Rng as _;
+        let mut bytes = [0; 16];
+        self.random.fill_bytes(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes)
+            .into_uuid()
+            .to_string()
+    }
+
+    /// Takes a worker's heartbeat.
+    pub fn heartbeat(&mut self, heartbeat: Heartbeat, now: Timestamp) {
+        if let Some(freed) = self.fleet.heartbeat(heartbeat, now) {
+            self.call_up(&freed, now);
+        }
+    }
+
+    /// Takes a component's handshake; only workers' topics matter here.
+    pub fn handshake(&mut self, handshake: Handshake, now: Timestamp) {
+        if let Some(freed) = self.fleet.handshake(handshake) {
+            self.call_up(&freed, now);
+        }
+    }
+
+    /// Takes what the outside has to do, in order.
+    pub fn take_steps(&mut self) -> Vec<Step> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    fn seq(&self, id: &JobId) -> Result<u64, LedgerError> {
+        self.ids.get(id).copied().ok_or(LedgerError::NotFound)
+    }
+
+    fn at(&self, seq: u64) -> &Job {
+        &self.jobs[&seq]
+    }
+
+    fn at_mut(&mut self, seq: u64) -> &mut Job {
+        self.jobs
+            .get_mut(&seq)
+            .expect("a sequence number names a job until that job is forgotten")
+    }
+
+    /// Forgets the job that ended longest ago. Returns whether there was one.
+    fn forget_oldest(&mut self) -> bool {
+        let oldest = self
+            .by_state
+            .iter()
+            .filter(|(state, _)| state.is_ended())
+            .filter_map(|(state, index)| index.first().map(|key| (*key, *state)))
+            .min();
+        let Some(((at, seq), state)) = oldest else {
+            return false;
+        };
+        if let Some(index) = self.by_state.get_mut(&state) {
+            index.remove(&(at, seq));
+        }
+        if let Some(job) = self.jobs.remove(&seq) {
+            self.ids.remove(&job.id);
+            if let Some(key) = idempotency_key(&job.request) {
+                self.keys.remove(&key);
+            }
+            if let Some(at) = job.approval.and_then(|approval| approval.resolved_at) {
+                self.resolved.remove(&(at, seq));
+            }
+        }
+        self.counters.forgotten_jobs += 1;
+        true
+    }
+}
+
+/// Where a compensation stands in a line, then an interactive job, then a batch.
+fn rank(priority: JobPriority) -> u8 {
+    match priority {
+        JobPriority::Critical => 0,
+        JobPriority::Interactive | JobPriority::Unspecified | JobPriority::Unknown(_) => 1,
+        JobPriority::Batch => 2,
+    }
+}
+
+fn idempotency_key(request: &JobRequest) -> Option<(String, String)> {
+    let key = &request.meta.as_ref()?.idempotency_key;
+    let tenant = request.tenant().unwrap_or(DEFAULT_TENANT);
+    (!key.is_empty()).then(|| (tenant.to_owned(), key.clone()))
+}
+
+fn context_of(request: &JobRequest, now: Timestamp) -> String {
+    serde_json::json!({
+        "topic": request.topic,
+        "tenant_id": request.tenant().unwrap_or(DEFAULT_TENANT),
+        "created_at": now.to_string(),
+    })
+    .to_string()
+}

@@ -1,0 +1,364 @@
+//! Workers as their heartbeats describe them, ordered so that the least loaded
+//! one of a pool is found without looking at the others.
+//!
+//! A heartbeat is up to seconds old when it is read, so a worker's load is what
+//! we gave it and have not got back, plus the jobs its last heartbeat counted
+//! beyond that, which others gave it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{PoolName, WorkerId};
+use crate::time::{Elapsed, Timestamp};
+use crate::wire::packet::{Handshake, Heartbeat};
+
+/// A worker that was silent for this long gets no job any more.
+pub const STALE: Elapsed = Elapsed::from_secs(30);
+
+/// Workers kept; the longest silent one goes first.
+const MAX_WORKERS: usize = 20_000;
+
+/// A job is not placed on a worker whose CPU or GPU is this busy, in percent.
+const BUSY_PERCENT: f32 = 90.0;
+
+/// A worker as it describes itself, and what we gave it.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Its last heartbeat.
+    pub heartbeat: Heartbeat,
+    /// When we heard it.
+    pub seen_at: Timestamp,
+    /// Topics it named in its last handshake.
+    pub ready_topics: Vec<String>,
+    /// Jobs we gave it that have not ended.
+    pub in_flight: u32,
+    others: u32,
+    live: bool,
+    addressable: bool,
+    place: Option<(PoolName, u64)>,
+}
+
+impl Worker {
+    /// Whether it was heard within [`STALE`].
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now.since(self.seen_at) < STALE
+    }
+
+    /// Jobs it works on, ours and those of others.
+    pub fn active(&self) -> u32 {
+        self.in_flight.saturating_add(self.others)
+    }
+
+    /// Its slots; zero when it did not say.
+    pub fn capacity(&self) -> u32 {
+        u32::try_from(self.heartbeat.max_parallel_jobs).unwrap_or(0)
+    }
+
+    fn is_full(&self, more: u32) -> bool {
+        let active = u64::from(self.active()) + u64::from(more);
+        let capacity = u64::from(self.capacity());
+        (capacity > 0 && active * 10 >= capacity * 9)
+            || self.heartbeat.cpu_load >= BUSY_PERCENT
+            || self.heartbeat.gpu_utilization >= BUSY_PERCENT
+    }
+
+    /// Jobs that fit until it is full.
+    fn free(&self) -> u32 {
+        if self.capacity() == 0 {
+            return if self.is_full(0) { 0 } else { UNKNOWN_CAPACITY };
+        }
+        (0..self.capacity())
+            .take_while(|more| !self.is_full(*more))
+            .count()
+            .try_into()
+            .unwrap_or(u32::MAX)
+    }
+
+    /// Thousandths of `active_jobs + cpu_load/100 + gpu_utilization/100`.
+    fn score(&self) -> u64 {
+        let permille = |percent: f32| (percent.clamp(0.0, 1_000.0) * 10.0) as u64;
+        u64::from(self.active()) * 1_000
+            + permille(self.heartbeat.cpu_load)
+            + permille(self.heartbeat.gpu_utilization)
+    }
+
+    fn topics(&self) -> BTreeSet<&str> {
+        self.heartbeat
+            .capabilities
+            .iter()
+            .chain(&self.ready_topics)
+            .map(String::as_str)
+            .filter(|topic| topic.starts_with("job."))
+            .collect()
+    }
+}
+
+/// Jobs that a worker without a stated capacity is woken for at once.
+const UNKNOWN_CAPACITY: u32 = 64;
+
+/// A pool as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSummary {
+    /// Its name.
+    pub name: PoolName,
+    /// Live workers.
+    pub workers: u32,
+    /// Jobs they work on.
+    pub active_jobs: u32,
+    /// Their slots; workers that did not say count as none.
+    pub capacity: u32,
+    /// Jobs that wait for one of them.
+    pub queued: u32,
+    /// Topics its live workers name.
+    pub topics: Vec<String>,
+}
+
+/// What a heartbeat or an ended job changed for those who wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Freed {
+    pub(super) pool: PoolName,
+    pub(super) slots: u32,
+    /// A worker or a topic came that was not there before.
+    pub(super) joined: bool,
+}
+
+/// All workers.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    workers: BTreeMap<WorkerId, Worker>,
+    pools: BTreeMap<PoolName, Pool>,
+    topics: BTreeMap<String, BTreeMap<PoolName, u32>>,
+    silence: BTreeSet<(Timestamp, WorkerId)>,
+    introduced: BTreeMap<WorkerId, Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Pool {
+    live: u32,
+    free: BTreeSet<(u64, WorkerId)>,
+}
+
+impl Fleet {
+    /// A worker by its name.
+    pub fn get(&self, id: &WorkerId) -> Option<&Worker> {
+        self.workers.get(id)
+    }
+
+    /// All workers, live or not, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
+        self.workers.iter()
+    }
+
+    /// Live workers of a pool.
+    pub fn live_in(&self, pool: &PoolName) -> u32 {
+        self.pools.get(pool).map_or(0, |pool| pool.live)
+    }
+
+    /// Whether any worker lives.
+    pub fn any_live(&self) -> bool {
+        !self.silence.is_empty()
+    }
+
+    /// Pools with live workers that name this topic.
+    pub fn pools_naming(&self, topic: &str) -> impl Iterator<Item = &PoolName> {
+        self.topics.get(topic).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// The least loaded worker of a pool that has room, with its score; the
+    /// first by name among equals.
+    pub fn least_loaded(&self, pool: &PoolName) -> Option<(u64, &WorkerId)> {
+        let (score, id) = self.pools.get(pool)?.free.first()?;
+        Some((*score, id))
+    }
+
+    /// Whether a worker is live and has room.
+    pub fn has_room(&self, id: &WorkerId) -> bool {
+        self.workers
+            .get(id)
+            .is_some_and(|worker| worker.place.is_some() && !worker.is_full(0))
+    }
+
+    /// Each pool that has or had a worker, by name.
+    pub(super) fn pools(&self) -> Vec<PoolSummary> {
+        let mut pools: BTreeMap<&PoolName, PoolSummary> = BTreeMap::new();
+        for worker in self.workers.values() {
+            let name = &worker.heartbeat.pool;
+            let pool = pools.entry(name).or_insert_with(|| PoolSummary {
+                name: name.clone(),
+                workers: 0,
+                active_jobs: 0,
+                capacity: 0,
+                queued: 0,
+                topics: Vec::new(),
+            });
+            if worker.live {
+                pool.workers += 1;
+                pool.active_jobs = pool.active_jobs.saturating_add(worker.active());
+                pool.capacity = pool.capacity.saturating_add(worker.capacity());
+            }
+        }
+        for (topic, of) in &self.topics {
+            for name in of.keys() {
+                if let Some(pool) = pools.get_mut(name) {
+                    pool.topics.push(topic.clone());
+                }
+            }
+        }
+        pools.into_values().collect()
+    }
+
+    /// Takes a heartbeat; one without a name says nothing.
+    pub(super) fn heartbeat(&mut self, heartbeat: Heartbeat, now: Timestamp) -> Option<Freed> {
+        let id = heartbeat.worker_id.clone();
+        if id.is_empty() {
+            return None;
+        }
+        let old = self.detach(&id);
+        let joined = old
+            .as_ref()
+            .is_none_or(|old| !old.live || old.heartbeat.pool != heartbeat.pool);
+        let in_flight = old.as_ref().map_or(0, |old| old.in_flight);
+        let counted = u32::try_from(heartbeat.active_jobs).unwrap_or(0);
+        let worker = Worker {
+            seen_at: now,
+            ready_topics: match old {
+                Some(old) => old.ready_topics,
+                None => self.introduced.remove(&id).unwrap_or_default(),
+            },
+            in_flight,
+            others: counted.saturating_sub(in_flight),
+            live: true,
+            addressable: crate::wire::worker_jobs(&id).is_ok(),
+            place: None,
+            heartbeat,
+        };
+        self.attach(id.clone(), worker);
+        self.bound();
+        self.freed(&id, joined)
+    }
+
+    /// Takes the topics of a handshake.
+    pub(super) fn handshake(&mut self, handshake: Handshake) -> Option<Freed> {
+        let id = WorkerId::from(handshake.component_id);
+        match self.detach(&id) {
+            Some(mut worker) => {
+                let joined = worker.ready_topics != handshake.ready_topics;
+                worker.ready_topics = handshake.ready_topics;
+                self.attach(id.clone(), worker);
+                self.freed(&id, joined)
+            }
+            None => {
+                if self.introduced.len() < MAX_WORKERS && !id.is_empty() {
+                    self.introduced.insert(id, handshake.ready_topics);
+                }
+                None
+            }
+        }
+    }
+
+    /// Counts a job that was given to a worker.
+    pub(super) fn give(&mut self, id: &WorkerId) {
+        if let Some(mut worker) = self.detach(id) {
+            worker.in_flight = worker.in_flight.saturating_add(1);
+            self.attach(id.clone(), worker);
+        }
+    }
+
+    /// Counts a job that a worker no longer has.
+    pub(super) fn take_back(&mut self, id: &WorkerId) -> Option<Freed> {
+        let mut worker = self.detach(id)?;
+        worker.in_flight = worker.in_flight.saturating_sub(1);
+        self.attach(id.clone(), worker);
+        self.freed(id, false)
+    }
+
+    /// Stops counting on workers that were silent for [`STALE`].
+    pub(super) fn lose_silent(&mut self, now: Timestamp) {
+        while let Some((seen_at, id)) = self.silence.first().cloned() {
+            if now.since(seen_at) < STALE {
+                break;
+            }
+            if let Some(mut worker) = self.detach(&id) {
+                worker.live = false;
+                self.attach(id, worker);
+            }
+        }
+    }
+
+    /// When the next worker is lost if it stays silent.
+    pub(super) fn next_loss(&self) -> Option<Timestamp> {
+        self.silence.first().map(|(seen_at, _)| seen_at.plus(STALE))
+    }
+
+    fn freed(&self, id: &WorkerId, joined: bool) -> Option<Freed> {
+        let worker = self.workers.get(id)?;
+        let (pool, _) = worker.place.as_ref()?;
+        let slots = worker.free();
+        (joined || slots > 0).then(|| Freed {
+            pool: pool.clone(),
+            slots,
+            joined,
+        })
+    }
+
+    fn bound(&mut self) {
+        while self.workers.len() > MAX_WORKERS {
+            let lost = self
+                .workers
+                .iter()
+                .min_by_key(|(_, worker)| worker.seen_at)
+                .map(|(id, _)| id.clone());
+            let Some(id) = lost else { return };
+            self.detach(&id);
+        }
+    }
+
+    fn attach(&mut self, id: WorkerId, mut worker: Worker) {
+        worker.place = None;
+        if worker.live {
+            self.silence.insert((worker.seen_at, id.clone()));
+            if worker.addressable {
+                let name = worker.heartbeat.pool.clone();
+                for topic in worker.topics() {
+                    let of = self.topics.entry(topic.to_owned()).or_default();
+                    *of.entry(name.clone()).or_default() += 1;
+                }
+                let score = worker.score();
+                let pool = self.pools.entry(name.clone()).or_default();
+                pool.live += 1;
+                if !worker.is_full(0) {
+                    pool.free.insert((score, id.clone()));
+                }
+                worker.place = Some((name, score));
+            }
+        }
+        self.workers.insert(id, worker);
+    }
+
+    fn detach(&mut self, id: &WorkerId) -> Option<Worker> {
+        let mut worker = self.workers.remove(id)?;
+        self.silence.remove(&(worker.seen_at, id.clone()));
+        if let Some((name, score)) = worker.place.take() {
+            for topic in worker.topics() {
+                if let Some(of) = self.topics.get_mut(topic) {
+                    if let Some(count) = of.get_mut(&name) {
+                        *count -= 1;
+                        if *count == 0 {
+                            of.remove(&name);
+                        }
+                    }
+                    if of.is_empty() {
+                        self.topics.remove(topic);
+                    }
+                }
+            }
+            if let Some(pool) = self.pools.get_mut(&name) {
+                pool.live -= 1;
+                pool.free.remove(&(score, id.clone()));
+                if pool.live == 0 {
+                    self.pools.remove(&name);
+                }
+            }
+        }
+        Some(worker)
+    }
+}

@@ -1,0 +1,930 @@
+//! What happens to a job between its submission and its end.
+//!
+//! Every change of state goes through `transition`, which keeps the table of
+//! [`JobState::may_become`] and all indexes; every way to end goes on from there
+//! to the approval, the worker's slot, the line it stood in and the rollback it
+//! belongs to. Packets may come late, twice or in any order: what is older than
+//! what is known changes nothing and is counted.
+
+use std::sync::Arc;
+
+use super::approval::ANNOUNCEMENT;
+use super::job::Phase;
+use super::rollback::UndoKey;
+use super::{
+    ApprovalStatus, CancelNote, DeadLetter, DecisionRecord, Job, JobState, Ledger, LedgerError,
+    Line, Progress, Step, WaitingOn, error_code_of, fleet, rank,
+};
+use crate::control_plane::kernel::{Constraints, Decision, KernelError, Question, Verdict};
+use crate::ids::{JobId, PoolName, TraceId, WorkerId};
+use crate::time::{Elapsed, Timestamp};
+use crate::wire::packet::{
+    DispatchIdentity, JobCancel, JobProgress, JobRequest, JobResult, JobStatus, SystemAlert,
+};
+
+/// How long until policy is asked again, after a throttle or without an answer.
+pub const ASK_AGAIN: Elapsed = Elapsed::from_secs(5);
+/// How long an answer is waited for before the question is given up here; the
+/// caller of the kernel has its own limit of 2 s, this one guards against a lost
+/// caller.
+pub const ANSWER_LIMIT: Elapsed = Elapsed::from_secs(3);
+/// How long until a tenant at its limit is looked at again.
+pub const TENANT_PAUSE: Elapsed = Elapsed::from_secs(2);
+/// How long until a dispatch that the bus refused is tried again.
+pub const PUBLISH_PAUSE: Elapsed = Elapsed::from_secs(2);
+/// A job on its way to a worker for this long has timed out.
+pub const DISPATCH_LIMIT: Elapsed = Elapsed::from_secs(300);
+/// A job at work for this long has timed out, unless policy gave it another limit.
+pub const RUNNING_LIMIT: Elapsed = Elapsed::from_secs(900);
+/// How often a worker is looked for before the job fails.
+pub const MAX_PLACEMENT_TRIES: u32 = 50;
+/// Attempts after the first, unless policy says otherwise.
+pub const MAX_RETRIES: u32 = 3;
+
+/// Who asked policy, which decides the code of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The gateway, when the job was submitted: `policy_denied`.
+    Gateway,
+    /// The scheduler, before a dispatch: `safety_denied`.
+    Scheduler,
+}
+
+/// What a decision did to its job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ruling {
+    /// Nothing stands in its way.
+    Go,
+    /// It has ended; the dead letter is to be published.
+    Denied(DeadLetter),
+    /// A person decides.
+    Held,
+    /// It is asked about again after [`ASK_AGAIN`].
+    Throttled,
+    /// There was no decision; it is asked about again after [`ASK_AGAIN`].
+    Unavailable,
+}
+
+/// What a packet about a job did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It changed the job.
+    Taken,
+    /// It said nothing new.
+    Nothing,
+    /// It came too late, or twice.
+    Late,
+    /// Nobody knows the job.
+    Unknown,
+}
+
+/// A job that was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancelled {
+    /// Its trace.
+    pub trace: TraceId,
+    /// Where it stood.
+    pub was: JobState,
+    /// Who had it.
+    pub worker: Option<WorkerId>,
+}
+
+impl Ledger {
+    /// Records a decision that the gateway got when the job was submitted. A yes is
+    /// only recorded: the scheduler asks again before it dispatches.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`]; [`LedgerError::NotActionable`] when the job is past
+    /// the point where policy decides.
+    pub fn record_decision(
+        &mut self,
+        id: &JobId,
+        answer: Result<Verdict, KernelError>,
+        asker: Asker,
+        now: Timestamp,
+    ) -> Result<Ruling, LedgerError> {
+        let seq = self.seq(id)?;
+        let job = self.at(seq);
+        if !matches!(
+            job.state,
+            JobState::Pending | JobState::Scheduled | JobState::Retrying
+        ) {
+            return Err(LedgerError::NotActionable {
+                state: job.state,
+                status: job.approval.as_ref().map(|approval| approval.status),
+            });
+        }
+        Ok(self.decide(seq, answer, asker, now))
+    }
+
+    /// Takes the kernel's answer to a [`Step::Ask`]. An answer to a question that is
+    /// no longer open changes nothing.
+    pub fn answered(
+        &mut self,
+        id: &JobId,
+        ticket: u64,
+        answer: Result<Verdict, KernelError>,
+        now: Timestamp,
+    ) {
+        let Ok(seq) = self.seq(id) else { return };
+        if self.at(seq).phase != Phase::Asked(ticket) {
+            return;
+        }
+        match self.decide(seq, answer, Asker::Scheduler, now) {
+            Ruling::Go => {
+                self.at_mut(seq).phase = Phase::Cleared;
+                self.alarm(seq, Some(now));
+            }
+            Ruling::Denied(letter) => self.outbox.push(Step::DeadLetter(letter)),
+            Ruling::Held | Ruling::Throttled | Ruling::Unavailable => {}
+        }
+    }
+
+    fn decide(
+        &mut self,
+        seq: u64,
+        answer: Result<Verdict, KernelError>,
+        asker: Asker,
+        now: Timestamp,
+    ) -> Ruling {
+        let mut record = match answer {
+            Ok(verdict) => DecisionRecord {
+                decision: Some(verdict.decision),
+                reason: verdict.reason,
+                rule_id: verdict.rule_id,
+                policy_snapshot: verdict.snapshot,
+                constraints: verdict.constraints,
+                remediations: verdict.remediations,
+                job_hash: None,
+                checked_at: now,
+            },
+            Err(error) => DecisionRecord {
+                decision: None,
+                reason: error.to_string(),
+                rule_id: None,
+                policy_snapshot: String::new(),
+                constraints: None,
+                remediations: Vec::new(),
+                job_hash: None,
+                checked_at: now,
+            },
+        };
+        if record.approval_required() {
+            let hash = self.ask_a_person(seq, &record.policy_snapshot, now);
+            record.job_hash = Some(hash);
+            self.at_mut(seq).remember(record);
+            return Ruling::Held;
+        }
+        let (decision, reason) = (record.decision, record.reason.clone());
+        self.at_mut(seq).remember(record);
+        match decision {
+            Some(Decision::Allow | Decision::AllowWithConstraints | Decision::RequireApproval) => {
+                Ruling::Go
+            }
+            Some(Decision::Deny) => {
+                let code = match asker {
+                    Asker::Gateway => "policy_denied",
+                    Asker::Scheduler => "safety_denied",
+                };
+                let letter =
+                    self.bury(seq, JobState::Denied, JobStatus::Denied, code, &reason, now);
+                Ruling::Denied(letter)
+            }
+            Some(Decision::Throttle) => {
+                self.ask_again(seq, WaitingOn::Throttled, now);
+                Ruling::Throttled
+            }
+            None => {
+                self.ask_again(seq, WaitingOn::KernelUnavailable, now);
+                Ruling::Unavailable
+            }
+        }
+    }
+
+    fn ask_again(&mut self, seq: u64, waiting_on: WaitingOn, now: Timestamp) {
+        let job = self.at_mut(seq);
+        job.phase = Phase::Unchecked;
+        job.held = false;
+        if job.waiting_on != Some(waiting_on) {
+            job.waiting_on = Some(waiting_on);
+            job.note(now, waiting_on.name());
+        }
+        self.alarm(seq, Some(now.plus(ASK_AGAIN)));
+    }
+
+    /// The next job whose time has come, its alarm taken off.
+    pub(in crate::control_plane) fn next_due(&mut self, now: Timestamp) -> Option<JobId> {
+        let (at, seq) = *self.alarms.first()?;
+        if at > now {
+            return None;
+        }
+        self.alarms.pop_first();
+        let job = self.at_mut(seq);
+        job.alarm = None;
+        Some(job.id.clone())
+    }
+
+    /// When the scheduler has to look again, if nothing is heard before.
+    pub fn next_alarm(&self) -> Option<Timestamp> {
+        let job = self.alarms.first().map(|(at, _)| *at);
+        [job, self.fleet.next_loss()].into_iter().flatten().min()
+    }
+
+    /// Whether policy still has to be asked about a job, a worker has to be found,
+    /// or its time is up; see [`Due`].
+    pub(in crate::control_plane) fn due(&mut self, id: &JobId, now: Timestamp) -> Due {
+        let Ok(seq) = self.seq(id) else {
+            return Due::Nothing;
+        };
+        let job = self.at(seq);
+        if !job.state.is_ended() && job.deadline_at.is_some_and(|at| at <= now) {
+            self.expire(seq, now);
+            return Due::Nothing;
+        }
+        match job.state {
+            JobState::Pending | JobState::Scheduled | JobState::Retrying => match job.phase {
+                Phase::Unchecked if Self::is_granted(job) => {
+                    self.grant(seq, now);
+                    Due::Place
+                }
+                Phase::Unchecked => self.ask(seq, now),
+                Phase::Asked(ticket) => {
+                    self.answered(id, ticket, Err(KernelError::TimedOut), now);
+                    Due::Nothing
+                }
+                Phase::Cleared => Due::Place,
+            },
+            JobState::Dispatched => {
+                self.time_out(seq, "timeout: DISPATCHED for too long", now);
+                Due::Nothing
+            }
+            JobState::Running => {
+                self.time_out(seq, "timeout: RUNNING for too long", now);
+                Due::Nothing
+            }
+            JobState::ApprovalRequired
+            | JobState::Succeeded
+            | JobState::Failed
+            | JobState::Cancelled
+            | JobState::Timeout
+            | JobState::Denied => Due::Nothing,
+        }
+    }
+
+    fn ask(&mut self, seq: u64, now: Timestamp) -> Due {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let job = self.at_mut(seq);
+        job.phase = Phase::Asked(ticket);
+        job.held = false;
+        let step = Step::Ask {
+            job: job.id.clone(),
+            ticket,
+            question: Box::new(Question::from(&*job.request)),
+        };
+        self.leave_line(seq);
+        self.outbox.push(step);
+        self.alarm(seq, Some(now.plus(ANSWER_LIMIT)));
+        Due::Nothing
+    }
+
+    /// Lets an approved request pass under the limits it was shown with.
+    fn grant(&mut self, seq: u64, now: Timestamp) {
+        let job = self.at_mut(seq);
+        job.held = false;
+        let asked = job
+            .decisions
+            .iter()
+            .rev()
+            .find(|record| record.approval_required())
+            .cloned();
+        if let Some(asked) = asked
+            && job
+                .decision()
+                .is_none_or(|last| last.reason != APPROVAL_GRANTED)
+        {
+            job.remember(DecisionRecord {
+                decision: Some(Decision::Allow),
+                reason: APPROVAL_GRANTED.to_owned(),
+                checked_at: now,
+                ..asked
+            });
+        }
+        job.phase = Phase::Cleared;
+    }
+
+    /// How many jobs of a tenant are at work.
+    pub fn at_work(&self, tenant: &str) -> u32 {
+        self.active.get(tenant).copied().unwrap_or(0)
+    }
+
+    /// Lets a job wait for a worker: it is looked at again after a pause that grows
+    /// to 30 s, or as soon as one of `pools` has room.
+    pub(in crate::control_plane) fn wait(
+        &mut self,
+        id: &JobId,
+        waiting_on: WaitingOn,
+        pools: Vec<PoolName>,
+        now: Timestamp,
+    ) {
+        let Ok(seq) = self.seq(id) else { return };
+        self.leave_line(seq);
+        let job = self.at_mut(seq);
+        job.phase = Phase::Unchecked;
+        if waiting_on == WaitingOn::TenantLimit {
+            Self::say_waiting(job, waiting_on, now);
+            self.alarm(seq, Some(now.plus(TENANT_PAUSE)));
+            return;
+        }
+        job.placement_tries += 1;
+        if job.placement_tries >= MAX_PLACEMENT_TRIES {
+            let reason = format!("no worker was found in {MAX_PLACEMENT_TRIES} tries");
+            let letter = self.bury(
+                seq,
+                JobState::Failed,
+                JobStatus::Failed,
+                "max_scheduling_retries",
+                &reason,
+                now,
+            );
+            self.outbox.push(Step::DeadLetter(letter));
+            return;
+        }
+        Self::say_waiting(job, waiting_on, now);
+        let pause = backoff(job.placement_tries, seq);
+        let rank = rank(job.request.priority);
+        if waiting_on == WaitingOn::PoolOverloaded {
+            for pool in &pools {
+                let line = self.lines.entry(pool.clone()).or_default();
+                line.insert((rank, seq));
+            }
+            self.at_mut(seq).line = Some(Line::Pools(pools));
+        } else {
+            self.homeless.insert(seq);
+            self.at_mut(seq).line = Some(Line::Homeless);
+        }
+        self.alarm(seq, Some(now.plus(pause)));
+    }
+
+    fn say_waiting(job: &mut Job, waiting_on: WaitingOn, now: Timestamp) {
+        if job.waiting_on != Some(waiting_on) {
+            job.waiting_on = Some(waiting_on);
+            job.note(now, waiting_on.name());
+        }
+    }
+
+    /// Gives a job to a worker: SCHEDULED, then DISPATCHED, with the step that
+    /// publishes `request`, which carries the limits already.
+    pub(in crate::control_plane) fn assign(
+        &mut self,
+        id: &JobId,
+        worker: &WorkerId,
+        mut request: JobRequest,
+        now: Timestamp,
+    ) {
+        let Ok(seq) = self.seq(id) else { return };
+        self.leave_line(seq);
+        self.free_slot(seq, now);
+        if !self.transition(seq, JobState::Scheduled, format!("to {worker}"), now) {
+            return;
+        }
+        let job = self.at_mut(seq);
+        job.attempts += 1;
+        job.placement_tries = 0;
+        job.progress = None;
+        job.worker = Some(worker.clone());
+        job.slot = Some(worker.clone());
+        job.phase = Phase::Unchecked;
+        job.cancel_relayed = false;
+        let attempt = job.attempts;
+        request.dispatch = Some(DispatchIdentity {
+            dispatch_id: format!("{id}/{attempt}"),
+            attempt: u64::from(attempt),
+            assigned_worker_id: worker.clone(),
+        });
+        let request = Arc::new(request);
+        job.dispatched_request = Some(Arc::clone(&request));
+        let trace = job.trace.clone();
+        self.fleet.give(worker);
+        self.transition(seq, JobState::Dispatched, "", now);
+        self.at_mut(seq).dispatched_at = Some(now);
+        self.alarm(seq, Some(now.plus(DISPATCH_LIMIT)));
+        self.outbox.push(Step::Dispatch {
+            job: id.clone(),
+            attempt,
+            worker: worker.clone(),
+            trace,
+            request,
+        });
+    }
+
+    /// The request left this process: the job is RUNNING, for CAP has no
+    /// acknowledgement by workers.
+    pub fn dispatched(&mut self, id: &JobId, attempt: u32, now: Timestamp) {
+        let Ok(seq) = self.seq(id) else { return };
+        let job = self.at(seq);
+        if job.state == JobState::Dispatched && job.attempts == attempt {
+            self.run(seq, now);
+        }
+    }
+
+    /// The bus refused the request: the job goes back to SCHEDULED and is tried
+    /// again after [`PUBLISH_PAUSE`].
+    pub fn dispatch_failed(&mut self, id: &JobId, attempt: u32, why: &str, now: Timestamp) {
+        let Ok(seq) = self.seq(id) else { return };
+        let job = self.at(seq);
+        if job.state == JobState::Dispatched && job.attempts == attempt {
+            self.free_slot(seq, now);
+            self.transition(
+                seq,
+                JobState::Scheduled,
+                format!("dispatch failed: {why}"),
+                now,
+            );
+            self.alarm(seq, Some(now.plus(PUBLISH_PAUSE)));
+        }
+    }
+
+    /// Takes a progress report; `packet` gives its order.
+    pub fn progress(
+        &mut self,
+        progress: &JobProgress,
+        sent_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Heard {
+        let Ok(seq) = self.seq(&progress.job_id) else {
+            return Heard::Unknown;
+        };
+        let job = self.at(seq);
+        let attempt = progress.dispatch.as_ref().map(|dispatch| dispatch.attempt);
+        let older = match (&job.progress, sent_at) {
+            (Some(known), Some(sent_at)) => known.sent_at.is_some_and(|at| at > sent_at),
+            (Some(_) | None, _) => false,
+        };
+        let at_work = matches!(job.state, JobState::Dispatched | JobState::Running);
+        if !at_work || older || attempt.is_some_and(|n| n != u64::from(job.attempts)) {
+            self.counters.late_progress += 1;
+            return Heard::Late;
+        }
+        if job.state == JobState::Dispatched {
+            self.run(seq, now);
+        }
+        self.at_mut(seq).progress = Some(Progress {
+            percent: progress.percent,
+            message: progress.message.clone(),
+            result_ptr: progress.result_ptr.clone(),
+            at: now,
+            sent_at,
+        });
+        Heard::Taken
+    }
+
+    fn run(&mut self, seq: u64, now: Timestamp) {
+        self.transition(seq, JobState::Running, "", now);
+        let job = self.at(seq);
+        let limit = limits(job)
+            .and_then(|limits| limits.max_runtime_ms)
+            .and_then(|ms| u64::try_from(ms).ok())
+            .filter(|ms| *ms > 0)
+            .map_or(RUNNING_LIMIT, Elapsed::from_millis);
+        self.alarm(seq, Some(now.plus(limit)));
+    }
+
+    /// Takes a result. One with an in-flight status ends nothing; one of an ended
+    /// job or of an earlier attempt changes nothing.
+    pub fn result(&mut self, result: JobResult, now: Timestamp) -> Heard {
+        let Ok(seq) = self.seq(&result.job_id) else {
+            self.counters.unknown_jobs += 1;
+            return Heard::Unknown;
+        };
+        let job = self.at(seq);
+        if result.status.is_in_flight() || result.status == JobStatus::Unspecified {
+            return Heard::Nothing;
+        }
+        if is_late(job, &result) {
+            self.counters.late_results += 1;
+            return Heard::Late;
+        }
+        let code = error_code_of(&result);
+        let message = result.error_message.clone();
+        let status = result.status;
+        let job = self.at_mut(seq);
+        if !result.worker_id.is_empty() {
+            job.worker = Some(result.worker_id.clone());
+        }
+        if !result.result_ptr.is_empty() {
+            job.result_ptr.clone_from(&result.result_ptr);
+        }
+        job.error_code.clone_from(&code);
+        job.error_message.clone_from(&message);
+        job.result = Some(Arc::new(result));
+        match status {
+            JobStatus::Succeeded => {
+                self.transition(seq, JobState::Succeeded, "", now);
+                self.record_undo(seq);
+            }
+            JobStatus::FailedRetryable => self.retry(seq, &code, &message, now),
+            JobStatus::Cancelled => {
+                self.fail(seq, JobState::Cancelled, status, &code, &message, now);
+            }
+            JobStatus::Denied => self.fail(seq, JobState::Denied, status, &code, &message, now),
+            JobStatus::Timeout => self.fail(seq, JobState::Timeout, status, &code, &message, now),
+            JobStatus::FailedFatal => {
+                self.fail(seq, JobState::Failed, status, &code, &message, now);
+                self.roll_back(seq, now);
+            }
+            JobStatus::Failed
+            | JobStatus::Unknown(_)
+            | JobStatus::Unspecified
+            | JobStatus::Pending
+            | JobStatus::Scheduled
+            | JobStatus::Dispatched
+            | JobStatus::Running => {
+                let status = JobStatus::Failed;
+                self.fail(seq, JobState::Failed, status, &code, &message, now);
+            }
+        }
+        Heard::Taken
+    }
+
+    fn retry(&mut self, seq: u64, code: &str, message: &str, now: Timestamp) {
+        let job = self.at(seq);
+        let allowed = limits(job)
+            .and_then(|limits| limits.max_retries)
+            .map_or(MAX_RETRIES, |retries| u32::try_from(retries).unwrap_or(0));
+        if job.attempts > allowed {
+            let said = if message.is_empty() { code } else { message };
+            let reason = format!("failed {} times, the last time: {said}", job.attempts);
+            self.fail(
+                seq,
+                JobState::Failed,
+                JobStatus::Failed,
+                "max_retries_exceeded",
+                &reason,
+                now,
+            );
+            return;
+        }
+        self.transition(seq, JobState::Retrying, message, now);
+        let job = self.at_mut(seq);
+        job.waiting_on = Some(WaitingOn::RetryBackoff);
+        job.phase = Phase::Unchecked;
+        if let Some(worker) = job.worker.clone() {
+            job.past_workers.push(worker);
+        }
+        let pause = backoff(job.attempts, seq);
+        self.alarm(seq, Some(now.plus(pause)));
+    }
+
+    fn fail(
+        &mut self,
+        seq: u64,
+        state: JobState,
+        status: JobStatus,
+        code: &str,
+        reason: &str,
+        now: Timestamp,
+    ) {
+        let letter = self.bury(seq, state, status, code, reason, now);
+        self.outbox.push(Step::DeadLetter(letter));
+    }
+
+    /// Ends a job that is not to run any more, on behalf of `by`. The caller
+    /// publishes the result and the cancel.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotFound`]; [`LedgerError::AlreadyEnded`].
+    pub fn cancel(
+        &mut self,
+        id: &JobId,
+        by: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Cancelled, LedgerError> {
+        let seq = self.seq(id)?;
+        let job = self.at_mut(seq);
+        if job.state.is_ended() {
+            return Err(LedgerError::AlreadyEnded { state: job.state });
+        }
+        let was = job.state;
+        job.cancel = Some(CancelNote {
+            requested_by: by.to_owned(),
+            reason: reason.to_owned(),
+            at: now,
+        });
+        let cancelled = Cancelled {
+            trace: job.trace.clone(),
+            was,
+            worker: job.slot.clone(),
+        };
+        self.transition(seq, JobState::Cancelled, format!("cancelled by {by}"), now);
+        Ok(cancelled)
+    }
+
+    /// Takes a cancel from the bus. A job under way ends, and a result says so. A
+    /// worker that had it hears the wish once more, after its request: the first
+    /// one may have overtaken it.
+    pub fn cancel_heard(&mut self, cancel: &JobCancel, now: Timestamp) -> Heard {
+        let Ok(seq) = self.seq(&cancel.job_id) else {
+            self.counters.unknown_jobs += 1;
+            return Heard::Unknown;
+        };
+        let cancelled = self.cancel(&cancel.job_id, &cancel.requested_by, &cancel.reason, now);
+        let job = self.at_mut(seq);
+        let heard = match cancelled {
+            Ok(cancelled) => {
+                let result = JobResult {
+                    job_id: job.id.clone(),
+                    status: JobStatus::Cancelled,
+                    worker_id: WorkerId::from(crate::wire::SENDER_SCHEDULER),
+                    error_message: cancel.reason.clone(),
+                    ..JobResult::default()
+                };
+                self.outbox.push(Step::Result {
+                    trace: cancelled.trace,
+                    result: Box::new(result),
+                });
+                Heard::Taken
+            }
+            Err(_) if job.state == JobState::Cancelled => Heard::Nothing,
+            Err(_) => return Heard::Late,
+        };
+        let job = self.at_mut(seq);
+        if job.attempts > 0 && !job.cancel_relayed {
+            job.cancel_relayed = true;
+            let dispatch = job
+                .dispatched_request
+                .as_ref()
+                .and_then(|request| request.dispatch.clone());
+            let relayed = JobCancel {
+                dispatch,
+                ..cancel.clone()
+            };
+            self.outbox.push(Step::Cancel(relayed));
+        }
+        heard
+    }
+
+    /// Ends a job whose deadline passed. No packet says so in CAP.
+    pub(super) fn expire(&mut self, seq: u64, now: Timestamp) {
+        self.close_approval(seq, ApprovalStatus::Expired, now);
+        self.time_out(seq, "timeout: deadline expired", now);
+    }
+
+    fn time_out(&mut self, seq: u64, reason: &str, now: Timestamp) {
+        let job = self.at_mut(seq);
+        "timeout".clone_into(&mut job.error_code);
+        reason.clone_into(&mut job.error_message);
+        self.transition(seq, JobState::Timeout, reason, now);
+    }
+
+    /// Ends a job badly and writes its dead letter.
+    pub(super) fn bury(
+        &mut self,
+        seq: u64,
+        state: JobState,
+        status: JobStatus,
+        code: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> DeadLetter {
+        let job = self.at_mut(seq);
+        let letter = DeadLetter {
+            job_id: job.id.clone(),
+            topic: job.request.topic.clone(),
+            status,
+            reason_code: code.to_owned(),
+            reason: reason.to_owned(),
+            last_state: job.state,
+            attempts: job.attempts,
+            created_at: now,
+        };
+        code.clone_into(&mut job.error_code);
+        reason.clone_into(&mut job.error_message);
+        if job.result_ptr.is_empty() {
+            job.result_ptr = format!("redis://res:{}", job.id);
+        }
+        let undoes = job.undoes.is_some();
+        self.letters.add(letter.clone());
+        self.transition(seq, state, reason, now);
+        if undoes {
+            self.outbox.push(undo_alert(&letter));
+        }
+        letter
+    }
+
+    /// Moves a job to another state if the table allows it, and keeps every index
+    /// true. Returns whether it moved.
+    pub(super) fn transition(
+        &mut self,
+        seq: u64,
+        to: JobState,
+        note: impl Into<String>,
+        now: Timestamp,
+    ) -> bool {
+        let job = self.at_mut(seq);
+        let from = job.state;
+        if !from.may_become(to) {
+            return false;
+        }
+        let was_at = job.updated_at;
+        job.state = to;
+        job.updated_at = now.max(was_at);
+        job.waiting_on = None;
+        job.note(now, note);
+        let updated_at = job.updated_at;
+        if let Some(index) = self.by_state.get_mut(&from) {
+            index.remove(&(was_at, seq));
+        }
+        self.by_state
+            .entry(to)
+            .or_default()
+            .insert((updated_at, seq));
+        if from.is_active() != to.is_active() {
+            self.count_active(seq, to.is_active());
+        }
+        if !to.is_active() {
+            self.free_slot(seq, now);
+        }
+        if to.is_ended() {
+            self.end(seq, now);
+        }
+        true
+    }
+
+    fn count_active(&mut self, seq: u64, begins: bool) {
+        let tenant = self.at(seq).tenant().to_owned();
+        if begins {
+            *self.active.entry(tenant).or_default() += 1;
+        } else if let Some(active) = self.active.get_mut(&tenant) {
+            *active = active.saturating_sub(1);
+            if *active == 0 {
+                self.active.remove(&tenant);
+            }
+        }
+    }
+
+    fn end(&mut self, seq: u64, now: Timestamp) {
+        self.close_approval(seq, ApprovalStatus::Invalidated, now);
+        self.leave_line(seq);
+        self.rest(seq);
+        let job = self.at_mut(seq);
+        job.phase = Phase::Unchecked;
+        job.held = false;
+        let id = job.id.clone();
+        let undoes: Option<UndoKey> = job.undoes.clone();
+        if let Some(key) = undoes {
+            self.undo_ended(&key, &id, now);
+        }
+    }
+
+    fn free_slot(&mut self, seq: u64, now: Timestamp) {
+        if let Some(worker) = self.at_mut(seq).slot.take()
+            && let Some(freed) = self.fleet.take_back(&worker)
+        {
+            self.call_up(&freed, now);
+        }
+    }
+
+    /// Wakes as many jobs of a line as there is room for now.
+    pub(super) fn call_up(&mut self, freed: &fleet::Freed, now: Timestamp) {
+        if freed.joined {
+            for seq in std::mem::take(&mut self.homeless) {
+                self.at_mut(seq).line = None;
+                self.alarm(seq, Some(now));
+            }
+        }
+        for _ in 0..freed.slots {
+            let next = self.lines.get(&freed.pool).and_then(|line| line.first());
+            let Some((_, seq)) = next.copied() else {
+                return;
+            };
+            self.leave_line(seq);
+            // Its turn has come, so the tries before it are forgiven.
+            self.at_mut(seq).placement_tries = 0;
+            self.alarm(seq, Some(now));
+        }
+    }
+
+    fn leave_line(&mut self, seq: u64) {
+        let job = self.at_mut(seq);
+        let rank = rank(job.request.priority);
+        match job.line.take() {
+            None => {}
+            Some(Line::Homeless) => {
+                self.homeless.remove(&seq);
+            }
+            Some(Line::Pools(pools)) => {
+                for pool in pools {
+                    if let Some(line) = self.lines.get_mut(&pool) {
+                        line.remove(&(rank, seq));
+                        if line.is_empty() {
+                            self.lines.remove(&pool);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets a job wait for its announcement on the bus.
+    pub(super) fn hold(&mut self, seq: u64, now: Timestamp) {
+        let job = self.at_mut(seq);
+        job.held = true;
+        job.phase = Phase::Unchecked;
+        self.alarm(seq, Some(now.plus(ANNOUNCEMENT)));
+    }
+
+    /// Lets a job go on now.
+    pub(super) fn wake(&mut self, seq: u64, now: Timestamp) {
+        self.at_mut(seq).held = false;
+        self.alarm(seq, Some(now));
+    }
+
+    /// Lets a job rest until its deadline, or for ever.
+    pub(super) fn rest(&mut self, seq: u64) {
+        self.alarm(seq, None);
+    }
+
+    fn alarm(&mut self, seq: u64, at: Option<Timestamp>) {
+        let job = self.at_mut(seq);
+        let deadline = job.deadline_at.filter(|_| !job.state.is_ended());
+        let at = [at, deadline].into_iter().flatten().min();
+        let old = std::mem::replace(&mut job.alarm, at);
+        if let Some(old) = old {
+            self.alarms.remove(&(old, seq));
+        }
+        if let Some(at) = at {
+            self.alarms.insert((at, seq));
+        }
+    }
+
+    /// Stops counting on workers that fell silent.
+    pub(in crate::control_plane) fn lose_silent_workers(&mut self, now: Timestamp) {
+        self.fleet.lose_silent(now);
+    }
+}
+
+/// What the scheduler has to do with a job whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control_plane) enum Due {
+    /// Nothing more; it was done.
+    Nothing,
+    /// Find a worker.
+    Place,
+}
+
+/// The reason in the record of a request that passes because of a person's yes.
+pub const APPROVAL_GRANTED: &str = "approval granted";
+
+/// The limits that ride on the last decision.
+fn limits(job: &Job) -> Option<&crate::control_plane::kernel::BudgetConstraints> {
+    constraints(job)?.budgets.as_ref()
+}
+
+/// The limits that ride on the last decision about a job.
+pub(in crate::control_plane) fn constraints(job: &Job) -> Option<&Constraints> {
+    job.decision()?.constraints.as_ref()
+}
+
+/// Whether a result says nothing that still matters: its job has ended or waits
+/// for a person, or it speaks of an attempt that is over.
+fn is_late(job: &Job, result: &JobResult) -> bool {
+    if job.state.is_ended() || job.state == JobState::ApprovalRequired {
+        return true;
+    }
+    match &result.dispatch {
+        Some(dispatch) if dispatch.attempt != 0 => {
+            dispatch.attempt < u64::from(job.attempts)
+                || (job.state == JobState::Retrying && result.status == JobStatus::FailedRetryable)
+        }
+        Some(_) | None if job.state == JobState::Retrying => {
+            result.status == JobStatus::FailedRetryable
+        }
+        Some(_) | None => {
+            job.past_workers.contains(&result.worker_id)
+                && job.slot.as_ref() != Some(&result.worker_id)
+        }
+    }
+}
+
+/// The pause before try `n`, from 1: one second, doubling to 30 s, and up to half
+/// a second more so that jobs that failed together do not come back together.
+fn backoff(n: u32, seq: u64) -> Elapsed {
+    let doubled = 1_000_u64 << n.saturating_sub(1).min(10);
+    let jitter = seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    Elapsed::from_millis(doubled.min(30_000) + jitter % 500)
+}
+
+fn undo_alert(letter: &DeadLetter) -> Step {
+    Step::Alert(Box::new(SystemAlert {
+        message: format!(
+            "undo {} ended {}: {}",
+            letter.job_id, letter.reason_code, letter.reason
+        ),
+        level: "error".to_owned(),
+        component: crate::wire::SENDER_SAGA.to_owned(),
+        code: letter.reason_code.clone(),
+        ..SystemAlert::default()
+    }))
+}
