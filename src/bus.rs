@@ -24,6 +24,11 @@ pub mod subject;
 
 pub use subject::{Pattern, Subject};
 
+/// Messages that wait in one subscription before further ones are dropped and
+/// counted; the default of the NATS client, so that both buses lose at the same
+/// depth.
+pub const SUBSCRIPTION_BUFFER: usize = 65_536;
+
 /// A message as it came, with the bytes untouched: signatures are computed over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -102,6 +107,14 @@ pub enum BusError {
         url: String,
         /// The limit that passed, in milliseconds.
         limit_ms: u64,
+    },
+    /// The line broke while the message was handed over.
+    #[error(
+        "the line to the bus at {url} broke while sending; it is unknown whether the message arrived"
+    )]
+    Broken {
+        /// The server, without credentials.
+        url: String,
     },
     /// Anything else the client reported.
     #[error("the bus at {url} refused")]

@@ -17,13 +17,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::bus::{
-    Bus, BusError, Delivery, Encoding, LinkState, Pattern, Subject, Subscription, SubscriptionGuard,
+    Bus, BusError, Delivery, Encoding, LinkState, Pattern, SUBSCRIPTION_BUFFER, Subject,
+    Subscription, SubscriptionGuard,
 };
 use crate::time::{BoxFuture, Timestamp};
-
-/// Messages that wait in one subscription before further ones are dropped; the
-/// default of the NATS client, so that both buses lose at the same depth.
-pub const SUBSCRIPTION_BUFFER: usize = 65_536;
 
 /// What stands for an address in this bus's errors.
 const URL: &str = "local:";

@@ -1,1 +1,405 @@
-//! The store in memory.
+//! The store in memory: what a Redis server keeps, for one process.
+//!
+//! Made for `capdeck demo` and for tests. Its time to live runs by the clock it
+//! is given. It is bounded by bytes: a write beyond the bound is refused, as a
+//! full server would do, and nothing is evicted, so a payload never vanishes
+//! from under a reviewer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::store::{Scored, Store, StoreError};
+use crate::time::{BoxFuture, Clock, Elapsed, Timestamp};
+
+/// Bytes of keys and values that a store holds before it refuses to grow:
+/// several days of a demo, and little beside what a laptop has.
+pub const CAPACITY_BYTES: usize = 256 * 1024 * 1024;
+
+/// What one entry, field, member or element costs beside its own bytes; an
+/// estimate of the collections' nodes.
+const OVERHEAD_BYTES: usize = 64;
+
+/// What stands for an address in this store's errors.
+const URL: &str = "memory:";
+
+/// A key-value store inside this process. A clone is another handle of the same
+/// store.
+#[derive(Clone)]
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    shelves: Arc<Mutex<Shelves>>,
+}
+
+#[derive(Debug)]
+struct Shelves {
+    entries: BTreeMap<String, Entry>,
+    /// Every entry with a time to live, the next to go first.
+    expiring: BTreeSet<(Timestamp, String)>,
+    used_bytes: usize,
+    capacity_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    value: Value,
+    expires: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+enum Value {
+    Blob(Bytes),
+    Hash(BTreeMap<String, String>),
+    Index(BTreeMap<String, i64>),
+    List(Vec<Bytes>),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the key holds a {0}")]
+    WrongShape(&'static str),
+    #[error("its {capacity_bytes} bytes are used up")]
+    Full { capacity_bytes: usize },
+}
+
+impl MemoryStore {
+    /// An empty store of [`CAPACITY_BYTES`], whose values age by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::with_capacity(clock, CAPACITY_BYTES)
+    }
+
+    /// An empty store that refuses to hold more than `capacity_bytes` of keys and
+    /// values, small costs of bookkeeping included.
+    pub fn with_capacity(clock: Arc<dyn Clock>, capacity_bytes: usize) -> Self {
+        Self {
+            clock,
+            shelves: Arc::new(Mutex::new(Shelves {
+                entries: BTreeMap::new(),
+                expiring: BTreeSet::new(),
+                used_bytes: 0,
+                capacity_bytes,
+            })),
+        }
+    }
+
+    /// The shelves without what is past its time.
+    fn shelves(&self) -> MutexGuard<'_, Shelves> {
+        let now = self.clock.now();
+        // Every method leaves the shelves whole, so a panic elsewhere while they
+        // were locked does not spoil them.
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        shelves.expire(now);
+        shelves
+    }
+
+    fn expiry(&self, ttl: Option<Elapsed>) -> Option<Timestamp> {
+        ttl.map(|ttl| self.clock.now().plus(ttl))
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shelves = self.shelves();
+        f.debug_struct("MemoryStore")
+            .field("entries", &shelves.entries.len())
+            .field("used_bytes", &shelves.used_bytes)
+            .finish()
+    }
+}
+
+impl Store for MemoryStore {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move { self.shelves().blob(key).map_err(refused("read", key)) })
+    }
+
+    fn len<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(async move {
+            let blob = self.shelves().blob(key).map_err(refused("measure", key))?;
+            Ok(blob.map(|blob| blob.len() as u64))
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ttl: Option<Elapsed>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let expires = self.expiry(ttl);
+            self.shelves()
+                .replace(key, Value::Blob(value), expires)
+                .map_err(refused("write", key))
+        })
+    }
+
+    fn compare_and_set<'a>(
+        &'a self,
+        key: &'a str,
+        expected: Option<&'a [u8]>,
+        value: Bytes,
+        ttl: Option<Elapsed>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let expires = self.expiry(ttl);
+            let mut shelves = self.shelves();
+            let present = shelves.blob(key).map_err(refused("write", key))?;
+            if present.as_deref() != expected {
+                return Ok(false);
+            }
+            shelves
+                .replace(key, Value::Blob(value), expires)
+                .map_err(refused("write", key))?;
+            Ok(true)
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.shelves().remove(key)) })
+    }
+
+    fn hash<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, StoreError>> {
+        Box::pin(async move {
+            match self.shelves().value(key) {
+                None => Ok(BTreeMap::new()),
+                Some(Value::Hash(fields)) => Ok(fields.clone()),
+                Some(other) => Err(refused("read", key)(other.wrong_shape())),
+            }
+        })
+    }
+
+    fn hash_put<'a>(
+        &'a self,
+        key: &'a str,
+        fields: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if fields.is_empty() {
+                return Ok(());
+            }
+            let added_bytes = fields
+                .iter()
+                .map(|(name, value)| OVERHEAD_BYTES + name.len() + value.len())
+                .sum();
+            self.shelves()
+                .change(key, added_bytes, Value::Hash(BTreeMap::new()), |value| {
+                    let Value::Hash(present) = value else {
+                        return Err(value.wrong_shape());
+                    };
+                    for (name, value) in fields {
+                        present.insert((*name).to_owned(), (*value).to_owned());
+                    }
+                    Ok(())
+                })
+                .map_err(refused("write", key))
+        })
+    }
+
+    fn newest<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Scored>, StoreError>> {
+        Box::pin(async move {
+            let shelves = self.shelves();
+            let members = match shelves.value(key) {
+                None => return Ok(Vec::new()),
+                Some(Value::Index(members)) => members,
+                Some(other) => return Err(refused("read", key)(other.wrong_shape())),
+            };
+            let mut newest: Vec<_> = members
+                .iter()
+                .map(|(member, score)| (*score, member))
+                .collect();
+            // Equal scores come in the reverse order of their members, as Redis has it.
+            newest.sort_unstable_by(|a, b| b.cmp(a));
+            newest.truncate(limit);
+            Ok(newest
+                .into_iter()
+                .map(|(score, member)| Scored {
+                    member: member.clone(),
+                    score,
+                })
+                .collect())
+        })
+    }
+
+    fn index_put<'a>(
+        &'a self,
+        key: &'a str,
+        member: &'a str,
+        score: i64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let added_bytes = OVERHEAD_BYTES + member.len();
+            self.shelves()
+                .change(key, added_bytes, Value::Index(BTreeMap::new()), |value| {
+                    let Value::Index(members) = value else {
+                        return Err(value.wrong_shape());
+                    };
+                    members.insert(member.to_owned(), score);
+                    Ok(())
+                })
+                .map_err(refused("write", key))
+        })
+    }
+
+    fn list<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
+        Box::pin(async move {
+            match self.shelves().value(key) {
+                None => Ok(Vec::new()),
+                Some(Value::List(elements)) => Ok(elements.clone()),
+                Some(other) => Err(refused("read", key)(other.wrong_shape())),
+            }
+        })
+    }
+
+    fn list_push<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let added_bytes = OVERHEAD_BYTES + value.len();
+            self.shelves()
+                .change(key, added_bytes, Value::List(Vec::new()), |present| {
+                    let Value::List(elements) = present else {
+                        return Err(present.wrong_shape());
+                    };
+                    elements.push(value);
+                    Ok(())
+                })
+                .map_err(refused("write", key))
+        })
+    }
+}
+
+impl Shelves {
+    fn expire(&mut self, now: Timestamp) {
+        while let Some((at, _)) = self.expiring.first()
+            && *at <= now
+            && let Some((_, key)) = self.expiring.pop_first()
+        {
+            if let Some(entry) = self.entries.remove(&key) {
+                self.used_bytes -= cost(&key, &entry.value);
+            }
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key).map(|entry| &entry.value)
+    }
+
+    fn blob(&self, key: &str) -> Result<Option<Bytes>, Refusal> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::Blob(blob)) => Ok(Some(blob.clone())),
+            Some(other) => Err(other.wrong_shape()),
+        }
+    }
+
+    /// Sets `key` whatever it held.
+    fn replace(
+        &mut self,
+        key: &str,
+        value: Value,
+        expires: Option<Timestamp>,
+    ) -> Result<(), Refusal> {
+        let freed = self.value(key).map_or(0, |present| cost(key, present));
+        self.make_room(cost(key, &value), freed)?;
+        self.remove(key);
+        self.used_bytes += cost(key, &value);
+        if let Some(at) = expires {
+            self.expiring.insert((at, key.to_owned()));
+        }
+        self.entries
+            .insert(key.to_owned(), Entry { value, expires });
+        Ok(())
+    }
+
+    /// Changes what `key` holds, beginning with `empty`, and leaves its time to
+    /// live. `change` adds at most `added_bytes` and fails before it changes.
+    fn change(
+        &mut self,
+        key: &str,
+        added_bytes: usize,
+        empty: Value,
+        change: impl FnOnce(&mut Value) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let new_key = match self.entries.contains_key(key) {
+            true => 0,
+            false => cost(key, &empty),
+        };
+        self.make_room(added_bytes + new_key, 0)?;
+        let entry = self.entries.entry(key.to_owned()).or_insert(Entry {
+            value: empty,
+            expires: None,
+        });
+        let before = if new_key > 0 {
+            0
+        } else {
+            cost(key, &entry.value)
+        };
+        change(&mut entry.value)?;
+        self.used_bytes = self.used_bytes - before + cost(key, &entry.value);
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &str) -> bool {
+        let Some(entry) = self.entries.remove(key) else {
+            return false;
+        };
+        self.used_bytes -= cost(key, &entry.value);
+        if let Some(at) = entry.expires {
+            self.expiring.remove(&(at, key.to_owned()));
+        }
+        true
+    }
+
+    fn make_room(&self, added_bytes: usize, freed_bytes: usize) -> Result<(), Refusal> {
+        if self.used_bytes - freed_bytes + added_bytes > self.capacity_bytes {
+            return Err(Refusal::Full {
+                capacity_bytes: self.capacity_bytes,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Value {
+    fn wrong_shape(&self) -> Refusal {
+        Refusal::WrongShape(match self {
+            Self::Blob(_) => "value",
+            Self::Hash(_) => "hash",
+            Self::Index(_) => "index",
+            Self::List(_) => "list",
+        })
+    }
+}
+
+fn cost(key: &str, value: &Value) -> usize {
+    let items = match value {
+        Value::Blob(blob) => blob.len(),
+        Value::Hash(fields) => fields
+            .iter()
+            .map(|(name, value)| OVERHEAD_BYTES + name.len() + value.len())
+            .sum(),
+        Value::Index(members) => members.keys().map(|name| OVERHEAD_BYTES + name.len()).sum(),
+        Value::List(elements) => elements.iter().map(|e| OVERHEAD_BYTES + e.len()).sum(),
+    };
+    OVERHEAD_BYTES + key.len() + items
+}
+
+fn refused(verb: &'static str, key: &str) -> impl Fn(Refusal) -> StoreError {
+    let what = format!("{verb} `{key}`");
+    move |refusal| StoreError::Refused {
+        url: URL.into(),
+        what: what.clone(),
+        source: Box::new(refusal),
+    }
+}

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     missing_docs,
+    unreachable_pub,
     reason = "a test that cannot go on says so by panicking, and may read the clock and the environment"
 )]
 
