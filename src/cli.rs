@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 mod keys;
+mod policy;
 pub mod print;
 mod themes;
 
@@ -23,6 +24,8 @@ struct Args {
 enum Verb {
     /// List every key and command
     Keys(keys::Args),
+    /// Check a policy file, or explain what it says of a job
+    Policy(policy::PolicyArgs),
     /// List the color themes, or print one as a file to start from
     Themes(themes::ThemesArgs),
     /// Print the completion script of a shell
@@ -56,6 +59,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
                 .hint("`capdeck demo` runs a whole control plane in this terminal"),
         ),
         Some(Verb::Keys(args)) => keys::run(&args, &crate::tui::keymap::Keymap::default()),
+        Some(Verb::Policy(args)) => policy::run(&args),
         Some(Verb::Themes(args)) => themes::run(&args),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();

@@ -4,6 +4,7 @@
 //! gateway, payloads in the store.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod gateway;
 pub mod kernel;
 pub mod ledger;
 pub mod scheduler;

@@ -13,6 +13,7 @@ mod generated;
 mod keys;
 mod peers;
 mod plane;
+mod policy;
 mod properties;
 mod screens;
 mod store;

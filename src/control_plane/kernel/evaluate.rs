@@ -229,6 +229,39 @@ mod tests {
     }
 
     #[test]
+    fn the_policy_of_the_demo_has_every_outcome() {
+        let policy = policy(include_str!("../../../demo/policy.yaml"));
+        assert_eq!(policy.warnings, []);
+        check(
+            &policy,
+            "
+            topic=job.mcp.export_table tags=pii label:destination=external -> deny-pii-export DENY
+            topic=job.mcp.export_table tags=pii -> approval-export REQUIRE_APPROVAL
+            topic=job.batch.export -> approval-export REQUIRE_APPROVAL
+            topic=job.ops.deploy label:window=closed -> deny-deploy-window DENY
+            topic=job.ops.undo_deploy label:window=closed label:saga_compensation=true -> deny-deploy-window DENY
+            topic=job.ops.undo_deploy label:saga_compensation=true tags=prod -> allow-undo ALLOW
+            topic=job.ops.deploy tags=prod -> approval-prod-ops REQUIRE_APPROVAL
+            topic=job.ops.restart -> allow-known ALLOW
+            topic=job.mcp.get_ticket label:mcp.action=read -> allow-read ALLOW
+            topic=job.mcp.drop label:mcp.action=delete -> deny-destructive DENY
+            topic=job.mcp.update_ticket tags=prod,write label:mcp.action=write -> approval-prod-write REQUIRE_APPROVAL
+            topic=job.mcp-bridge.write.update_ticket tenant=default tags=prod label:mcp.action=write -> approval-prod-write REQUIRE_APPROVAL
+            topic=job.mcp-bridge.write.revert_ticket tags=prod label:mcp.action=write label:saga_compensation=true -> allow-undo ALLOW
+            topic=job.mcp.restore_ticket tags=prod label:mcp.action=write label:saga_compensation=true -> allow-undo ALLOW
+            topic=job.code.patch -> approval-code REQUIRE_APPROVAL
+            topic=job.mcp.send_mail tags=external -> approval-outbound REQUIRE_APPROVAL
+            topic=job.web.search -> allow-known ALLOW
+            topic=job.web.search label:quota=spent -> throttle-search THROTTLE
+            topic=job.batch.embed -> batch-limits ALLOW_WITH_CONSTRAINTS
+            topic=job.gpu.finetune -> gpu-limits ALLOW_WITH_CONSTRAINTS
+            topic=job.crawl.site -> allow-known ALLOW
+            topic=job.shell.exec -> - DENY
+            ",
+        );
+    }
+
+    #[test]
     fn each_field_has_its_own_rule_of_comparison() {
         let policy = policy(
             "default_tenant: acme

@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::glob::Glob;
 use super::{Constraints, Decision, Remediation};
+use crate::wire::job_hash::sha256_hex;
 
 mod fields;
 mod limits;
@@ -57,15 +57,11 @@ impl Policy {
 /// The snapshot string of a policy file: `<version>:<sha256 hex>`, the hash
 /// alone without a version.
 pub fn snapshot(version: &str, content: &[u8]) -> String {
-    let mut text = String::new();
-    if !version.is_empty() {
-        text.push_str(version);
-        text.push(':');
+    let hash = sha256_hex(content);
+    match version {
+        "" => hash,
+        version => format!("{version}:{hash}"),
     }
-    for byte in Sha256::digest(content) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
 }
 
 /// One rule.

@@ -1,0 +1,318 @@
+//! `capdeck policy`: is a policy file good, and what does it say of a job.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::cli::{CliError, print};
+use crate::control_plane::gateway::submission;
+use crate::control_plane::kernel::explain::{Explanation, Outcome, RuleTrace, explain};
+use crate::control_plane::kernel::live::{PolicyFileError, read_file};
+use crate::control_plane::kernel::policy::{Policy, Problem};
+use crate::control_plane::kernel::{Constraints, Decision, Question, Remediation};
+use crate::text::Shown;
+
+/// What `capdeck policy` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct PolicyArgs {
+    #[command(subcommand)]
+    verb: PolicyVerb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum PolicyVerb {
+    /// Check a policy file; exit code 1 and every problem with its place if it is bad
+    Check {
+        /// The policy file
+        file: PathBuf,
+    },
+    /// Explain, rule by rule, what a policy file says of a job
+    Explain {
+        /// The policy file
+        file: PathBuf,
+        /// The job: the body of POST /api/v1/jobs, a JobRequest as protojson, or an envelope
+        #[arg(long, value_name = "FILE")]
+        job: PathBuf,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// One JSON document
+    Json,
+}
+
+/// Runs it.
+pub(super) fn run(args: &PolicyArgs) -> Result<(), CliError> {
+    match &args.verb {
+        PolicyVerb::Check { file } => {
+            let policy = load(file)?;
+            for warning in &policy.warnings {
+                print::note(&format!("warning: {}: {}", file.display(), shown(warning)));
+            }
+            print::line(&summary(file, &policy));
+            Ok(())
+        }
+        PolicyVerb::Explain { file, job, output } => {
+            let policy = load(file)?;
+            let question = question(job)?;
+            let explained = explain(&policy, &question);
+            match output {
+                Output::Table => print::out(table(&explained, &question).as_bytes()),
+                Output::Json => print::line(&json(&explained, &question)?),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A bad policy is what was asked about (exit code 1); a file that cannot be
+/// read is a mistake of the call (exit code 2).
+fn load(file: &Path) -> Result<Policy, CliError> {
+    read_file(file).map_err(|error| match error {
+        PolicyFileError::Unreadable { .. } => CliError::usage(error),
+        PolicyFileError::Invalid { path, source } => {
+            let lines: Vec<String> = source.problems.iter().map(shown).collect();
+            CliError::refused(anyhow::anyhow!(
+                "{} is not a policy: {}",
+                path.display(),
+                lines.join("\n  ")
+            ))
+        }
+    })
+}
+
+fn question(job: &Path) -> Result<Question, CliError> {
+    let body = std::fs::read(job)
+        .with_context(|| format!("cannot read the job file `{}`", job.display()))
+        .map_err(CliError::usage)?;
+    let wanted = submission::read(&body)
+        .with_context(|| format!("`{}` is not a job", job.display()))
+        .map_err(CliError::usage)?;
+    for name in &wanted.ignored {
+        print::note(&format!("warning: {} is not read", safe(name)));
+    }
+    Ok(Question::from(&wanted.request))
+}
+
+/// The file in one paragraph.
+fn summary(file: &Path, policy: &Policy) -> String {
+    let mut counts = Vec::new();
+    for decision in [
+        Decision::Allow,
+        Decision::AllowWithConstraints,
+        Decision::RequireApproval,
+        Decision::Throttle,
+        Decision::Deny,
+    ] {
+        let count = policy
+            .rules
+            .iter()
+            .filter(|rule| rule.decision == decision)
+            .count();
+        if count > 0 {
+            counts.push(format!("{count} {}", decision.name()));
+        }
+    }
+    let rules = match policy.rules.len() {
+        0 => "no rules".to_owned(),
+        1 => format!("1 rule ({})", counts.join(", ")),
+        n => format!("{n} rules ({})", counts.join(", ")),
+    };
+    format!(
+        "{} is good: {rules}; what no rule matches is {}. A request that names no tenant belongs \
+         to {}. Snapshot {}",
+        file.display(),
+        match policy.default_decision {
+            Decision::Allow => "allowed",
+            Decision::Deny
+            | Decision::RequireApproval
+            | Decision::Throttle
+            | Decision::AllowWithConstraints => "denied",
+        },
+        safe(&policy.default_tenant),
+        safe(&policy.snapshot),
+    )
+}
+
+/// A problem with what the file's author wrote made visible.
+fn shown(problem: &Problem) -> String {
+    safe(&problem.to_string())
+}
+
+/// Text of others on a terminal: control characters shown, never obeyed.
+fn safe(text: &str) -> String {
+    Shown::line(text).as_str().to_owned()
+}
+
+fn table(explained: &Explanation, question: &Question) -> String {
+    let verdict = &explained.verdict;
+    let mut out = format!("{} {}", safe(&question.topic), verdict.decision.name());
+    match &verdict.rule_id {
+        Some(rule) => out.push_str(&format!(" by rule {}", safe(rule))),
+        None => out.push_str(" by no rule"),
+    }
+    out.push_str(&format!(
+        "\nreason    {}\ntenant    {}\nsnapshot  {}\n",
+        safe(&verdict.reason),
+        safe(&explained.tenant),
+        safe(&verdict.snapshot)
+    ));
+    if let Some(constraints) = &verdict.constraints {
+        let json = serde_json::to_string(constraints).unwrap_or_default();
+        out.push_str(&format!("limits    {}\n", safe(&json)));
+    }
+    for remediation in &verdict.remediations {
+        let says = [&remediation.title, &remediation.summary]
+            .into_iter()
+            .find(|text| !text.is_empty());
+        out.push_str(&format!(
+            "instead   {} {}\n",
+            safe(&remediation.id),
+            safe(says.map_or("", String::as_str))
+        ));
+    }
+    let rows: Vec<[String; 6]> = explained.rules.iter().flat_map(rows_of).collect();
+    let header = ["RULE", "WOULD", "OUTCOME", "FIELD", "WANTED", "SEEN"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(crate::text::width(cell));
+        }
+    }
+    out.push('\n');
+    for row in rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(&row) {
+            line.push_str(cell);
+            let pad = width.saturating_sub(crate::text::width(cell)) + 2;
+            line.extend(std::iter::repeat_n(' ', pad));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    let otherwise: Vec<String> = explained
+        .rules
+        .iter()
+        .filter(|rule| rule.outcome == Outcome::WouldDecideOtherwise)
+        .map(|rule| format!("{} would {}", safe(&rule.id), rule.decision.name()))
+        .collect();
+    if !otherwise.is_empty() {
+        out.push_str(&format!(
+            "\nwithout that rule: {} (in this order)\n",
+            otherwise.join(", ")
+        ));
+    }
+    out
+}
+
+fn rows_of(rule: &RuleTrace) -> Vec<[String; 6]> {
+    let first = [
+        safe(&rule.id),
+        rule.decision.name().to_owned(),
+        rule.outcome.says().to_owned(),
+    ];
+    if rule.facts.is_empty() {
+        let [id, would, outcome] = first;
+        let anything = "matches everything".to_owned();
+        return vec![[id, would, outcome, anything, String::new(), String::new()]];
+    }
+    let mut first = Some(first);
+    rule.facts
+        .iter()
+        .map(|fact| {
+            let [id, would, outcome] = first.take().unwrap_or_default();
+            let mark = if fact.holds { "+" } else { "-" };
+            let seen = match fact.seen.as_str() {
+                "" => "nothing".to_owned(),
+                seen => safe(seen),
+            };
+            let field = format!("{mark} {}", safe(&fact.field));
+            [id, would, outcome, field, safe(&fact.wanted), seen]
+        })
+        .collect()
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    kind: &'static str,
+    topic: &'a str,
+    tenant: &'a str,
+    decision: &'static str,
+    rule_id: Option<&'a str>,
+    reason: &'a str,
+    policy_snapshot: &'a str,
+    constraints: &'a Option<Constraints>,
+    remediations: &'a [Remediation],
+    rules: Vec<RuleItem<'a>>,
+}
+
+#[derive(Serialize)]
+struct RuleItem<'a> {
+    rule_id: &'a str,
+    line: u64,
+    decision: &'static str,
+    outcome: &'static str,
+    facts: Vec<FactItem<'a>>,
+}
+
+#[derive(Serialize)]
+struct FactItem<'a> {
+    field: &'a str,
+    wanted: &'a str,
+    seen: &'a str,
+    holds: bool,
+}
+
+fn json(explained: &Explanation, question: &Question) -> Result<String, CliError> {
+    let verdict = &explained.verdict;
+    let document = Document {
+        schema: "capdeck/1",
+        kind: "policy_explanation",
+        topic: &question.topic,
+        tenant: &explained.tenant,
+        decision: verdict.decision.name(),
+        rule_id: verdict.rule_id.as_deref(),
+        reason: &verdict.reason,
+        policy_snapshot: &verdict.snapshot,
+        constraints: &verdict.constraints,
+        remediations: &verdict.remediations,
+        rules: explained
+            .rules
+            .iter()
+            .map(|rule| RuleItem {
+                rule_id: &rule.id,
+                line: rule.place.line,
+                decision: rule.decision.name(),
+                outcome: match rule.outcome {
+                    Outcome::Decides => "decides",
+                    Outcome::DoesNotMatch => "no_match",
+                    Outcome::Agrees => "shadowed_agrees",
+                    Outcome::WouldDecideOtherwise => "shadowed_differs",
+                    Outcome::NotAsked => "not_asked",
+                },
+                facts: rule
+                    .facts
+                    .iter()
+                    .map(|fact| FactItem {
+                        field: &fact.field,
+                        wanted: &fact.wanted,
+                        seen: &fact.seen,
+                        holds: fact.holds,
+                    })
+                    .collect(),
+            })
+            .collect(),
+    };
+    serde_json::to_string_pretty(&document)
+        .context("cannot write the explanation")
+        .map_err(|error| CliError::new(crate::cli::Kind::Bug, error))
+}

@@ -1,0 +1,594 @@
+//! Reading what is submitted: the HTTP body, a request as protojson, or a whole
+//! envelope.
+//!
+//! Pure: bytes in, a request without id (or with the one it came with) out, or
+//! the field that is wrong. Unknown fields are ignored and named, because
+//! clients of other planes send more than we read.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::bus::Subject;
+use crate::ids::{JobId, SenderId, TraceId};
+use crate::time::Timestamp;
+use crate::wire::json::{self, Unknown};
+use crate::wire::packet::{
+    ActorType, Body, Budget, Compensation, ContextHints, JobMetadata, JobPriority, JobRequest,
+};
+
+/// The topic of a body that names none.
+const DEFAULT_TOPIC: &str = "job.default";
+/// Characters of a topic, the limit of CAP gateways.
+const MAX_TOPIC: usize = 256;
+/// Labels of a body, the limit of CAP gateways.
+const MAX_LABELS: usize = 50;
+/// Bytes of a label's name, the limit of CAP gateways.
+const MAX_LABEL_NAME: usize = 256;
+/// Bytes of a label's value, the limit of CAP gateways.
+const MAX_LABEL_VALUE: usize = 4096;
+/// Entries of `risk_tags` and `requires`, the limit of the contract.
+const MAX_WORDS: usize = 1_000;
+/// Entries of `tags`, the limit of CAP gateways.
+const MAX_TAGS: usize = 50;
+/// Bytes of a prompt, the hard limit of CAP gateways.
+const MAX_PROMPT: usize = 500_000;
+
+/// What somebody wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The request. Its id is empty unless it came as protojson with one.
+    pub request: JobRequest,
+    /// The trace it came with; empty if none.
+    pub trace: TraceId,
+    /// Who says it sent it; empty unless it came in an envelope.
+    pub sender: SenderId,
+    /// What to store as its context; `None` when it points at one itself.
+    pub context: Option<Context>,
+    /// Names that were not understood and are left out.
+    pub ignored: Vec<String>,
+}
+
+/// What the worker is to read.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Context {
+    prompt: Option<String>,
+    more: Option<Value>,
+}
+
+impl Context {
+    /// The JSON that is stored for `request`.
+    pub fn to_json(&self, request: &JobRequest, now: Timestamp) -> Value {
+        let mut out = Map::new();
+        let mut put = |key: &str, value: Value| {
+            out.insert(key.to_owned(), value);
+        };
+        if let Some(prompt) = &self.prompt {
+            put("prompt", Value::from(prompt.as_str()));
+        }
+        if !request.adapter_id.is_empty() {
+            put("adapter_id", Value::from(request.adapter_id.as_str()));
+        }
+        put("priority", Value::from(priority_word(request.priority)));
+        put("topic", Value::from(request.topic.as_str()));
+        put("created_at", Value::from(now.to_string()));
+        if let Some(tenant) = request.tenant() {
+            put("tenant_id", Value::from(tenant));
+        }
+        if let Some(more) = &self.more {
+            put("context", more.clone());
+        }
+        Value::Object(out)
+    }
+}
+
+/// Why a body is not a job.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadSubmission {
+    /// It is not JSON.
+    #[error("the body is not JSON: {0}")]
+    NotJson(String),
+    /// It is JSON, but not of this shape.
+    #[error("the body is not a job: {0}")]
+    BadShape(String),
+    /// A field is wrong.
+    #[error("{field} {says}")]
+    BadField {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        says: String,
+    },
+}
+
+fn bad(field: &'static str, says: impl Into<String>) -> BadSubmission {
+    BadSubmission::BadField {
+        field,
+        says: says.into(),
+    }
+}
+
+/// Reads a submission.
+///
+/// An object with `job_request` is an envelope; one with `job_id`, `meta` or
+/// `env` is a request as protojson; all else is the HTTP body.
+///
+/// # Errors
+/// [`BadSubmission`], naming the field where there is one.
+pub fn read(body: &[u8]) -> Result<Wanted, BadSubmission> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| BadSubmission::NotJson(error.to_string()))?;
+    let Value::Object(fields) = value else {
+        return Err(BadSubmission::BadShape(
+            "it must be an object of fields".to_owned(),
+        ));
+    };
+    let has = |names: &[&str]| names.iter().any(|name| fields.contains_key(*name));
+    let wanted = if has(&["job_request", "jobRequest"]) {
+        from_envelope(body)?
+    } else if has(&["job_id", "jobId", "meta", "env"]) {
+        let (request, ignored) = json::job_request_from_json(body, Unknown::Ignore)
+            .map_err(|error| BadSubmission::BadShape(error.to_string()))?;
+        Wanted {
+            context: request.context_ptr.is_empty().then(Context::default),
+            request,
+            trace: TraceId::default(),
+            sender: SenderId::default(),
+            ignored,
+        }
+    } else {
+        from_http(fields)?
+    };
+    check(&wanted.request)?;
+    Ok(wanted)
+}
+
+fn from_envelope(body: &[u8]) -> Result<Wanted, BadSubmission> {
+    let (packet, ignored) = json::packet_from_json(body, Unknown::Ignore)
+        .map_err(|error| BadSubmission::BadShape(error.to_string()))?;
+    let Some(packet) = packet else {
+        return Err(bad("job_request", "is missing"));
+    };
+    let Body::JobRequest(request) = packet.body else {
+        let kind = packet.body.kind();
+        return Err(BadSubmission::BadShape(format!(
+            "it is a {kind}, not a job_request"
+        )));
+    };
+    Ok(Wanted {
+        context: request.context_ptr.is_empty().then(Context::default),
+        request: *request,
+        trace: packet.trace,
+        sender: packet.sender,
+        ignored,
+    })
+}
+
+/// The HTTP body. What is `null` counts as absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct HttpBody {
+    prompt: Option<String>,
+    topic: Option<String>,
+    adapter_id: Option<String>,
+    priority: Option<String>,
+    context: Option<Value>,
+    context_ptr: Option<String>,
+    memory_id: Option<String>,
+    context_mode: Option<String>,
+    tenant_id: Option<String>,
+    principal_id: Option<String>,
+    actor_id: Option<String>,
+    actor_type: Option<String>,
+    idempotency_key: Option<String>,
+    pack_id: Option<String>,
+    capability: Option<String>,
+    risk_tags: Option<Vec<String>>,
+    requires: Option<Vec<String>>,
+    org_id: Option<String>,
+    team_id: Option<String>,
+    project_id: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    max_input_tokens: Option<i64>,
+    allow_summarization: Option<bool>,
+    allow_retrieval: Option<bool>,
+    tags: Option<Vec<String>>,
+    max_output_tokens: Option<i64>,
+    max_total_tokens: Option<i64>,
+    deadline_ms: Option<i64>,
+    compensation: Option<Value>,
+    workflow_id: Option<String>,
+    step_index: Option<i32>,
+    parent_job_id: Option<String>,
+    trace_id: Option<String>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+fn from_http(fields: Map<String, Value>) -> Result<Wanted, BadSubmission> {
+    let body: HttpBody = serde_json::from_value(Value::Object(fields))
+        .map_err(|error| BadSubmission::BadShape(error.to_string()))?;
+    let text = Option::unwrap_or_default;
+    let points = body.context_ptr.as_ref().is_some_and(|ptr| !ptr.is_empty());
+    if points && (body.prompt.is_some() || body.context.is_some()) {
+        return Err(bad(
+            "context_ptr",
+            "cannot be given together with prompt or context",
+        ));
+    }
+    let mut env = BTreeMap::new();
+    for (key, value) in [
+        ("tenant_id", &body.tenant_id),
+        ("org_id", &body.org_id),
+        ("team_id", &body.team_id),
+        ("project_id", &body.project_id),
+        ("memory_id", &body.memory_id),
+        ("context_mode", &body.context_mode),
+    ] {
+        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+            env.insert(key.to_owned(), value.clone());
+        }
+    }
+    let budget = Budget {
+        max_input_tokens: body.max_input_tokens.unwrap_or_default(),
+        max_output_tokens: body.max_output_tokens.unwrap_or_default(),
+        max_total_tokens: body.max_total_tokens.unwrap_or_default(),
+        deadline_ms: body.deadline_ms.unwrap_or_default(),
+    };
+    let hints = ContextHints {
+        max_input_tokens: i32::try_from(budget.max_input_tokens)
+            .map_err(|_| bad("max_input_tokens", "is too large"))?,
+        allow_summarization: body.allow_summarization.unwrap_or_default(),
+        allow_retrieval: body.allow_retrieval.unwrap_or_default(),
+        tags: body.tags.unwrap_or_default(),
+    };
+    if hints.tags.len() > MAX_TAGS {
+        return Err(bad("tags", format!("has more than {MAX_TAGS} entries")));
+    }
+    let tenant = text(body.tenant_id);
+    let meta = JobMetadata {
+        tenant_id: tenant.clone(),
+        actor_id: text(body.actor_id),
+        actor_type: actor_type(body.actor_type.as_deref())?,
+        idempotency_key: text(body.idempotency_key),
+        capability: text(body.capability),
+        risk_tags: body.risk_tags.unwrap_or_default(),
+        requires: body.requires.unwrap_or_default(),
+        pack_id: text(body.pack_id),
+        labels: BTreeMap::new(),
+    };
+    let has_meta = meta != JobMetadata::default();
+    let topic = body.topic.filter(|topic| !topic.is_empty());
+    let request = JobRequest {
+        topic: topic.unwrap_or_else(|| DEFAULT_TOPIC.to_owned()),
+        priority: priority(body.priority.as_deref()),
+        context_ptr: text(body.context_ptr),
+        adapter_id: text(body.adapter_id),
+        env,
+        parent_job_id: JobId::from(text(body.parent_job_id)),
+        workflow_id: text(body.workflow_id),
+        step_index: body.step_index.unwrap_or_default(),
+        memory_id: text(body.memory_id),
+        context_hints: (hints != ContextHints::default()).then_some(hints),
+        budget: (budget != Budget::default()).then_some(budget),
+        tenant_id: tenant,
+        principal_id: text(body.principal_id),
+        // Names that begin with `_` are the gateway's own.
+        labels: body
+            .labels
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with('_'))
+            .collect(),
+        meta: has_meta.then_some(meta),
+        compensation: match body.compensation {
+            None => None,
+            Some(compensation) => Some(Box::new(read_compensation(compensation)?)),
+        },
+        ..JobRequest::default()
+    };
+    let context = (!points).then_some(Context {
+        prompt: body.prompt,
+        more: body.context,
+    });
+    if let Some(prompt) = context.as_ref().and_then(|context| context.prompt.as_ref())
+        && prompt.len() > MAX_PROMPT
+    {
+        return Err(bad("prompt", format!("is longer than {MAX_PROMPT} bytes")));
+    }
+    Ok(Wanted {
+        request,
+        trace: TraceId::from(text(body.trace_id)),
+        sender: SenderId::default(),
+        context,
+        ignored: body.unknown.into_keys().collect(),
+    })
+}
+
+/// Reads a compensation with the contract's own reader, so that it may carry
+/// whatever the contract knows.
+fn read_compensation(value: Value) -> Result<Compensation, BadSubmission> {
+    let mut holder = Map::new();
+    holder.insert("compensation".to_owned(), value);
+    let text = Value::Object(holder).to_string();
+    let (request, ignored) = json::job_request_from_json(text.as_bytes(), Unknown::Ignore)
+        .map_err(|error| bad("compensation", format!("is not one: {}", error.says)))?;
+    // A name that is not understood could be what makes the undo right.
+    if let Some(name) = ignored.first() {
+        let name = name.strip_prefix("compensation.").unwrap_or(name);
+        return Err(bad("compensation", format!("has an unknown field {name}")));
+    }
+    request
+        .compensation
+        .map(|compensation| *compensation)
+        .ok_or_else(|| bad("compensation", "is empty"))
+}
+
+fn actor_type(word: Option<&str>) -> Result<ActorType, BadSubmission> {
+    match word.unwrap_or_default().to_ascii_lowercase().as_str() {
+        "" => Ok(ActorType::Unspecified),
+        "human" => Ok(ActorType::Human),
+        "service" => Ok(ActorType::Service),
+        _ => Err(bad("actor_type", "must be human or service")),
+    }
+}
+
+fn priority(word: Option<&str>) -> JobPriority {
+    match word.unwrap_or_default().to_ascii_lowercase().as_str() {
+        "batch" => JobPriority::Batch,
+        "critical" => JobPriority::Critical,
+        _ => JobPriority::Interactive,
+    }
+}
+
+fn priority_word(priority: JobPriority) -> &'static str {
+    match priority {
+        JobPriority::Batch => "batch",
+        JobPriority::Critical => "critical",
+        JobPriority::Interactive | JobPriority::Unspecified | JobPriority::Unknown(_) => {
+            "interactive"
+        }
+    }
+}
+
+/// What no submission may break, however it was written.
+fn check(request: &JobRequest) -> Result<(), BadSubmission> {
+    check_topic("topic", &request.topic)?;
+    check_labels(&request.labels)?;
+    if request.job_id.as_str().len() > MAX_TOPIC || !is_name(request.job_id.as_str()) {
+        return Err(bad(
+            "job_id",
+            "may have letters, digits and . _ : @ - only, 256 at most",
+        ));
+    }
+    if request.step_index < 0 {
+        return Err(bad("step_index", "must not be negative"));
+    }
+    if let Some(budget) = &request.budget {
+        for (field, value) in [
+            ("deadline_ms", budget.deadline_ms),
+            ("max_input_tokens", budget.max_input_tokens),
+            ("max_output_tokens", budget.max_output_tokens),
+            ("max_total_tokens", budget.max_total_tokens),
+        ] {
+            if value < 0 {
+                return Err(bad(field, "must not be negative"));
+            }
+        }
+    }
+    if let Some(meta) = &request.meta {
+        for (field, words) in [("risk_tags", &meta.risk_tags), ("requires", &meta.requires)] {
+            if words.len() > MAX_WORDS {
+                return Err(bad(field, format!("has more than {MAX_WORDS} entries")));
+            }
+        }
+    }
+    if let Some(compensation) = &request.compensation {
+        check_topic("compensation.topic", &compensation.topic)?;
+    }
+    Ok(())
+}
+
+fn check_topic(field: &'static str, topic: &str) -> Result<(), BadSubmission> {
+    if topic.is_empty() {
+        return Err(bad(field, "is missing"));
+    }
+    if !topic.starts_with("job.") {
+        return Err(bad(field, "must begin with `job.`"));
+    }
+    if topic.chars().count() > MAX_TOPIC {
+        return Err(bad(field, format!("is longer than {MAX_TOPIC} characters")));
+    }
+    match Subject::parse(topic) {
+        Ok(_) => Ok(()),
+        Err(crate::bus::BusError::BadSubject { reason, .. }) => Err(bad(field, reason)),
+        Err(error) => Err(bad(field, error.to_string())),
+    }
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), BadSubmission> {
+    if labels.len() > MAX_LABELS {
+        return Err(bad("labels", format!("has more than {MAX_LABELS} entries")));
+    }
+    for (name, value) in labels {
+        if name.is_empty() || name.len() > MAX_LABEL_NAME {
+            return Err(bad(
+                "labels",
+                format!("has a name that is empty or longer than {MAX_LABEL_NAME} bytes"),
+            ));
+        }
+        if value.len() > MAX_LABEL_VALUE {
+            return Err(bad(
+                "labels",
+                format!("has a value longer than {MAX_LABEL_VALUE} bytes"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_name(id: &str) -> bool {
+    id.chars()
+        .all(|c| c.is_ascii_alphanumeric() || ".:_@-".contains(c))
+        && !id.contains("..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control_plane::kernel::Question;
+
+    fn wanted(body: &str) -> Wanted {
+        read(body.as_bytes()).expect(body)
+    }
+
+    fn refused(body: &str) -> String {
+        match read(body.as_bytes()) {
+            Ok(wanted) => format!("accepted: {wanted:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_http_body_becomes_a_request_with_what_policy_reads() {
+        let wanted = wanted(
+            r#"{"topic":"job.mcp-bridge.write.update_ticket","tenant_id":"default",
+                "risk_tags":["prod"],"labels":{"mcp.action":"write","_source":"forged"}}"#,
+        );
+        let question = Question::from(&wanted.request);
+        assert_eq!(question.topic, "job.mcp-bridge.write.update_ticket");
+        assert_eq!(question.tenant, "default");
+        assert_eq!(question.risk_tags, ["prod"]);
+        assert_eq!(question.labels.len(), 1);
+        assert_eq!(wanted.request.priority, JobPriority::Interactive);
+        assert_eq!(wanted.request.budget, None);
+        assert_eq!(wanted.ignored, Vec::<String>::new());
+        let now = Timestamp::from_millis(0);
+        let context = wanted
+            .context
+            .expect("a context")
+            .to_json(&wanted.request, now);
+        assert_eq!(
+            context.to_string(),
+            r#"{"priority":"interactive","topic":"job.mcp-bridge.write.update_ticket","created_at":"1970-01-01T00:00:00.000Z","tenant_id":"default"}"#
+        );
+    }
+
+    #[test]
+    fn unknown_fields_are_left_out_and_named() {
+        let wanted = wanted(r#"{"prompt":"hi","delegation_token":"x","context":[1],"zzz":null}"#);
+        assert_eq!(wanted.ignored, ["delegation_token", "zzz"]);
+        assert_eq!(wanted.request.topic, "job.default");
+        let now = Timestamp::from_millis(0);
+        let context = wanted
+            .context
+            .expect("a context")
+            .to_json(&wanted.request, now);
+        assert_eq!(context["prompt"], "hi");
+        assert_eq!(context["context"], serde_json::json!([1]));
+    }
+
+    #[test]
+    fn a_compensation_may_carry_what_the_contract_knows() {
+        let wanted = wanted(
+            r#"{"topic":"job.a","workflow_id":"wf-1","step_index":2,"parent_job_id":"p",
+                "context_ptr":"redis://ctx:x",
+                "compensation":{"topic":"job.undo","context_ptr":"redis://ctx:x:undo",
+                                "meta":{"idempotency_key":"x/undo"}}}"#,
+        );
+        let undo = wanted.request.compensation.expect("an undo");
+        assert_eq!(undo.topic, "job.undo");
+        assert_eq!(undo.context_ptr, "redis://ctx:x:undo");
+        assert_eq!(undo.meta.expect("meta").idempotency_key, "x/undo");
+        assert_eq!(wanted.request.workflow_id, "wf-1");
+        assert_eq!(wanted.request.step_index, 2);
+        assert_eq!(wanted.request.context_ptr, "redis://ctx:x");
+        assert_eq!(wanted.context, None);
+    }
+
+    #[test]
+    fn an_envelope_and_a_bare_request_keep_their_ids() {
+        let envelope = wanted(
+            r#"{"trace_id":"t-1","sender_id":"s","created_at":"2026-01-01T00:00:00Z",
+                "protocol_version":1,"job_request":{"job_id":"j-1","topic":"job.a",
+                "tenant_id":"acme","context_ptr":"redis://ctx:j-1",
+                "labels":{"mcp.server":"jira","mcp.tool":"update","mcp.action":"write"}}}"#,
+        );
+        assert_eq!(envelope.trace.as_str(), "t-1");
+        assert_eq!(envelope.sender.as_str(), "s");
+        assert_eq!(envelope.request.job_id.as_str(), "j-1");
+        assert_eq!(envelope.request.labels.len(), 3);
+        assert_eq!(envelope.context, None);
+        let bare = wanted(r#"{"jobId":"j-2","topic":"job.b","meta":{"riskTags":["x"]}}"#);
+        assert_eq!(bare.request.job_id.as_str(), "j-2");
+        assert_eq!(Question::from(&bare.request).risk_tags, ["x"]);
+        assert!(bare.context.is_some());
+    }
+
+    #[test]
+    fn what_is_no_job_is_refused_with_the_field() {
+        for (body, expected) in [
+            (
+                "",
+                "the body is not JSON: EOF while parsing a value at line 1 column 0",
+            ),
+            (
+                "[]",
+                "the body is not a job: it must be an object of fields",
+            ),
+            (
+                r#"{"topic":"sys.job.submit"}"#,
+                "topic must begin with `job.`",
+            ),
+            (
+                r#"{"topic":"job.a b"}"#,
+                "topic it has a blank or a control character",
+            ),
+            (r#"{"topic":"job."}"#, "topic it has an empty token"),
+            (
+                r#"{"topic":"job.>"}"#,
+                "topic a wildcard can be subscribed to, not published on",
+            ),
+            (
+                r#"{"topic":"job.a","labels":{"a":1}}"#,
+                "the body is not a job: invalid type: integer `1`, expected a string",
+            ),
+            (
+                r#"{"topic":"job.a","deadline_ms":-1}"#,
+                "deadline_ms must not be negative",
+            ),
+            (
+                r#"{"topic":"job.a","step_index":-1}"#,
+                "step_index must not be negative",
+            ),
+            (
+                r#"{"topic":"job.a","actor_type":"robot"}"#,
+                "actor_type must be human or service",
+            ),
+            (
+                r#"{"topic":"job.a","context_ptr":"redis://ctx:a","prompt":"x"}"#,
+                "context_ptr cannot be given together with prompt or context",
+            ),
+            (
+                r#"{"topic":"job.a","compensation":{"topic":"sys.x"}}"#,
+                "compensation.topic must begin with `job.`",
+            ),
+            (
+                r#"{"topic":"job.a","compensation":{"topic":"job.x","contxt":"y"}}"#,
+                "compensation has an unknown field contxt",
+            ),
+            (
+                r#"{"job_id":"a/b","topic":"job.a"}"#,
+                "job_id may have letters, digits and . _ : @ - only, 256 at most",
+            ),
+            (r#"{"job_request":null}"#, "job_request is missing"),
+            (r#"{"job_request":{"job_id":"a"}}"#, "topic is missing"),
+        ] {
+            assert_eq!(refused(body), expected, "{body}");
+        }
+        let long = format!(r#"{{"topic":"job.{}"}}"#, "x".repeat(MAX_TOPIC));
+        assert_eq!(refused(&long), "topic is longer than 256 characters");
+    }
+}

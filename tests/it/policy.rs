@@ -1,0 +1,183 @@
+//! `capdeck policy`: the real binary on good, bad and missing files.
+
+use std::path::Path;
+use std::process::Command;
+
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn capdeck(args: &[&str]) -> Ran {
+    let output = Command::new(env!("CARGO_BIN_EXE_capdeck"))
+        .args(args)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn in_repository(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join(path).to_str().unwrap().to_owned()
+}
+
+fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_good_policy_is_summed_up_in_one_paragraph() {
+    for (name, expected) in [
+        (
+            "demo/first-policy.yaml",
+            "is good: 4 rules (1 ALLOW, 1 ALLOW_WITH_CONSTRAINTS, 1 REQUIRE_APPROVAL, 1 DENY); \
+             what no rule matches is denied.",
+        ),
+        ("demo/policy.yaml", "is good: 14 rules"),
+    ] {
+        let ran = capdeck(&["policy", "check", &in_repository(name)]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.contains(expected), "{}", ran.stdout);
+        assert_eq!(ran.stdout.lines().count(), 1);
+        assert_eq!(ran.stderr, "");
+    }
+}
+
+#[test]
+fn a_bad_policy_is_told_problem_by_problem_and_ends_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = file(
+        &dir,
+        "bad.yaml",
+        "rules:\n  - id: r1\n    decision: permits\n  - id: \"r\\x1b[31m2\"\n    decision: deny\n    velocity: {max_requests: 1}\n",
+    );
+    let ran = capdeck(&["policy", "check", &bad]);
+    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.stdout, "");
+    assert!(
+        ran.stderr.contains(
+            "is not a policy: line 3, column 15: rule `r1`: decision `permits` is not one of \
+             allow, deny, require_approval, throttle, allow_with_constraints; did you mean \
+             `permit`?"
+        ),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("line 6, column 5"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains('\x1b'), "{:?}", ran.stderr);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_a_mistake_of_the_call() {
+    let ran = capdeck(&["policy", "check", "/nonexistent/policy.yaml"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.stderr
+            .starts_with("error: cannot read the policy file `/nonexistent/policy.yaml`: "),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn what_is_odd_but_allowed_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let odd = file(
+        &dir,
+        "odd.yaml",
+        "rules: [{id: a, decision: deny, match: {topics: ['job.>']}}]\n",
+    );
+    let ran = capdeck(&["policy", "check", &odd]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stderr.starts_with("warning: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`*` crosses dots"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_job_is_explained_rule_by_rule_in_each_of_its_three_forms() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = in_repository("demo/first-policy.yaml");
+    let forms = [
+        r#"{"topic":"job.mcp-bridge.write.update_ticket","tenant_id":"default","risk_tags":["prod"],"labels":{"mcp.action":"write"}}"#,
+        r#"{"jobId":"j","topic":"job.mcp-bridge.write.update_ticket","tenantId":"default","labels":{"mcp.action":"write"},"meta":{"riskTags":["prod"]}}"#,
+        r#"{"trace_id":"t","sender_id":"s","protocol_version":1,"job_request":{"job_id":"j","topic":"job.mcp-bridge.write.update_ticket","tenant_id":"default","labels":{"mcp.action":"write"},"meta":{"risk_tags":["prod"]}}}"#,
+    ];
+    let mut explained = Vec::new();
+    for (n, form) in forms.iter().enumerate() {
+        let job = file(&dir, &format!("job{n}.json"), form);
+        let ran = capdeck(&["policy", "explain", &policy, "--job", &job]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        explained.push(ran.stdout);
+    }
+    assert_eq!(explained[0], explained[1]);
+    assert_eq!(explained[0], explained[2]);
+    assert_eq!(
+        explained[0],
+        "job.mcp-bridge.write.update_ticket REQUIRE_APPROVAL by rule approval-prod-write
+reason    Production writes require human review
+tenant    default
+snapshot  v1:1313dcb14725077a7357a2d6b02f4de0e8acd83b468851bc32fe8143d7a55ac7
+
+RULE                  WOULD                   OUTCOME         FIELD                WANTED       SEEN
+allow-read-path       ALLOW                   does not match  - labels.mcp.action  read         write
+approval-prod-write   REQUIRE_APPROVAL        decides         + risk_tags          prod         prod
+                                                              + labels.mcp.action  write        write
+deny-destructive      DENY                    does not match  - labels.mcp.action  delete       write
+constrain-heavy-jobs  ALLOW_WITH_CONSTRAINTS  does not match  - topics             job.batch.*  job.mcp-bridge.write.update_ticket
+"
+    );
+}
+
+#[test]
+fn the_json_explanation_names_what_an_earlier_rule_hides() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = in_repository("demo/first-policy.yaml");
+    let job = file(
+        &dir,
+        "job.json",
+        r#"{"topic":"job.batch.embed","labels":{"mcp.action":"read"}}"#,
+    );
+    let ran = capdeck(&["policy", "explain", &policy, "--job", &job, "-o", "json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(document["schema"], "capdeck/1");
+    assert_eq!(document["decision"], "ALLOW");
+    assert_eq!(document["rule_id"], "allow-read-path");
+    assert_eq!(document["rules"][0]["outcome"], "decides");
+    assert_eq!(document["rules"][3]["outcome"], "shadowed_differs");
+    assert_eq!(document["rules"][3]["facts"][0]["holds"], true);
+    let table = capdeck(&["policy", "explain", &policy, "--job", &job]);
+    assert!(
+        table.stdout.ends_with(
+            "without that rule: constrain-heavy-jobs would ALLOW_WITH_CONSTRAINTS (in this order)\n"
+        ),
+        "{}",
+        table.stdout
+    );
+}
+
+#[test]
+fn a_job_file_that_is_no_job_is_a_mistake_of_the_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = in_repository("demo/first-policy.yaml");
+    for (text, expected) in [
+        ("nonsense", "is not a job: the body is not JSON"),
+        (
+            r#"{"topic":"sys.x"}"#,
+            "is not a job: topic must begin with `job.`",
+        ),
+    ] {
+        let job = file(&dir, "job.json", text);
+        let ran = capdeck(&["policy", "explain", &policy, "--job", &job]);
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+}
