@@ -262,6 +262,8 @@ pub struct Counters {
     pub forgotten_jobs: u64,
     /// Submissions refused because too many jobs are under way.
     pub refused_submits: u64,
+    /// Packets that could not be read, or name nothing.
+    pub malformed_packets: u64,
     /// Rollback steps that were forgotten to make room.
     pub forgotten_undos: u64,
 }
@@ -431,6 +433,7 @@ impl Ledger {
             held: false,
             line: None,
             slot: None,
+            failures: 0,
             cancel_relayed: false,
             past_workers: Vec::new(),
             undoes: None,
@@ -590,6 +593,11 @@ impl Ledger {
         }
     }
 
+    /// Counts a packet that could not be read, or names nothing.
+    pub fn malformed(&mut self) {
+        self.counters.malformed_packets += 1;
+    }
+
     /// Takes what the outside has to do, in order.
     pub fn take_steps(&mut self) -> Vec<Step> {
         std::mem::take(&mut self.outbox)
@@ -660,3 +668,5 @@ fn context_of(request: &JobRequest, now: Timestamp) -> String {
     })
     .to_string()
 }
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::{DeadLetter, Job, JobState, Ledger, LedgerError, WaitingOn};
+use super::{DeadLetter, Job, JobState, Ledger, LedgerError, Step, WaitingOn};
 use crate::ids::{JobId, TraceId};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::job_hash;
@@ -227,14 +227,16 @@ impl Ledger {
         } else {
             reason
         };
-        Ok(self.bury(
+        let letter = self.bury(
             seq,
             JobState::Denied,
             JobStatus::Denied,
             "approval_rejected",
             said,
             now,
-        ))
+        );
+        self.outbox.push(Step::StoreDeadLetter(letter.clone()));
+        Ok(letter)
     }
 
     /// Takes note that another policy is in force. Waiting approvals keep

@@ -273,6 +273,7 @@ pub struct Job {
     pub(super) held: bool,
     pub(super) line: Option<super::Line>,
     pub(super) slot: Option<WorkerId>,
+    pub(super) failures: u32,
     pub(super) cancel_relayed: bool,
     pub(super) past_workers: Vec<WorkerId>,
     pub(super) undoes: Option<super::UndoKey>,

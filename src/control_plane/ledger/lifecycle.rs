@@ -114,7 +114,11 @@ impl Ledger {
                 status: job.approval.as_ref().map(|approval| approval.status),
             });
         }
-        Ok(self.decide(seq, answer, asker, now))
+        let ruling = self.decide(seq, answer, asker, now);
+        if let Ruling::Denied(letter) = &ruling {
+            self.outbox.push(Step::StoreDeadLetter(letter.clone()));
+        }
+        Ok(ruling)
     }
 
     /// Takes the kernel's answer to a [`Step::Ask`]. An answer to a question that is
@@ -130,7 +134,8 @@ impl Ledger {
         if self.at(seq).phase != Phase::Asked(ticket) {
             return;
         }
-        match self.decide(seq, answer, Asker::Scheduler, now) {
+        let ruling = self.decide(seq, answer, Asker::Scheduler, now);
+        match ruling {
             Ruling::Go => {
                 self.at_mut(seq).phase = Phase::Cleared;
                 self.alarm(seq, Some(now));
@@ -445,7 +450,16 @@ impl Ledger {
         }
     }
 
-    /// Takes a progress report; `packet` gives its order.
+    /// The request cannot be written as a packet: the job fails.
+    pub fn undeliverable(&mut self, id: &JobId, why: &str, now: Timestamp) {
+        let Ok(seq) = self.seq(id) else { return };
+        if !self.at(seq).state.is_ended() {
+            let (state, status) = (JobState::Failed, JobStatus::Failed);
+            self.fail(seq, state, status, "dispatch_failed", why, now);
+        }
+    }
+
+    /// Takes a progress report; `sent_at` gives its order.
     pub fn progress(
         &mut self,
         progress: &JobProgress,
@@ -548,13 +562,15 @@ impl Ledger {
     }
 
     fn retry(&mut self, seq: u64, code: &str, message: &str, now: Timestamp) {
-        let job = self.at(seq);
+        let job = self.at_mut(seq);
+        job.failures += 1;
+        let failures = job.failures;
         let allowed = limits(job)
             .and_then(|limits| limits.max_retries)
             .map_or(MAX_RETRIES, |retries| u32::try_from(retries).unwrap_or(0));
-        if job.attempts > allowed {
+        if failures > allowed {
             let said = if message.is_empty() { code } else { message };
-            let reason = format!("failed {} times, the last time: {said}", job.attempts);
+            let reason = format!("failed {failures} times, the last time: {said}");
             self.fail(
                 seq,
                 JobState::Failed,
@@ -572,7 +588,7 @@ impl Ledger {
         if let Some(worker) = job.worker.clone() {
             job.past_workers.push(worker);
         }
-        let pause = backoff(job.attempts, seq);
+        let pause = backoff(failures, seq);
         self.alarm(seq, Some(now.plus(pause)));
     }
 

@@ -1,0 +1,1014 @@
+//! Scripts of events through ledger and plan: what the outside was asked to do,
+//! then how the jobs stand.
+//!
+//! A script is a row of `<seconds>s <event>` between bars. Policy is played by the
+//! third part of a topic: `job.a.allow`, `.deny`, `.hold`, `.throttle`, `.limit`
+//! (two retries less, one job at a time, 60 s).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::*;
+use crate::control_plane::kernel::{
+    BudgetConstraints, Constraints, Decision, KernelError, Verdict,
+};
+use crate::control_plane::scheduler::placement::Routes;
+use crate::control_plane::scheduler::plan::plan;
+use crate::wire::packet::{
+    Budget, Compensation, DispatchIdentity, ErrorCode, JobMetadata, JobProgress, JobStatus,
+    WireEnum as _,
+};
+
+struct Play {
+    ledger: Ledger,
+    log: String,
+    snapshot: String,
+    kernel_up: bool,
+    bus_up: bool,
+    now: Timestamp,
+    undos: BTreeMap<String, String>,
+}
+
+/// Runs a script and compares what was done and how the jobs stand, line by line.
+#[track_caller]
+fn check(script: &str, expected: &[&str]) {
+    let got = run(script).story();
+    let got: Vec<_> = got.lines().collect();
+    assert_eq!(got, expected, "\n{}", got.join("\n"));
+}
+
+fn run(script: &str) -> Play {
+    let mut play = Play {
+        ledger: Ledger::new(100, 7),
+        log: String::new(),
+        snapshot: "v1".to_owned(),
+        kernel_up: true,
+        bus_up: true,
+        now: Timestamp::from_millis(0),
+        undos: BTreeMap::new(),
+    };
+    for line in script.split('|').map(str::trim) {
+        let (at, event) = line.split_once("s ").expect("a time and an event");
+        let seconds: f64 = at.parse().expect("seconds");
+        let until = Timestamp::from_millis((seconds * 1_000.0) as i64);
+        // Alarms between two events ring at their own time.
+        while let Some(alarm) = play.ledger.next_alarm().filter(|at| *at < until) {
+            play.now = alarm.max(play.now);
+            play.settle();
+        }
+        play.now = until;
+        play.event(event);
+        play.settle();
+    }
+    play
+}
+
+impl Play {
+    fn say(&mut self, what: &str) {
+        let ms = self.now.as_millis();
+        let at = if ms % 1_000 == 0 {
+            format!("{}s", ms / 1_000)
+        } else {
+            format!("{}.{}s", ms / 1_000, ms % 1_000 / 100)
+        };
+        writeln!(self.log, "{at} {what}").expect("a string takes all");
+    }
+
+    /// A rollback's job by the order of its submission, for its id is random.
+    fn name(&mut self, id: &JobId) -> String {
+        let Some(random) = id.as_str().strip_prefix("comp-") else {
+            return id.to_string();
+        };
+        let next = format!("undo{}", self.undos.len() + 1);
+        self.undos.entry(random.to_owned()).or_insert(next).clone()
+    }
+
+    fn id(&self, name: &str) -> JobId {
+        self.undos
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map_or_else(
+                || JobId::from(name),
+                |(random, _)| JobId::from(format!("comp-{random}")),
+            )
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let steps = plan(&mut self.ledger, &Routes::default(), self.now, 1_000);
+            if steps.is_empty() {
+                return;
+            }
+            for step in steps {
+                self.act(step);
+            }
+        }
+    }
+
+    fn act(&mut self, step: Step) {
+        match step {
+            Step::Ask {
+                job,
+                ticket,
+                question,
+            } => {
+                let answer = self.verdict(&question.topic);
+                self.ledger.answered(&job, ticket, answer, self.now);
+            }
+            Step::Dispatch {
+                job,
+                attempt,
+                worker,
+                ..
+            } => {
+                let name = self.name(&job);
+                if self.bus_up {
+                    self.say(&format!("dispatch {name}#{attempt} {worker}"));
+                    self.ledger.dispatched(&job, attempt, self.now);
+                } else {
+                    let why = "the bus is away";
+                    self.ledger.dispatch_failed(&job, attempt, why, self.now);
+                }
+            }
+            Step::Submit { request, trace } => {
+                let name = self.name(&request.job_id);
+                self.say(&format!(
+                    "submit {name} {} undoes {}",
+                    request.topic, request.parent_job_id
+                ));
+                let announced = Submission {
+                    request: (*request).clone(),
+                    trace,
+                    submitted_by: String::new(),
+                    via: Via::Bus,
+                };
+                self.ledger.submit(announced, self.now).expect("known");
+            }
+            Step::DeadLetter(letter) => {
+                let name = self.name(&letter.job_id);
+                self.say(&format!(
+                    "dlq {name} {} {}",
+                    letter.status.name(),
+                    letter.reason_code
+                ));
+            }
+            Step::StoreDeadLetter(_) | Step::StoreContext { .. } => {}
+            Step::Result { result, .. } => {
+                let name = self.name(&result.job_id);
+                self.say(&format!("result {name} {}", result.status.name()));
+            }
+            Step::Cancel(cancel) => {
+                let name = self.name(&cancel.job_id);
+                self.say(&format!("cancel {name}"));
+            }
+            Step::Alert(alert) => self.say(&format!("alert {}", alert.code)),
+        }
+    }
+
+    fn verdict(&self, topic: &str) -> Result<Verdict, KernelError> {
+        if !self.kernel_up {
+            return Err(KernelError::TimedOut);
+        }
+        let rule = topic.split('.').nth(2).unwrap_or("allow");
+        let decision = match rule {
+            "deny" => Decision::Deny,
+            "hold" => Decision::RequireApproval,
+            "throttle" => Decision::Throttle,
+            "limit" => Decision::AllowWithConstraints,
+            _ => Decision::Allow,
+        };
+        Ok(Verdict {
+            decision,
+            rule_id: Some(rule.to_owned()),
+            reason: format!("rule {rule}"),
+            snapshot: self.snapshot.clone(),
+            constraints: (rule == "limit").then(|| Constraints {
+                budgets: Some(BudgetConstraints {
+                    max_runtime_ms: Some(60_000),
+                    max_retries: Some(1),
+                    max_concurrent_jobs: Some(1),
+                    ..BudgetConstraints::default()
+                }),
+                ..Constraints::default()
+            }),
+            remediations: Vec::new(),
+        })
+    }
+
+    fn event(&mut self, event: &str) {
+        let mut words = event.split_whitespace();
+        let verb = words.next().expect("a verb");
+        let words: Vec<_> = words.collect();
+        let word = |i: usize| words.get(i).copied().unwrap_or_default();
+        let option = |key: &str| {
+            words
+                .iter()
+                .find_map(|word| word.split_once('=').filter(|(name, _)| *name == key))
+                .map(|(_, value)| value)
+        };
+        let now = self.now;
+        let id = self.id(word(0));
+        match verb {
+            "beat" => {
+                let (worker, pool) = word(0).split_once('@').expect("worker@pool");
+                let (active, max) = word(1).split_once('/').expect("active/max");
+                let heartbeat = Heartbeat {
+                    worker_id: WorkerId::from(worker),
+                    pool: PoolName::from(pool),
+                    active_jobs: active.parse().expect("a number"),
+                    max_parallel_jobs: max.parse().expect("a number"),
+                    ..Heartbeat::default()
+                };
+                self.ledger.heartbeat(heartbeat, now);
+            }
+            "submit" => {
+                let request = request(word(0), word(1), option);
+                let via = match option("via") {
+                    Some("http") => Via::Gateway,
+                    _ => Via::Bus,
+                };
+                let submission = Submission {
+                    request,
+                    trace: TraceId::default(),
+                    submitted_by: String::new(),
+                    via,
+                };
+                match self.ledger.submit(submission, now) {
+                    Ok(submitted) if submitted.repeated => {
+                        self.say(&format!("known as {}", submitted.job_id));
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.say(&format!("refused {}", error.code())),
+                }
+            }
+            "progress" => {
+                let progress = JobProgress {
+                    job_id: id,
+                    percent: word(1).parse().expect("a number"),
+                    dispatch: option("attempt").map(attempt),
+                    ..JobProgress::default()
+                };
+                let sent = option("sent").map(|s| s.parse::<i64>().expect("seconds"));
+                let sent = sent.map(|s| Timestamp::from_millis(s * 1_000));
+                let heard = self.ledger.progress(&progress, sent.or(Some(now)), now);
+                if heard != Heard::Taken {
+                    self.say(&format!("{heard:?}").to_lowercase());
+                }
+            }
+            "succeed" | "fail" | "fatal" | "retryable" | "stopped" | "running" => {
+                let (status, code) = match verb {
+                    "succeed" => (JobStatus::Succeeded, ErrorCode::Unspecified),
+                    "fail" => (JobStatus::Failed, ErrorCode::JobInvalidInput),
+                    "fatal" => (JobStatus::FailedFatal, ErrorCode::JobTimeout),
+                    "retryable" => (JobStatus::FailedRetryable, ErrorCode::JobWorkerUnavailable),
+                    "running" => (JobStatus::Running, ErrorCode::Unspecified),
+                    _ => (JobStatus::Cancelled, ErrorCode::Unspecified),
+                };
+                let worker = option("worker").map(WorkerId::from).or_else(|| {
+                    let job = self.ledger.job(&id)?;
+                    job.worker.clone()
+                });
+                let result = JobResult {
+                    job_id: id,
+                    status,
+                    error_code_enum: code,
+                    worker_id: worker.unwrap_or_default(),
+                    dispatch: option("attempt").map(attempt),
+                    ..JobResult::default()
+                };
+                let heard = self.ledger.result(result, now);
+                if heard != Heard::Taken {
+                    self.say(&format!("{heard:?}").to_lowercase());
+                }
+            }
+            "cancel" => {
+                let cancel = JobCancel {
+                    job_id: id,
+                    requested_by: "ada".to_owned(),
+                    ..JobCancel::default()
+                };
+                let heard = self.ledger.cancel_heard(&cancel, now);
+                if heard != Heard::Taken {
+                    self.say(&format!("{heard:?}").to_lowercase());
+                }
+            }
+            "halt" => match self.ledger.cancel(&id, "ada", "", now) {
+                Ok(cancelled) => self.say(&format!("cancelled a {} job", cancelled.was.name())),
+                Err(error) => self.say(error.code()),
+            },
+            "approve" => {
+                let snapshot = self.snapshot.clone();
+                let yes = Yes {
+                    by: "ada",
+                    note: "go",
+                    current_snapshot: &snapshot,
+                    expected: Expected {
+                        job_hash: option("hash").map(str::to_owned),
+                        policy_snapshot: option("snapshot").map(str::to_owned),
+                        context_sha256: option("saw").map(str::to_owned),
+                    },
+                    context_sha256: option("stored"),
+                    ..Yes::default()
+                };
+                match self.ledger.approve(&id, &yes, now) {
+                    Ok(approved) => {
+                        self.say(&format!("approved {}", word(0)));
+                        if option("announce") != Some("no") {
+                            self.act(Step::Submit {
+                                trace: approved.trace,
+                                request: approved.request,
+                            });
+                        }
+                    }
+                    Err(error) => self.say(error.code()),
+                }
+            }
+            "reject" => match self.ledger.reject(&id, "ada", "not today", "", now) {
+                Ok(letter) => self.say(&format!("rejected {}", letter.reason_code)),
+                Err(error) => self.say(error.code()),
+            },
+            "tamper" => {
+                let seq = self.ledger.seq(&id).expect("known");
+                let request = Arc::make_mut(&mut self.ledger.at_mut(seq).request);
+                request.context_ptr = "redis://ctx:other".to_owned();
+            }
+            "policy" => {
+                self.snapshot = word(0).to_owned();
+                self.ledger.policy_changed(word(0));
+            }
+            "kernel" => self.kernel_up = word(0) == "up",
+            "bus" => self.bus_up = word(0) == "up",
+            "tick" => {}
+            other => panic!("no event {other}"),
+        }
+    }
+
+    fn story(mut self) -> String {
+        let mut ids: Vec<_> = self
+            .ledger
+            .jobs
+            .values()
+            .map(|job| job.id.clone())
+            .collect();
+        ids.sort();
+        let mut jobs = Vec::new();
+        for id in ids {
+            let name = self.name(&id);
+            let job = self.ledger.job(&id).expect("known");
+            let mut line = format!("{name} {}", job.state.name());
+            if let Some(waiting_on) = job.waiting_on {
+                write!(line, " waits for {}", waiting_on.name()).expect("written");
+            }
+            if let Some(worker) = &job.worker {
+                write!(line, " {worker}").expect("written");
+            }
+            if let Some(progress) = &job.progress {
+                write!(line, " {}%", progress.percent).expect("written");
+            }
+            if !job.error_code.is_empty() {
+                write!(line, " {}", job.error_code).expect("written");
+            }
+            jobs.push(line);
+        }
+        jobs.sort();
+        self.log + &jobs.join("\n")
+    }
+}
+
+fn attempt(n: &str) -> DispatchIdentity {
+    DispatchIdentity {
+        attempt: n.parse().expect("a number"),
+        ..DispatchIdentity::default()
+    }
+}
+
+fn request<'a>(id: &str, topic: &str, option: impl Fn(&str) -> Option<&'a str>) -> JobRequest {
+    JobRequest {
+        job_id: JobId::from(id),
+        topic: topic.to_owned(),
+        workflow_id: option("wf").unwrap_or_default().to_owned(),
+        tenant_id: option("tenant").unwrap_or_default().to_owned(),
+        labels: option("label")
+            .map(|label| (label.to_owned(), "true".to_owned()))
+            .into_iter()
+            .collect(),
+        budget: option("deadline").map(|ms| Budget {
+            deadline_ms: ms.parse().expect("a number"),
+            ..Budget::default()
+        }),
+        meta: option("key").map(|key| JobMetadata {
+            idempotency_key: key.to_owned(),
+            ..JobMetadata::default()
+        }),
+        compensation: option("undo").map(|topic| {
+            Box::new(Compensation {
+                topic: topic.to_owned(),
+                context_ptr: format!("redis://ctx:{id}:undo"),
+                meta: option("undokey").map(|key| JobMetadata {
+                    idempotency_key: key.to_owned(),
+                    ..JobMetadata::default()
+                }),
+                ..Compensation::default()
+            })
+        }),
+        ..JobRequest::default()
+    }
+}
+
+#[test]
+fn a_job_runs_from_submission_to_success() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 2s progress j1 40 | 3s succeed j1",
+        &["1s dispatch j1#1 w1", "j1 SUCCEEDED w1 40%"],
+    );
+}
+
+#[test]
+fn a_denied_job_is_never_dispatched_and_leaves_a_dead_letter() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.deny",
+        &["1s dlq j1 DENIED safety_denied", "j1 DENIED safety_denied"],
+    );
+}
+
+#[test]
+fn a_throttled_job_stays_pending_and_is_asked_about_every_five_seconds() {
+    let play = run("0s beat w1@a 0/4 | 1s submit j1 job.a.throttle | 12s tick");
+    let job = play.ledger.job(&JobId::from("j1")).expect("known");
+    assert_eq!(job.state, JobState::Pending);
+    assert_eq!(job.waiting_on, Some(WaitingOn::Throttled));
+    let asked: Vec<_> = job
+        .decisions
+        .iter()
+        .map(|record| (record.name(), record.checked_at.as_millis()))
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            ("THROTTLE", 1_000),
+            ("THROTTLE", 6_000),
+            ("THROTTLE", 11_000)
+        ]
+    );
+}
+
+#[test]
+fn a_kernel_that_does_not_answer_holds_the_job_and_is_asked_again() {
+    check(
+        "0s beat w1@a 0/4 | 0s kernel down | 1s submit j1 job.a.allow | 4s tick",
+        &["j1 PENDING waits for kernel_unavailable"],
+    );
+    check(
+        "0s beat w1@a 0/4 | 0s kernel down | 1s submit j1 job.a.allow | 4s kernel up | 7s tick",
+        &["6s dispatch j1#1 w1", "j1 RUNNING w1"],
+    );
+}
+
+#[test]
+fn a_question_that_is_never_answered_is_given_up() {
+    let mut ledger = Ledger::new(10, 1);
+    let at = |s: i64| Timestamp::from_millis(s * 1_000);
+    let submission = Submission {
+        request: request("j1", "job.a.allow", |_| None),
+        trace: TraceId::default(),
+        submitted_by: String::new(),
+        via: Via::Bus,
+    };
+    ledger.submit(submission, at(0)).expect("new");
+    let routes = Routes::default();
+    plan(&mut ledger, &routes, at(0), 10);
+    assert!(plan(&mut ledger, &routes, at(2), 10).is_empty());
+    plan(&mut ledger, &routes, at(3), 10);
+    let job = ledger.job(&JobId::from("j1")).expect("known");
+    assert_eq!(
+        job.decision().map(DecisionRecord::name),
+        Some("UNAVAILABLE")
+    );
+    assert_eq!(job.waiting_on, Some(WaitingOn::KernelUnavailable));
+}
+
+#[test]
+fn an_approved_job_passes_once_and_a_second_yes_is_refused() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.hold | 5s approve j1 | 6s approve j1 | 7s reject j1",
+        &[
+            "5s approved j1",
+            "5s submit j1 job.a.hold undoes ",
+            "5s dispatch j1#1 w1",
+            "6s approval_already_resolved",
+            "7s approval_already_resolved",
+            "j1 RUNNING w1",
+        ],
+    );
+}
+
+#[test]
+fn an_approved_job_goes_on_even_when_its_announcement_is_lost() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.hold | 5s approve j1 announce=no | 8s tick",
+        &["5s approved j1", "7s dispatch j1#1 w1", "j1 RUNNING w1"],
+    );
+}
+
+#[test]
+fn a_moved_policy_refuses_the_yes_and_leaves_the_approval_open() {
+    check(
+        "1s submit j1 job.a.hold | 2s policy v2 | 3s approve j1 | 4s policy v1 | 5s beat w1@a 0/4 | 6s approve j1",
+        &[
+            "3s approval_stale_snapshot",
+            "6s approved j1",
+            "6s submit j1 job.a.hold undoes ",
+            "6s dispatch j1#1 w1",
+            "j1 RUNNING w1",
+        ],
+    );
+}
+
+#[test]
+fn a_moved_policy_is_visible_on_the_waiting_approval() {
+    let play = run("0s policy v1 | 1s submit j1 job.a.hold | 2s policy v2");
+    let job = play.ledger.waiting_approvals().next().expect("it waits");
+    let approval = job.approval.as_ref().expect("held");
+    assert_eq!(approval.status, ApprovalStatus::Pending);
+    assert_eq!(play.ledger.snapshot_is_current(approval), Some(false));
+}
+
+#[test]
+fn a_request_that_was_changed_in_the_record_cannot_be_approved() {
+    check(
+        "1s submit j1 job.a.hold | 2s tamper j1 | 3s approve j1",
+        &[
+            "3s approval_stale_request",
+            "j1 APPROVAL_REQUIRED waits for approval",
+        ],
+    );
+}
+
+#[test]
+fn a_yes_to_something_else_than_was_seen_is_refused() {
+    check(
+        "1s submit j1 job.a.hold | 2s approve j1 hash=other | 3s approve j1 snapshot=v0 \
+         | 4s approve j1 saw=aa stored=bb | 5s approve j1 saw=aa",
+        &[
+            "2s approval_stale_request",
+            "3s approval_stale_snapshot",
+            "4s approval_stale_request",
+            "5s approval_stale_request",
+            "j1 APPROVAL_REQUIRED waits for approval",
+        ],
+    );
+}
+
+#[test]
+fn what_does_not_wait_for_a_person_cannot_be_decided() {
+    check(
+        "1s submit j1 job.a.allow | 2s approve j1 | 3s approve j9 | 4s reject j9",
+        &[
+            "2s approval_not_actionable",
+            "3s job_not_found",
+            "4s job_not_found",
+            "j1 PENDING waits for no_workers",
+        ],
+    );
+}
+
+#[test]
+fn a_rejected_job_is_denied_and_repeating_its_submission_does_not_wake_it() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.hold | 2s reject j1 | 3s submit j1 job.a.hold | 4s approve j1",
+        &[
+            "2s rejected approval_rejected",
+            "3s known as j1",
+            "4s approval_already_resolved",
+            "j1 DENIED approval_rejected",
+        ],
+    );
+}
+
+#[test]
+fn the_label_of_an_approval_alone_opens_nothing() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.hold label=approval_granted | 2s submit j1 job.a.hold",
+        &["2s known as j1", "j1 APPROVAL_REQUIRED waits for approval"],
+    );
+}
+
+#[test]
+fn an_approval_ends_with_the_deadline_of_its_job() {
+    check(
+        "1s submit j1 job.a.hold deadline=5000 | 7s approve j1",
+        &["7s approval_not_actionable", "j1 TIMEOUT timeout"],
+    );
+    let play = run("1s submit j1 job.a.hold deadline=5000 | 7s tick");
+    let job = play.ledger.job(&JobId::from("j1")).expect("known");
+    let approval = job.approval.as_ref().expect("held");
+    assert_eq!(approval.status, ApprovalStatus::Expired);
+}
+
+#[test]
+fn submitting_again_changes_nothing() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 2s submit j1 job.a.allow | 3s succeed j1 \
+         | 4s submit j1 job.a.allow | 5s submit j2 job.a.allow key=k | 6s submit j3 job.a.allow key=k \
+         | 7s submit j4 job.a.deny key=k | 8s submit j5 job.a.allow key=k tenant=other",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s known as j1",
+            "4s known as j1",
+            "5s dispatch j2#1 w1",
+            "6s known as j2",
+            "7s refused IDEMPOTENCY_CONFLICT",
+            "8s dispatch j5#1 w1",
+            "j1 SUCCEEDED w1",
+            "j2 RUNNING w1",
+            "j5 RUNNING w1",
+        ],
+    );
+}
+
+#[test]
+fn a_job_by_http_waits_for_its_packet_but_not_for_ever() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow via=http | 1.5s submit j1 job.a.allow \
+         | 2s submit j2 job.a.allow via=http | 5s tick",
+        &[
+            "1.5s known as j1",
+            "1.5s dispatch j1#1 w1",
+            "4s dispatch j2#1 w1",
+            "j1 RUNNING w1",
+            "j2 RUNNING w1",
+        ],
+    );
+}
+
+#[test]
+fn a_failed_attempt_is_repeated_after_a_pause_until_the_limit() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.limit | 2s retryable j1 | 2.1s retryable j1 \
+         | 4s progress j1 10 attempt=1 | 4s retryable j1 attempt=1 | 5s retryable j1",
+        &[
+            "1s dispatch j1#1 w1",
+            "2.1s late",
+            "3s dispatch j1#2 w1",
+            "4s late",
+            "4s late",
+            "5s dlq j1 FAILED max_retries_exceeded",
+            "j1 FAILED w1 max_retries_exceeded",
+        ],
+    );
+}
+
+#[test]
+fn a_late_result_of_an_earlier_worker_does_not_end_the_next_attempt() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 2s retryable j1 | 2s beat w1@a 4/4 | 2s beat w2@a 0/4 \
+         | 4s fail j1 worker=w1 | 5s succeed j1 worker=w2",
+        &[
+            "1s dispatch j1#1 w1",
+            "3s dispatch j1#2 w2",
+            "4s late",
+            "j1 SUCCEEDED w2",
+        ],
+    );
+}
+
+#[test]
+fn a_result_with_an_in_flight_status_ends_nothing() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 2s running j1 | 3s succeed j1 | 4s fail j1 | 5s succeed j9",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s nothing",
+            "4s late",
+            "5s unknown",
+            "j1 SUCCEEDED w1",
+        ],
+    );
+}
+
+#[test]
+fn progress_moves_forward_only_and_never_after_the_end() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 3s progress j1 50 sent=3 | 4s progress j1 20 sent=2 \
+         | 5s succeed j1 | 6s progress j1 90",
+        &[
+            "1s dispatch j1#1 w1",
+            "4s late",
+            "6s late",
+            "j1 SUCCEEDED w1 50%",
+        ],
+    );
+}
+
+#[test]
+fn a_cancelled_job_ends_at_once_and_its_worker_hears_of_it() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 2s cancel j1 | 3s cancel j1 | 4s succeed j1",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s result j1 CANCELLED",
+            "2s cancel j1",
+            "3s nothing",
+            "4s late",
+            "j1 CANCELLED w1",
+        ],
+    );
+}
+
+#[test]
+fn a_cancel_at_the_gateway_is_relayed_once_when_its_packet_comes_by() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 2s halt j1 | 2s cancel j1 | 3s halt j1 | 4s cancel j9",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s cancelled a RUNNING job",
+            "2s nothing",
+            "2s cancel j1",
+            "3s job_already_terminal",
+            "4s unknown",
+            "j1 CANCELLED w1",
+        ],
+    );
+}
+
+#[test]
+fn a_job_that_waits_is_cancelled_without_a_word_to_any_worker() {
+    check(
+        "1s submit j1 job.a.hold | 2s cancel j1 | 3s approve j1",
+        &[
+            "2s result j1 CANCELLED",
+            "3s approval_not_actionable",
+            "j1 CANCELLED",
+        ],
+    );
+}
+
+#[test]
+fn a_job_runs_out_of_time_without_a_packet() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 902s tick",
+        &["1s dispatch j1#1 w1", "j1 TIMEOUT w1 timeout"],
+    );
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.limit | 62s tick",
+        &["1s dispatch j1#1 w1", "j1 TIMEOUT w1 timeout"],
+    );
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow deadline=3000 | 5s succeed j1",
+        &["1s dispatch j1#1 w1", "5s late", "j1 TIMEOUT w1 timeout"],
+    );
+}
+
+#[test]
+fn a_dispatch_that_the_bus_refused_is_tried_again() {
+    check(
+        "0s beat w1@a 0/4 | 0s bus down | 1s submit j1 job.a.allow | 2s bus up | 4s tick",
+        &["3s dispatch j1#2 w1", "j1 RUNNING w1"],
+    );
+}
+
+#[test]
+fn a_full_pool_is_waited_for_in_line_and_a_freed_slot_calls_up_one_job() {
+    check(
+        "0s beat w1@a 0/1 | 1s submit j1 job.a.allow | 1s submit j2 job.a.allow | 1s submit j3 job.a.allow \
+         | 1.5s succeed j1",
+        &[
+            "1s dispatch j1#1 w1",
+            "1.5s dispatch j2#1 w1",
+            "j1 SUCCEEDED w1",
+            "j2 RUNNING w1",
+            "j3 PENDING waits for pool_overloaded",
+        ],
+    );
+}
+
+#[test]
+fn a_job_without_a_worker_goes_as_soon_as_one_comes() {
+    check(
+        "1s submit j1 job.a.allow | 1.2s beat w1@a 0/1",
+        &["1.2s dispatch j1#1 w1", "j1 RUNNING w1"],
+    );
+    check(
+        "0s beat w1@a 0/4 | 31s submit j1 job.a.allow",
+        &["j1 PENDING waits for no_workers"],
+    );
+}
+
+#[test]
+fn a_job_for_which_no_worker_ever_comes_fails_in_the_end() {
+    check(
+        "1s submit j1 job.a.allow | 3600s tick",
+        &[
+            "1352s dlq j1 FAILED max_scheduling_retries",
+            "j1 FAILED max_scheduling_retries",
+        ],
+    );
+}
+
+#[test]
+fn a_tenant_at_its_limit_waits_for_its_own_jobs() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.limit | 1s submit j2 job.a.limit | 1s submit j3 job.a.limit tenant=t2 \
+         | 2s tick",
+        &[
+            "1s dispatch j1#1 w1",
+            "1s dispatch j3#1 w1",
+            "j1 RUNNING w1",
+            "j2 PENDING waits for tenant_limit",
+            "j3 RUNNING w1",
+        ],
+    );
+}
+
+#[test]
+fn a_workflow_that_fails_for_good_is_undone_backwards_one_step_after_the_other() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow wf=w undo=job.a.u1 | 2s succeed j1 \
+         | 3s submit j2 job.a.allow wf=w undo=job.a.u2 | 4s succeed j2 \
+         | 5s submit j3 job.a.allow wf=w undo=job.a.u3 | 6s fatal j3 | 7s fatal j3 \
+         | 8s succeed undo1 | 9s succeed undo2 | 10s succeed undo3",
+        &[
+            "1s dispatch j1#1 w1",
+            "3s dispatch j2#1 w1",
+            "5s dispatch j3#1 w1",
+            "6s dlq j3 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "6s submit undo1 job.a.u3 undoes j3",
+            "6s dispatch undo1#1 w1",
+            "7s late",
+            "8s submit undo2 job.a.u2 undoes j2",
+            "8s dispatch undo2#1 w1",
+            "9s submit undo3 job.a.u1 undoes j1",
+            "9s dispatch undo3#1 w1",
+            "j1 SUCCEEDED w1",
+            "j2 SUCCEEDED w1",
+            "j3 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 SUCCEEDED w1",
+            "undo2 SUCCEEDED w1",
+            "undo3 SUCCEEDED w1",
+        ],
+    );
+}
+
+#[test]
+fn a_job_without_a_workflow_is_undone_alone_and_only_when_it_failed_for_good() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow undo=job.a.u1 | 2s fail j1 \
+         | 3s submit j2 job.a.allow undo=a.u2 undokey=j2/undo | 4s fatal j2 | 5s succeed undo1",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s dlq j1 FAILED ERROR_CODE_JOB_INVALID_INPUT",
+            "3s dispatch j2#1 w1",
+            "4s dlq j2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "4s submit undo1 job.a.u2 undoes j2",
+            "4s dispatch undo1#1 w1",
+            "j1 FAILED w1 ERROR_CODE_JOB_INVALID_INPUT",
+            "j2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 SUCCEEDED w1",
+        ],
+    );
+}
+
+#[test]
+fn an_undo_with_a_key_that_ran_before_does_not_run_again() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow undo=job.a.u undokey=k | 2s fatal j1 | 3s succeed undo1 \
+         | 4s submit j2 job.a.allow undo=job.a.u undokey=k | 5s fatal j2",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s dlq j1 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "2s submit undo1 job.a.u undoes j1",
+            "2s dispatch undo1#1 w1",
+            "4s dispatch j2#1 w1",
+            "5s dlq j2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "j1 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "j2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 SUCCEEDED w1",
+        ],
+    );
+}
+
+#[test]
+fn an_undo_that_policy_denies_is_told_and_the_next_one_goes_on() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow wf=w undo=job.a.u1 | 2s succeed j1 \
+         | 3s submit j2 job.a.allow wf=w undo=job.a.deny | 4s fatal j2 | 5s fatal undo2 | 6s tick",
+        &[
+            "1s dispatch j1#1 w1",
+            "3s dispatch j2#1 w1",
+            "4s dlq j2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "4s submit undo1 job.a.deny undoes j2",
+            "4s submit undo2 job.a.u1 undoes j1",
+            "4s alert safety_denied",
+            "4s dlq undo1 DENIED safety_denied",
+            "4s dispatch undo2#1 w1",
+            "5s alert ERROR_CODE_JOB_TIMEOUT",
+            "5s dlq undo2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "j1 SUCCEEDED w1",
+            "j2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 DENIED safety_denied",
+            "undo2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+        ],
+    );
+}
+
+#[test]
+fn an_undo_that_needs_approval_waits_for_a_person() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow undo=job.a.hold | 2s fatal j1 | 4s approve undo1 | 5s succeed undo1",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s dlq j1 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "2s submit undo1 job.a.hold undoes j1",
+            "4s approved undo1",
+            "4s submit undo1 job.a.hold undoes j1",
+            "4s dispatch undo1#1 w1",
+            "j1 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 SUCCEEDED w1",
+        ],
+    );
+}
+
+#[test]
+fn ended_jobs_make_room_for_new_ones_and_jobs_under_way_do_not() {
+    let mut ledger = Ledger::new(2, 1);
+    let submit = |ledger: &mut Ledger, id: &str, at: i64| {
+        let submission = Submission {
+            request: request(id, "job.a.allow", |_| None),
+            trace: TraceId::default(),
+            submitted_by: String::new(),
+            via: Via::Bus,
+        };
+        ledger
+            .submit(submission, Timestamp::from_millis(at))
+            .map(|submitted| submitted.job_id.to_string())
+    };
+    assert_eq!(submit(&mut ledger, "j1", 1).as_deref(), Ok("j1"));
+    assert_eq!(submit(&mut ledger, "j2", 2).as_deref(), Ok("j2"));
+    let full = Err(LedgerError::Full { limit: 2 });
+    assert_eq!(submit(&mut ledger, "j3", 3), full);
+    ledger
+        .cancel(&JobId::from("j2"), "ada", "", Timestamp::from_millis(4))
+        .expect("it was pending");
+    assert_eq!(submit(&mut ledger, "j3", 5).as_deref(), Ok("j3"));
+    assert!(ledger.job(&JobId::from("j2")).is_none());
+    let counters = ledger.counters();
+    assert_eq!((counters.forgotten_jobs, counters.refused_submits), (1, 1));
+}
+
+#[test]
+fn a_listing_begins_with_the_last_change() {
+    let play = run(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow | 2s submit j2 job.a.hold | 3s submit j3 job.a.allow | 4s succeed j1",
+    );
+    let list = |query| -> Vec<String> {
+        let jobs = play.ledger.jobs(query);
+        jobs.map(|job| job.id.to_string()).collect()
+    };
+    let at = |s: i64| Some(Timestamp::from_millis(s * 1_000));
+    assert_eq!(list(JobsQuery::default()), ["j1", "j3", "j2"]);
+    let held = JobsQuery {
+        state: Some(JobState::ApprovalRequired),
+        ..JobsQuery::default()
+    };
+    assert_eq!(list(held), ["j2"]);
+    let between = JobsQuery {
+        since: at(3),
+        before: at(4),
+        ..JobsQuery::default()
+    };
+    assert_eq!(list(between), ["j3"]);
+    let backwards = JobsQuery {
+        since: at(4),
+        before: at(3),
+        ..JobsQuery::default()
+    };
+    assert!(list(backwards).is_empty());
+    let counts = play.ledger.counts();
+    assert_eq!(counts[&JobState::Running], 1);
+    assert_eq!(counts[&JobState::Succeeded], 1);
+}
+
+#[test]
+fn a_pool_is_the_sum_of_its_workers_and_of_those_who_wait_for_it() {
+    let play = run(
+        "0s beat w1@a 0/1 | 0s beat w2@a 5/9 | 1s submit j1 job.a.allow | 1s submit j2 job.a.allow \
+         | 1s beat w2@a 9/9 | 1s submit j3 job.a.allow",
+    );
+    let pools: Vec<_> = play
+        .ledger
+        .pools()
+        .into_iter()
+        .map(|pool| {
+            let PoolSummary {
+                name,
+                workers,
+                active_jobs,
+                capacity,
+                queued,
+                ..
+            } = pool;
+            format!("{name}: {workers} workers, {active_jobs}/{capacity}, {queued} wait")
+        })
+        .collect();
+    assert_eq!(pools, ["a: 2 workers, 10/10, 1 wait"]);
+}
