@@ -7,4 +7,6 @@
 pub mod gateway;
 pub mod kernel;
 pub mod ledger;
+pub mod scenario;
 pub mod scheduler;
+pub mod worker;

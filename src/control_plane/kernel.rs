@@ -19,7 +19,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod glob;
 pub mod live;
-mod nearest;
+pub(super) mod nearest;
 pub mod policy;
 
 /// What policy decides about a request.

@@ -2,7 +2,7 @@
 
 /// The name of `names` that `given` most likely was meant to be: at most a third
 /// of its letters differ, or one contains the other. `None` if none is near.
-pub(super) fn nearest<'a>(given: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(in crate::control_plane) fn nearest<'a>(given: &str, names: &[&'a str]) -> Option<&'a str> {
     let given = given.to_lowercase();
     let limit = given.chars().count().div_ceil(3).max(1);
     names
