@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+pub mod servers;
+
 /// A key or a token: never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
