@@ -1,0 +1,154 @@
+//! What is known of the deployment: one slice a subject, one [`Model::apply`].
+
+use std::sync::Arc;
+
+use crate::state::effect::{EffectId, Outcome};
+use crate::state::event::{Event, Heard, Route, Source};
+use crate::time::Timestamp;
+use crate::wire::packet::Body;
+
+pub mod alerts;
+pub mod approvals;
+pub mod decisions;
+pub mod jobs;
+pub mod link;
+pub mod pools;
+pub mod senders;
+pub mod traffic;
+pub mod workers;
+
+use workers::{Standing, Worker};
+
+/// All slices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    /// The jobs.
+    pub jobs: jobs::Jobs,
+    /// The workers.
+    pub workers: workers::Workers,
+    /// What the plane says about pools; see [`Model::pools_at`].
+    pub pools: pools::Pools,
+    /// The approvals.
+    pub approvals: approvals::Approvals,
+    /// What policy decided lately.
+    pub decisions: decisions::Decisions,
+    /// The alerts of the bus.
+    pub alerts: alerts::Alerts,
+    /// Who speaks on the bus.
+    pub senders: senders::Senders,
+    /// How much is heard.
+    pub traffic: traffic::Traffic,
+    /// The lines to our servers.
+    pub links: link::Links,
+    /// The policy snapshot that is in force; `None` if nobody told.
+    pub snapshot: Option<Arc<str>>,
+}
+
+impl Model {
+    /// Takes in one event at `now`.
+    pub fn apply(&mut self, event: &Event, now: Timestamp) {
+        self.advance(now);
+        match event {
+            Event::Packet(heard) => self.heard(heard, now),
+            Event::Malformed(broken) => {
+                self.links.heard(Source::Bus, now);
+                self.traffic.broken(broken, now);
+                self.senders.broken(now);
+            }
+            Event::Link(source, state) => self.links.changed(*source, state, now),
+            Event::Answered(source) => self.links.heard(*source, now),
+            Event::Jobs(facts) => {
+                for fact in facts {
+                    self.told(fact, now);
+                }
+            }
+            Event::Workers(facts) => {
+                for fact in facts {
+                    self.workers.told(fact, now, &self.links.hearing);
+                }
+            }
+            Event::Pools(facts) => self.pools.told(facts),
+            Event::Policy(snapshot) => self.snapshot = Some(Arc::clone(snapshot)),
+            Event::Approvals(facts) => {
+                for fact in facts {
+                    self.told(&fact.job, now);
+                }
+                self.approvals.told(facts, now);
+            }
+            Event::Payload(payload) => self.approvals.read(payload),
+            Event::Outcome(id, outcome) => self.ended(*id, outcome, now),
+            Event::User(_) | Event::Tick => {}
+        }
+    }
+
+    /// Lets time pass up to `now`. What is derived from time needs none of this;
+    /// only the order of the jobs knows of it.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.jobs.advance(now);
+    }
+
+    /// How a worker stands at `now`.
+    pub fn standing(&self, worker: &Worker, now: Timestamp) -> Standing {
+        let stalled = self.jobs.of_worker(&worker.id).any(|job| job.stalled);
+        let drains = self.pools.drains(worker.pool.as_ref());
+        worker.standing(now, &self.links.hearing, stalled, drains)
+    }
+
+    /// The pools at `now`, by name.
+    pub fn pools_at(&self, now: Timestamp) -> Vec<pools::Pool> {
+        pools::at(self, now)
+    }
+
+    /// Everything that was lost for want of room, jobs first of all.
+    pub fn forgotten(&self) -> u64 {
+        self.jobs.dropped()
+            + self.workers.dropped()
+            + self.alerts.dropped()
+            + self.approvals.dropped()
+    }
+
+    fn heard(&mut self, heard: &Heard, now: Timestamp) {
+        self.links.heard(Source::Bus, now);
+        self.traffic.heard(heard, now);
+        self.senders.heard(&heard.packet, now);
+        match (&heard.route, &heard.packet.body) {
+            (Route::Heartbeat, Body::Heartbeat(beat)) => {
+                let hearing = &self.links.hearing;
+                self.workers.beat(beat, &heard.packet, now, hearing);
+            }
+            (Route::Alert, Body::Alert(alert)) => self.alerts.heard(alert, &heard.packet, now),
+            _ => {
+                if let Some(change) = self.jobs.heard(heard, now) {
+                    self.changed(&change, now);
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, fact: &jobs::JobFact, now: Timestamp) {
+        if let Some(change) = self.jobs.told(fact, now) {
+            self.changed(&change, now);
+        }
+    }
+
+    fn changed(&mut self, change: &jobs::Change, now: Timestamp) {
+        self.pools.changed(change, now);
+        self.decisions.changed(change, now);
+        if change.from == Some(jobs::JobState::ApprovalRequired)
+            && let Some(to) = change.to
+        {
+            self.approvals.job_moved(&change.id, to, now);
+        }
+    }
+
+    /// Takes the mark of an effect from its job: what was refused or failed is no
+    /// longer pending, what was done is until the job shows it.
+    fn ended(&mut self, id: EffectId, outcome: &Outcome, now: Timestamp) {
+        match outcome {
+            Outcome::Done(_) => self.jobs.answered(id, Some(now)),
+            Outcome::Refused(_) | Outcome::Failed { .. } | Outcome::TimedOut => {
+                self.jobs.answered(id, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the plane says about a job, and how that joins what packets told.
+//!
+//! Many things never travel on the bus: decisions, approvals, SCHEDULED, TIMEOUT,
+//! throttling. They are asked for, and merged by the same order as packets.
+
+use std::sync::Arc;
+
+use crate::ids::{JobId, TraceId, WorkerId};
+use crate::state::model::jobs::job::{Happened, Job, Request, ResultFacts, Verdict};
+use crate::state::model::jobs::phase::{JobState, WaitingOn};
+use crate::state::shared::{Text, learn, learn_first};
+use crate::time::Timestamp;
+use crate::wire::packet::JobStatus;
+
+/// A job as the gateway or the store gives it. What is `None` it does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFact {
+    /// The job.
+    pub id: JobId,
+    /// Its state.
+    pub state: Option<JobState>,
+    /// When the plane changed it last, by the plane's clock.
+    pub updated_at: Option<Timestamp>,
+    /// When it was submitted, by the plane's clock.
+    pub created_at: Option<Timestamp>,
+    /// How often it was scheduled.
+    pub attempts: Option<u32>,
+    /// What was asked for; [`Request::complete`] when the stored request was read.
+    pub request: Option<Request>,
+    /// Its trace.
+    pub trace: Option<TraceId>,
+    /// What policy decided.
+    pub verdict: Option<Verdict>,
+    /// Why it waits.
+    pub waiting_on: Option<WaitingOn>,
+    /// The worker that has or had it.
+    pub worker: Option<WorkerId>,
+    /// Where its result is.
+    pub result_ptr: Text,
+    /// The cause of its end, machine-readable.
+    pub error_code: Text,
+    /// The cause of its end, for people.
+    pub error_message: Text,
+    /// The status of its last result.
+    pub result_status: Option<JobStatus>,
+}
+
+impl JobFact {
+    pub(super) fn apply(&self, job: &mut Job, at: Timestamp) -> bool {
+        let mut changed = self.learn_what_was_asked(job);
+        changed |= learn_first(&mut job.trace, self.trace.clone());
+        if let Some(attempts) = self.attempts
+            && attempts > job.told_attempts
+        {
+            job.told_attempts = attempts;
+            changed = true;
+        }
+        changed |= learn(&mut job.told_worker, self.worker.clone());
+        if let Some(verdict) = &self.verdict
+            && job.verdict.as_deref() != Some(verdict)
+        {
+            if let Some(decision) = verdict.decision
+                && job.decision() != Some(decision)
+            {
+                job.note(at, Happened::Decided(decision));
+            }
+            job.verdict = Some(Arc::new(verdict.clone()));
+            changed = true;
+        }
+        changed |= self.learn_state(job, at);
+        if self.waiting_on != job.waiting_on && self.state == job.state {
+            job.waiting_on = self.waiting_on;
+            changed = true;
+        }
+        changed | self.learn_end(job, at)
+    }
+
+    fn learn_what_was_asked(&self, job: &mut Job) -> bool {
+        let Some(request) = &self.request else {
+            return false;
+        };
+        match &mut job.request {
+            Some(known) => {
+                // A row is filled only where it says nothing, so look before copying.
+                let mut filled = Request::clone(known);
+                let changed = filled.fill(request);
+                if changed {
+                    *known = Arc::new(filled);
+                }
+                changed
+            }
+            none => {
+                *none = Some(Arc::new(request.clone()));
+                true
+            }
+        }
+    }
+
+    /// The plane's word moves a job where the plane may move it, unless it is older
+    /// than what moved it last. An end is believed whatever the clocks say: the
+    /// plane never takes one back.
+    fn learn_state(&self, job: &mut Job, at: Timestamp) -> bool {
+        let Some(to) = self.state else {
+            return false;
+        };
+        let Some(from) = job.state else {
+            return self.moved(job, to, at);
+        };
+        if from == to || !from.may_become(to) {
+            return false;
+        }
+        let older = match (self.updated_at, job.moved_sent) {
+            (Some(told), Some(moved)) => told < moved,
+            _ => false,
+        };
+        if older && !to.is_terminal() {
+            return false;
+        }
+        if self.updated_at.is_none() && to.rank() < from.rank() {
+            return false;
+        }
+        if from == JobState::Retrying && !to.is_terminal() {
+            job.attempt += 1;
+            job.opened = self.updated_at.or(job.opened);
+        }
+        if from == JobState::ApprovalRequired && to == JobState::Pending {
+            job.attempt += 1;
+        }
+        self.moved(job, to, at)
+    }
+
+    fn moved(&self, job: &mut Job, to: JobState, at: Timestamp) -> bool {
+        // The plane's own stamp tells since when; ours only when it was asked. A
+        // plane whose clock is ahead must not put it into the future.
+        let since = self.updated_at.map_or(at, |told| told.min(at));
+        if job.state.is_none() {
+            let born = self.created_at.unwrap_or(since);
+            job.first_seen = job.first_seen.min(born);
+        }
+        job.enter(to, since);
+        job.moved_sent = self.updated_at.or(job.moved_sent);
+        job.note(since, Happened::Became(to));
+        true
+    }
+
+    fn learn_end(&self, job: &mut Job, at: Timestamp) -> bool {
+        let says = self.result_ptr.is_some()
+            || self.error_code.is_some()
+            || self.error_message.is_some()
+            || self.result_status.is_some();
+        if !says || !job.is_ended() {
+            return false;
+        }
+        let Some(known) = &mut job.result else {
+            job.result = Some(Arc::new(ResultFacts {
+                status: self.result_status,
+                at,
+                dead_letter: true,
+                result_ptr: self.result_ptr.clone(),
+                artifact_ptrs: Arc::default(),
+                worker: None,
+                execution_ms: 0,
+                error_code: self.error_code.clone(),
+                error_message: self.error_message.clone(),
+                sent: None,
+            }));
+            return true;
+        };
+        let missing = (known.result_ptr.is_none() && self.result_ptr.is_some())
+            || (known.error_code.is_none() && self.error_code.is_some())
+            || (known.error_message.is_none() && self.error_message.is_some());
+        if missing {
+            let known = Arc::make_mut(known);
+            learn_first(&mut known.result_ptr, self.result_ptr.clone());
+            learn_first(&mut known.error_code, self.error_code.clone());
+            learn_first(&mut known.error_message, self.error_message.clone());
+        }
+        missing
+    }
+}

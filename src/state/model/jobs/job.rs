@@ -1,0 +1,614 @@
+//! One job: all that packets and the plane have told about it.
+
+use std::sync::Arc;
+
+use crate::ids::{JobId, SenderId, TraceId, WorkerId};
+use crate::state::effect::EffectId;
+use crate::state::limits;
+use crate::state::model::jobs::phase::{Decision, JobState, WaitingOn};
+use crate::state::shared::{Interner, Text, text};
+use crate::time::{Elapsed, Timestamp};
+use crate::wire::packet::{ActorType, Compensation, JobPriority, JobRequest, JobStatus};
+
+/// Labels, sorted by name.
+pub type Labels = Arc<[(Arc<str>, Arc<str>)]>;
+
+/// A job as it is known.
+///
+/// What is `None` or empty is not known: an empty field of a later packet never
+/// overwrites a known one. Stamps are ours unless they say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The job.
+    pub id: JobId,
+    /// Its state; `None` while only a wish to cancel it was heard.
+    pub state: Option<JobState>,
+    /// When it came into this state.
+    pub since: Timestamp,
+    /// When it was heard of first.
+    pub first_seen: Timestamp,
+    /// When something about it changed last.
+    pub updated_at: Timestamp,
+    /// What was asked for, from a request on the bus or from the plane.
+    pub request: Option<Arc<Request>>,
+    /// Its trace.
+    pub trace: Option<TraceId>,
+    /// How far it is.
+    pub progress: Option<Progress>,
+    /// Its last result.
+    pub result: Option<Arc<ResultFacts>>,
+    /// What policy decided; `None` until the plane tells.
+    pub verdict: Option<Arc<Verdict>>,
+    /// Why it waits, as the plane says.
+    pub waiting_on: Option<WaitingOn>,
+    /// That somebody asked to cancel it.
+    pub cancel: Option<Arc<CancelAsked>>,
+    /// What this console asked of the plane and has not seen done.
+    pub pending: Option<Pending>,
+    /// Whether it has not moved for long; see [`Job::stall_after`].
+    pub stalled: bool,
+    /// Its timeline, oldest first, at most [`limits::MOMENTS`].
+    pub history: Vec<Moment>,
+    /// Moments that the timeline lost.
+    pub history_dropped: u32,
+    pub(super) trace_from_request: bool,
+    pub(super) attempt: u32,
+    pub(super) dispatches: u32,
+    pub(super) told_attempts: u32,
+    pub(super) told_dispatch: u64,
+    pub(super) opened: Option<Timestamp>,
+    pub(super) closed: Option<(SenderId, Timestamp)>,
+    pub(super) dispatched_sent: Option<Timestamp>,
+    pub(super) moved_sent: Option<Timestamp>,
+    pub(super) early: Option<Box<Early>>,
+    pub(super) dispatch_worker: Option<WorkerId>,
+    pub(super) progress_worker: Option<WorkerId>,
+    pub(super) told_worker: Option<WorkerId>,
+    pub(super) before_worker: Option<WorkerId>,
+    pub(super) stall_queued: bool,
+}
+
+/// A dispatch that overtook the result which makes it possible: subscriptions
+/// have no order between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Early {
+    pub(super) worker: Option<WorkerId>,
+    pub(super) sent: Timestamp,
+    pub(super) at: Timestamp,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The topic, `job.` included.
+    pub topic: Text,
+    /// The tenant, by the plane's own order of places.
+    pub tenant: Text,
+    /// For whom.
+    pub principal: Text,
+    /// Who asks.
+    pub actor: Text,
+    /// A person or a program.
+    pub actor_type: ActorType,
+    /// How urgent it is.
+    pub priority: JobPriority,
+    /// Where its payload is.
+    pub context_ptr: Text,
+    /// The workflow it is a step of.
+    pub workflow_id: Text,
+    /// Which step, from 0; means nothing without a workflow.
+    pub step_index: i32,
+    /// The job that asked for it.
+    pub parent: Option<JobId>,
+    /// The memory it may read.
+    pub memory_id: Text,
+    /// What it is able to do.
+    pub capability: Text,
+    /// The pack it comes from.
+    pub pack_id: Text,
+    /// Two requests with one key are one.
+    pub idempotency_key: Text,
+    /// What makes it risky.
+    pub risk_tags: Arc<[Arc<str>]>,
+    /// What its pool must have.
+    pub requires: Arc<[Arc<str>]>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Milliseconds from submission to its deadline; 0 is none.
+    pub deadline_ms: i64,
+    /// Tokens in all; 0 is no limit.
+    pub max_total_tokens: i64,
+    /// The job that would undo it. `None` is "not known" unless [`Request::complete`].
+    pub undo: Option<Arc<Undo>>,
+    /// Who sent the request.
+    pub sender: Text,
+    /// When it was sent, by the sender's clock.
+    pub sent_at: Option<Timestamp>,
+    /// Whether the whole request was seen, so that what is missing is missing.
+    pub complete: bool,
+}
+
+/// The job that would undo another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Undo {
+    /// What to run.
+    pub topic: Arc<str>,
+    /// What to run it on.
+    pub context_ptr: Text,
+    /// Runs once for this key.
+    pub idempotency_key: Text,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// As reported; 0 to 100 by the contract.
+    pub percent: i32,
+    /// What it is doing.
+    pub message: Text,
+    /// The step it is at.
+    pub step_id: Text,
+    /// When it was heard.
+    pub at: Timestamp,
+    /// A result that can be read already.
+    pub result_ptr: Text,
+    /// Artifacts that can be read already.
+    pub artifact_ptrs: Arc<[Arc<str>]>,
+    /// Reports that said something new.
+    pub moves: u32,
+    /// When the first report of this attempt was heard.
+    pub first_move: Timestamp,
+    /// When the last report that said something new was heard.
+    pub last_move: Timestamp,
+    pub(super) sent: Option<Timestamp>,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultFacts {
+    /// The status as sent; `None` if only the plane's word is known.
+    pub status: Option<JobStatus>,
+    /// When it was heard.
+    pub at: Timestamp,
+    /// Whether this is only known from a dead letter or the plane's record.
+    pub dead_letter: bool,
+    /// Where the result is.
+    pub result_ptr: Text,
+    /// Where its artifacts are.
+    pub artifact_ptrs: Arc<[Arc<str>]>,
+    /// The worker that sent it; never the plane.
+    pub worker: Option<WorkerId>,
+    /// How long it took, in milliseconds, as reported.
+    pub execution_ms: i64,
+    /// The cause: the name of its number, or the sender's word.
+    pub error_code: Text,
+    /// The cause, for people.
+    pub error_message: Text,
+    pub(super) sent: Option<Timestamp>,
+}
+
+/// What policy decided about a job, as the plane tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// The decision.
+    pub decision: Option<Decision>,
+    /// The rule that decided.
+    pub rule_id: Text,
+    /// Why.
+    pub reason: Text,
+    /// The policy that was asked.
+    pub snapshot: Text,
+    /// Limits that ride on a yes, one a line.
+    pub constraints: Arc<[Arc<str>]>,
+}
+
+/// That somebody asked to cancel a job, and what came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CancelAsked {
+    /// When it was heard on the bus; `None` if only the operator asked so far.
+    pub heard_at: Option<Timestamp>,
+    /// Who asked.
+    pub by: Text,
+    /// Why.
+    pub reason: Text,
+    /// When the worker itself answered, with any result.
+    pub worker_stopped_at: Option<Timestamp>,
+    /// When the worker last reported progress after the job had ended.
+    pub still_reported_at: Option<Timestamp>,
+}
+
+/// What this console asked of the plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The effect that carries it.
+    pub effect: EffectId,
+    /// When it was asked.
+    pub asked_at: Timestamp,
+    /// What was asked.
+    pub what: Asked,
+    /// Whether the plane has answered that it took it.
+    pub taken_at: Option<Timestamp>,
+}
+
+/// What a console can ask about a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// That it stops.
+    Cancel,
+    /// That it may run.
+    Approve,
+    /// That it may not run.
+    Reject,
+}
+
+/// A line of a job's timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When it was heard.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: Happened,
+}
+
+/// What can happen to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// A request was submitted, by this sender.
+    Submitted(Text),
+    /// It was handed over, to this worker if the subject named one.
+    Dispatched(Option<WorkerId>),
+    /// The first report of an attempt, by this worker.
+    FirstWord(Option<WorkerId>),
+    /// It came into this state, on the word of a result or of the plane.
+    Became(JobState),
+    /// Policy decided.
+    Decided(Decision),
+    /// Somebody asked to cancel it.
+    CancelAsked(Text),
+    /// It was put among the dead letters, for this cause.
+    DeadLetter(Text),
+}
+
+impl Job {
+    pub(super) fn new(id: JobId, at: Timestamp) -> Self {
+        Self {
+            id,
+            state: None,
+            since: at,
+            first_seen: at,
+            updated_at: at,
+            request: None,
+            trace: None,
+            progress: None,
+            result: None,
+            verdict: None,
+            waiting_on: None,
+            cancel: None,
+            pending: None,
+            stalled: false,
+            history: Vec::new(),
+            history_dropped: 0,
+            trace_from_request: false,
+            attempt: 1,
+            dispatches: 0,
+            told_attempts: 0,
+            told_dispatch: 0,
+            opened: None,
+            closed: None,
+            dispatched_sent: None,
+            moved_sent: None,
+            early: None,
+            dispatch_worker: None,
+            progress_worker: None,
+            told_worker: None,
+            before_worker: None,
+            stall_queued: false,
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn is_ended(&self) -> bool {
+        self.state.is_some_and(JobState::is_terminal)
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> Option<&str> {
+        self.request.as_ref()?.topic.as_deref()
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> Option<&str> {
+        self.request.as_ref()?.tenant.as_deref()
+    }
+
+    /// The worker: the one of the present attempt's result, else the one it was
+    /// handed to, else the one that reports, else the plane's word, else that of
+    /// an earlier attempt.
+    pub fn worker(&self) -> Option<&WorkerId> {
+        let result = self.result.as_ref().and_then(|it| it.worker.as_ref());
+        result
+            .or(self.dispatch_worker.as_ref())
+            .or(self.progress_worker.as_ref())
+            .or(self.told_worker.as_ref())
+            .or(self.before_worker.as_ref())
+    }
+
+    /// How often it was handed to a worker, or tried to be, where the plane tells.
+    pub fn attempts(&self) -> u32 {
+        let started = self
+            .state
+            .is_some_and(|state| state.is_with_worker() || state == JobState::Retrying);
+        let told = u32::try_from(self.told_dispatch).unwrap_or(u32::MAX);
+        self.dispatches
+            .max(self.told_attempts)
+            .max(told)
+            .max(u32::from(started || self.progress.is_some()))
+    }
+
+    /// Percent as last reported.
+    pub fn percent(&self) -> Option<i32> {
+        self.progress.as_ref().map(|progress| progress.percent)
+    }
+
+    /// The last word of its worker.
+    pub fn message(&self) -> Option<&str> {
+        self.progress.as_ref()?.message.as_deref()
+    }
+
+    /// The cause of its end, machine-readable.
+    pub fn error_code(&self) -> Option<&str> {
+        self.result.as_ref()?.error_code.as_deref()
+    }
+
+    /// The cause of its end, for people.
+    pub fn error_message(&self) -> Option<&str> {
+        self.result.as_ref()?.error_message.as_deref()
+    }
+
+    /// What policy decided.
+    pub fn decision(&self) -> Option<Decision> {
+        self.verdict.as_ref()?.decision
+    }
+
+    /// Artifacts: those of the result, else those of the last report.
+    pub fn artifact_ptrs(&self) -> &[Arc<str>] {
+        match (&self.result, &self.progress) {
+            (Some(result), _) if !result.artifact_ptrs.is_empty() => &result.artifact_ptrs,
+            (_, Some(progress)) => &progress.artifact_ptrs,
+            _ => &[],
+        }
+    }
+
+    /// Why it waits; `None` if it does not.
+    pub fn waits_on(&self) -> Option<WaitingOn> {
+        match self.state? {
+            JobState::ApprovalRequired => Some(WaitingOn::Approval),
+            JobState::Retrying => Some(WaitingOn::RetryBackoff),
+            JobState::Pending | JobState::Scheduled => Some(match self.decision() {
+                Some(Decision::Throttle) => WaitingOn::Throttled,
+                Some(Decision::Unavailable) => WaitingOn::KernelUnavailable,
+                Some(
+                    Decision::Allow
+                    | Decision::AllowWithConstraints
+                    | Decision::RequireApproval
+                    | Decision::Deny,
+                )
+                | None => self.waiting_on.unwrap_or(WaitingOn::Unknown),
+            }),
+            JobState::Dispatched
+            | JobState::Running
+            | JobState::Succeeded
+            | JobState::Failed
+            | JobState::Cancelled
+            | JobState::Timeout
+            | JobState::Denied
+            | JobState::OutputQuarantined => None,
+        }
+    }
+
+    /// The mean time between two reports that said something new; `None` before the second.
+    pub fn usual_step(&self) -> Option<Elapsed> {
+        let progress = self.progress.as_ref()?;
+        let steps = u64::from(progress.moves.checked_sub(1).filter(|steps| *steps > 0)?);
+        let span = progress.last_move.since(progress.first_move);
+        Some(Elapsed::from_millis(span.as_millis() / steps))
+    }
+
+    /// When a running job that says nothing new counts as stalled: three times
+    /// its usual step after the last move, at least [`limits::STALL`]. `None` for
+    /// a job that has never reported: nobody promised reports.
+    pub fn stall_after(&self) -> Option<Timestamp> {
+        if self.state != Some(JobState::Running) {
+            return None;
+        }
+        let progress = self.progress.as_ref()?;
+        let step = self.usual_step().unwrap_or(Elapsed::ZERO).as_millis();
+        let limit = limits::STALL
+            .as_millis()
+            .max(step.saturating_mul(limits::STALL_STEPS));
+        Some(progress.last_move.plus(Elapsed::from_millis(limit)))
+    }
+
+    /// When its time is up: the sender's stamp of the request plus its budget.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let request = self.request.as_ref()?;
+        let budget = u64::try_from(request.deadline_ms)
+            .ok()
+            .filter(|ms| *ms > 0)?;
+        let from = request.sent_at.unwrap_or(self.first_seen);
+        Some(from.plus(Elapsed::from_millis(budget)))
+    }
+
+    /// Comes into `to`; what was asked of the plane and is now done, or can no
+    /// longer be done, is no longer pending.
+    pub(super) fn enter(&mut self, to: JobState, at: Timestamp) {
+        self.state = Some(to);
+        self.since = at;
+        self.waiting_on = None;
+        if to.is_terminal() {
+            self.early = None;
+        }
+        let done = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| match pending.what {
+                Asked::Cancel => to.is_terminal(),
+                Asked::Approve | Asked::Reject => to != JobState::ApprovalRequired,
+            });
+        if done {
+            self.pending = None;
+        }
+    }
+
+    pub(super) fn note(&mut self, at: Timestamp, what: Happened) {
+        if self.history.len() >= limits::MOMENTS {
+            self.history.remove(0);
+            self.history_dropped = self.history_dropped.saturating_add(1);
+        }
+        // The plane's word can be of a time before what was heard on the bus.
+        let place = self.history.partition_point(|moment| moment.at <= at);
+        self.history.insert(place, Moment { at, what });
+    }
+}
+
+impl Request {
+    /// The facts of a request on the bus.
+    pub(super) fn from_packet(
+        request: &JobRequest,
+        sender: Text,
+        sent_at: Option<Timestamp>,
+        interner: &mut Interner,
+    ) -> Self {
+        let meta = request.meta.as_ref();
+        let list = |texts: &[String], interner: &mut Interner| -> Arc<[Arc<str>]> {
+            texts.iter().filter_map(|it| interner.text(it)).collect()
+        };
+        Self {
+            topic: interner.text(bounded(&request.topic)),
+            tenant: request.tenant().and_then(|tenant| interner.text(tenant)),
+            principal: interner.text(&request.principal_id),
+            actor: meta.and_then(|meta| interner.text(&meta.actor_id)),
+            actor_type: meta.map(|meta| meta.actor_type).unwrap_or_default(),
+            priority: request.priority,
+            context_ptr: text(bounded(&request.context_ptr)),
+            workflow_id: interner.text(&request.workflow_id),
+            step_index: request.step_index,
+            parent: (!request.parent_job_id.is_empty()).then(|| request.parent_job_id.clone()),
+            memory_id: interner.text(&request.memory_id),
+            capability: meta.and_then(|meta| interner.text(&meta.capability)),
+            pack_id: meta.and_then(|meta| interner.text(&meta.pack_id)),
+            idempotency_key: meta.and_then(|meta| text(bounded(&meta.idempotency_key))),
+            risk_tags: meta.map_or_else(Arc::default, |meta| list(&meta.risk_tags, interner)),
+            requires: meta.map_or_else(Arc::default, |meta| list(&meta.requires, interner)),
+            labels: labels(request.labels.iter(), interner),
+            deadline_ms: request
+                .budget
+                .as_ref()
+                .map_or(0, |budget| budget.deadline_ms),
+            max_total_tokens: request
+                .budget
+                .as_ref()
+                .map_or(0, |budget| budget.max_total_tokens),
+            undo: request
+                .compensation
+                .as_deref()
+                .map(|undo| Arc::new(Undo::from(undo))),
+            sender,
+            sent_at,
+            complete: true,
+        }
+    }
+
+    /// Fills what is not known yet from `other`; says whether that changed anything.
+    pub(super) fn fill(&mut self, other: &Self) -> bool {
+        let mut changed = false;
+        let mut fill = |known: &mut Text, news: &Text| {
+            if known.is_none() && news.is_some() {
+                known.clone_from(news);
+                changed = true;
+            }
+        };
+        fill(&mut self.topic, &other.topic);
+        fill(&mut self.tenant, &other.tenant);
+        fill(&mut self.principal, &other.principal);
+        fill(&mut self.actor, &other.actor);
+        fill(&mut self.context_ptr, &other.context_ptr);
+        fill(&mut self.workflow_id, &other.workflow_id);
+        fill(&mut self.memory_id, &other.memory_id);
+        fill(&mut self.capability, &other.capability);
+        fill(&mut self.pack_id, &other.pack_id);
+        fill(&mut self.idempotency_key, &other.idempotency_key);
+        fill(&mut self.sender, &other.sender);
+        macro_rules! fill_empty {
+            ($($field:ident: $empty:expr),+) => {$(
+                if self.$field == $empty && other.$field != $empty {
+                    self.$field = other.$field.clone();
+                    changed = true;
+                }
+            )+};
+        }
+        fill_empty!(
+            actor_type: ActorType::Unspecified,
+            priority: JobPriority::Unspecified,
+            step_index: 0,
+            parent: None,
+            risk_tags: Arc::default(),
+            requires: Arc::default(),
+            labels: Arc::default(),
+            deadline_ms: 0,
+            max_total_tokens: 0,
+            undo: None,
+            sent_at: None,
+            complete: false
+        );
+        changed
+    }
+
+    /// The value of a label.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels
+            .iter()
+            .find(|(key, _)| &**key == name)
+            .map(|(_, value)| &**value)
+    }
+}
+
+impl From<&Compensation> for Undo {
+    fn from(undo: &Compensation) -> Self {
+        Self {
+            topic: Arc::from(undo.topic.as_str()),
+            context_ptr: text(bounded(&undo.context_ptr)),
+            idempotency_key: undo
+                .meta
+                .as_ref()
+                .and_then(|meta| text(bounded(&meta.idempotency_key))),
+        }
+    }
+}
+
+/// Labels of a request or a heartbeat, at most [`limits::LABELS`].
+pub(crate) fn labels<'a>(
+    labels: impl Iterator<Item = (&'a String, &'a String)>,
+    interner: &mut Interner,
+) -> Labels {
+    labels
+        .take(limits::LABELS)
+        .map(|(key, value)| {
+            let key = interner.text(bounded(key)).unwrap_or_default();
+            let value = interner.text(bounded(value)).unwrap_or_default();
+            (key, value)
+        })
+        .collect()
+}
+
+/// `text`, cut to [`limits::TEXT`] bytes at a character.
+pub(crate) fn bounded(text: &str) -> &str {
+    if text.len() <= limits::TEXT {
+        return text;
+    }
+    let mut end = limits::TEXT;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

@@ -1,0 +1,301 @@
+//! The pools: nothing of their own, all of it from workers, jobs and counters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ids::PoolName;
+use crate::state::event::PoolFact;
+use crate::state::limits;
+use crate::state::model::Model;
+use crate::state::model::jobs::{Change, JobState};
+use crate::state::model::traffic::Series;
+use crate::state::model::workers::Standing;
+use crate::time::{Elapsed, Timestamp};
+
+/// What the plane says about pools, and how fast jobs come and go by topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pools {
+    told: BTreeMap<PoolName, PoolFact>,
+    flow: BTreeMap<Arc<str>, Arc<Flow>>,
+}
+
+/// Jobs of one topic that came and that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Flow {
+    arrived: Series,
+    ended: Series,
+}
+
+/// Spans of 5 s, so that the last minute and the last five minutes can be taken.
+const SPAN: Elapsed = Elapsed::from_secs(5);
+/// Full spans in a minute.
+const MINUTE: usize = 12;
+
+/// A pool at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The pool.
+    pub name: PoolName,
+    /// Workers by standing, in the order of [`Standing::ALL`].
+    pub standing: [u32; Standing::ALL.len()],
+    /// Jobs its workers say they have; lost and unknown workers are left out.
+    pub slots_used: u32,
+    /// Jobs its workers may have at once.
+    pub slots: u32,
+    /// Workers at or over nine tenths of something.
+    pub overloaded: u32,
+    /// Mean load of the processors of its workers, in percent.
+    pub cpu: Option<u32>,
+    /// Mean load of their memory, in percent.
+    pub memory: Option<u32>,
+    /// Mean load of their accelerators, in percent.
+    pub gpu: Option<u32>,
+    /// The largest pressure, in thousandths of a percent; `None` without a live worker.
+    pub worst_pressure: Option<u32>,
+    /// The longest silence of a worker.
+    pub oldest_beat: Option<Elapsed>,
+    /// Jobs that wait to be handed over.
+    pub queued: u32,
+    /// Jobs that wait for a person.
+    pub approvals: u32,
+    /// Jobs that came in the last full minute.
+    pub arrived: u32,
+    /// Jobs that ended in the last full minute.
+    pub ended: u32,
+    /// Whether it takes no new jobs.
+    pub draining: bool,
+}
+
+impl Pool {
+    /// Workers that stand so.
+    pub fn workers(&self, standing: Standing) -> u32 {
+        self.standing[standing as usize]
+    }
+
+    /// Workers that can take jobs: live, late or zombie.
+    pub fn able(&self) -> u32 {
+        self.workers(Standing::Live) + self.workers(Standing::Late) + self.workers(Standing::Zombie)
+    }
+
+    /// Jobs that came minus jobs that ended, a minute.
+    pub fn net(&self) -> i64 {
+        i64::from(self.arrived) - i64::from(self.ended)
+    }
+
+    /// What comes next if nothing changes.
+    pub fn outlook(&self) -> Outlook {
+        let free = i64::from(self.slots) * 9 / 10 - i64::from(self.slots_used);
+        let net = self.net();
+        if self.able() == 0 && self.workers(Standing::Unknown) == 0 {
+            if self.queued > 0 || self.standing.iter().sum::<u32>() > 0 {
+                return Outlook::Stuck;
+            }
+            return Outlook::Steady;
+        }
+        if self.slots > 0 && free <= 0 {
+            return Outlook::Full;
+        }
+        if net > 0 && self.slots > 0 {
+            let minutes = (free - i64::from(self.queued)).max(0);
+            let ms = u64::try_from(minutes).unwrap_or(0) * 60_000 / net.unsigned_abs();
+            return Outlook::FullIn(Elapsed::from_millis(ms));
+        }
+        if net < 0 && self.queued > 0 {
+            let ms = u64::from(self.queued) * 60_000 / net.unsigned_abs();
+            return Outlook::DrainsIn(Elapsed::from_millis(ms));
+        }
+        Outlook::Steady
+    }
+}
+
+/// What comes next for a pool if nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outlook {
+    /// Nobody can take its jobs.
+    Stuck,
+    /// Nine tenths of its slots are used.
+    Full,
+    /// It will be full after this time.
+    FullIn(Elapsed),
+    /// Its queue will be empty after this time.
+    DrainsIn(Elapsed),
+    /// Nothing.
+    Steady,
+}
+
+impl Pools {
+    /// Whether the plane says that `pool` takes no new jobs.
+    pub fn drains(&self, pool: Option<&PoolName>) -> bool {
+        pool.and_then(|pool| self.told.get(pool))
+            .is_some_and(|told| told.draining)
+    }
+
+    pub(crate) fn told(&mut self, facts: &[PoolFact]) {
+        self.told = facts
+            .iter()
+            .take(limits::TOPICS)
+            .map(|fact| (fact.name.clone(), fact.clone()))
+            .collect();
+    }
+
+    pub(crate) fn changed(&mut self, change: &Change, at: Timestamp) {
+        let Some(topic) = &change.topic else {
+            return;
+        };
+        let ended = change.to.is_some_and(JobState::is_terminal)
+            && !change.from.is_some_and(JobState::is_terminal);
+        let arrived = change.from.is_none() && change.to.is_some();
+        if !ended && !arrived {
+            return;
+        }
+        if !self.flow.contains_key(topic) {
+            if self.flow.len() >= limits::TOPICS {
+                return;
+            }
+            let flow = Flow {
+                arrived: Series::new(SPAN),
+                ended: Series::new(SPAN),
+            };
+            self.flow.insert(Arc::clone(topic), Arc::new(flow));
+        }
+        let Some(flow) = self.flow.get_mut(topic) else {
+            return;
+        };
+        let flow = Arc::make_mut(flow);
+        if arrived {
+            flow.arrived.add(at, 1);
+        }
+        if ended {
+            flow.ended.add(at, 1);
+        }
+    }
+}
+
+/// The pool that takes jobs of a topic: the one the plane maps it to, else the
+/// one of its second part, else `default` where there is such a pool.
+fn pool_of(topic: &str, pools: &Pools, known: &BTreeMap<PoolName, Building>) -> PoolName {
+    let mapped = pools
+        .told
+        .values()
+        .find(|told| told.topics.iter().any(|it| &**it == topic));
+    if let Some(told) = mapped {
+        return told.name.clone();
+    }
+    let second = topic.split('.').nth(1).unwrap_or(topic);
+    if !known.contains_key(second) && known.contains_key("default") {
+        return PoolName::from("default");
+    }
+    PoolName::from(second)
+}
+
+#[derive(Default)]
+struct Building {
+    standing: [u32; Standing::ALL.len()],
+    used: u64,
+    slots: u64,
+    overloaded: u32,
+    cpu: Mean,
+    memory: Mean,
+    gpu: Mean,
+    worst: Option<u32>,
+    oldest: Option<Elapsed>,
+    queued: u32,
+    approvals: u32,
+    arrived: u64,
+    ended: u64,
+}
+
+#[derive(Default)]
+struct Mean {
+    sum: u64,
+    n: u64,
+}
+
+impl Mean {
+    fn add(&mut self, load: Option<crate::state::model::workers::Load>) {
+        if let Some(load) = load {
+            self.sum += u64::from(load.milli_percent());
+            self.n += 1;
+        }
+    }
+
+    fn percent(&self) -> Option<u32> {
+        let mean = self.sum.checked_div(self.n)?;
+        Some(u32::try_from((mean + 500) / 1_000).unwrap_or(u32::MAX))
+    }
+}
+
+/// The pools as they are at `now`, by name.
+pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
+    let mut pools: BTreeMap<PoolName, Building> = BTreeMap::new();
+    for name in model.pools.told.keys() {
+        pools.insert(name.clone(), Building::default());
+    }
+    for worker in model.workers.shown(now, &model.links.hearing) {
+        let Some(name) = &worker.pool else { continue };
+        let standing = model.standing(worker, now);
+        if !pools.contains_key(name) {
+            pools.insert(name.clone(), Building::default());
+        }
+        let Some(pool) = pools.get_mut(name) else {
+            continue;
+        };
+        pool.standing[standing as usize] += 1;
+        pool.oldest = pool.oldest.max(worker.silence(now));
+        if matches!(standing, Standing::Lost) {
+            continue;
+        }
+        pool.used += u64::try_from(worker.active_jobs).unwrap_or(0);
+        pool.slots += worker
+            .max_parallel_jobs
+            .and_then(|max| u64::try_from(max).ok())
+            .unwrap_or(0);
+        pool.cpu.add(worker.cpu);
+        pool.memory.add(worker.memory);
+        pool.gpu.add(worker.gpu);
+        let pressure = worker.pressure_key();
+        pool.worst = pool.worst.max(Some(pressure));
+        pool.overloaded += u32::from(pressure >= 90_000);
+    }
+    for (topic, load) in model.jobs.topics() {
+        if load.queued == 0 && load.approvals == 0 {
+            continue;
+        }
+        let name = pool_of(topic, &model.pools, &pools);
+        let pool = pools.entry(name).or_default();
+        pool.queued += load.queued;
+        pool.approvals += load.approvals;
+    }
+    for (topic, flow) in &model.pools.flow {
+        let arrived = flow.arrived.sum_of_full(now, MINUTE);
+        let ended = flow.ended.sum_of_full(now, MINUTE);
+        if arrived == 0 && ended == 0 {
+            continue;
+        }
+        let name = pool_of(topic, &model.pools, &pools);
+        let pool = pools.entry(name).or_default();
+        pool.arrived += arrived;
+        pool.ended += ended;
+    }
+    let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    pools
+        .into_iter()
+        .map(|(name, it)| Pool {
+            draining: model.pools.drains(Some(&name)),
+            name,
+            standing: it.standing,
+            slots_used: small(it.used),
+            slots: small(it.slots),
+            overloaded: it.overloaded,
+            cpu: it.cpu.percent(),
+            memory: it.memory.percent(),
+            gpu: it.gpu.percent(),
+            worst_pressure: it.worst,
+            oldest_beat: it.oldest,
+            queued: it.queued,
+            approvals: it.approvals,
+            arrived: small(it.arrived),
+            ended: small(it.ended),
+        })
+        .collect()
+}

@@ -1,0 +1,495 @@
+//! Events as a person writes them: what tests, snapshots and pictures are made from.
+//!
+//! A script is steps between `|` or line ends: seconds, a verb, names, and
+//! `key=value` pairs, with quotes around a value that has blanks.
+//! ```text
+//! 0s submit j1 topic=job.batch.embed | 1s dispatch j1 w1 | 2s progress j1 40% | 3s succeed j1 w1
+//! ```
+//! A packet is sent when it is heard; `sent=2s` makes it a late one. `by=` names
+//! the sender. Start at [`events`]; the verbs are in [`Step::event`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ids::{JobId, PoolName, SenderId, TraceId, WorkerId};
+use crate::state::effect::{EffectQueue, Outcome};
+use crate::state::event::{Event, Heard, LinkState, Malformed, PoolFact, Route, Source, Stamped};
+use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
+use crate::state::model::jobs::{Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn};
+use crate::state::shared::{Text, text};
+use crate::state::step::State;
+use crate::time::Timestamp;
+use crate::wire::packet::{
+    ActorType, Body, Budget, Compensation, Heartbeat, JobCancel, JobMetadata, JobProgress,
+    JobRequest, JobResult, JobStatus, Packet, SystemAlert, WireWarning,
+};
+
+/// The instant of second 0: 2026-01-01 00:00:00 UTC.
+pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// The events of a script, stamped.
+///
+/// # Errors
+/// The step that cannot be read, and why.
+pub fn events(script: &str) -> Result<Vec<Stamped<Event>>, String> {
+    let mut events = Vec::new();
+    let mut at = START;
+    for line in split(script, |c| c == '|' || c == '\n') {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let step = Step::parse(line).map_err(|why| format!("`{line}`: {why}"))?;
+        at = at.max(step.at);
+        let value = step.event().map_err(|why| format!("`{line}`: {why}"))?;
+        let seq = events.len() as u64;
+        events.push(Stamped { seq, at, value });
+    }
+    Ok(events)
+}
+
+/// The state after a script.
+///
+/// # Errors
+/// As [`events`].
+pub fn run(script: &str) -> Result<State, String> {
+    let mut state = State::default();
+    let mut effects = EffectQueue::new();
+    for event in events(script)? {
+        state.step(&event, &mut effects);
+    }
+    Ok(state)
+}
+
+struct Step<'a> {
+    at: Timestamp,
+    verb: &'a str,
+    names: Vec<&'a str>,
+    values: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Step<'a> {
+    fn parse(line: &'a str) -> Result<Self, String> {
+        let mut words = split(line, char::is_whitespace).filter(|word| !word.is_empty());
+        let at = instant(words.next().unwrap_or(""))?;
+        let verb = words.next().ok_or("no verb")?;
+        let mut names = Vec::new();
+        let mut values = BTreeMap::new();
+        for word in words {
+            match word.split_once('=') {
+                Some((key, value)) => {
+                    values.insert(key, value.trim_matches('"'));
+                }
+                None => names.push(word.trim_matches('"')),
+            }
+        }
+        Ok(Self {
+            at,
+            verb,
+            names,
+            values,
+        })
+    }
+
+    /// Reads the verb. Packets: `submit dispatch progress succeed fail fatal
+    /// retryable denied timeout cancelled inflight odd dlq cancel beat alert`; the
+    /// rest: `malformed link tick told pool policy approval decided nothing-waits
+    /// payload`.
+    fn event(&self) -> Result<Event, String> {
+        let job = self.names.first().copied().unwrap_or("");
+        let worker = self.names.get(1).copied().unwrap_or("");
+        Ok(match self.verb {
+            "submit" => {
+                let request = self.request(job)?;
+                self.packet(Route::Submit, "sys.job.submit", "client", request)?
+            }
+            "dispatch" => {
+                let request = self.request(job)?;
+                let worker = (!worker.is_empty()).then(|| WorkerId::from(worker));
+                let subject = match &worker {
+                    Some(worker) => format!("worker.{worker}.jobs"),
+                    None => self.value("topic").unwrap_or("job.default").to_owned(),
+                };
+                self.packet(
+                    Route::Dispatch { worker },
+                    &subject,
+                    "cordum-scheduler",
+                    request,
+                )?
+            }
+            "progress" => {
+                let percent = worker.trim_end_matches('%');
+                let body = Body::JobProgress(Box::new(JobProgress {
+                    job_id: JobId::from(job),
+                    percent: percent.parse().map_err(|_| "no percent")?,
+                    message: self.text("message"),
+                    result_ptr: self.text("result"),
+                    ..JobProgress::default()
+                }));
+                let audit = self.value("subject").is_some();
+                let route = if audit { Route::Audit } else { Route::Progress };
+                let subject = self.value("subject").unwrap_or("sys.job.progress");
+                self.packet(route, subject, "", body)?
+            }
+            "succeed" => self.result(job, worker, JobStatus::Succeeded)?,
+            "fail" => self.result(job, worker, JobStatus::Failed)?,
+            "fatal" => self.result(job, worker, JobStatus::FailedFatal)?,
+            "retryable" => self.result(job, worker, JobStatus::FailedRetryable)?,
+            "denied" => self.result(job, worker, JobStatus::Denied)?,
+            "timeout" => self.result(job, worker, JobStatus::Timeout)?,
+            "cancelled" => self.result(job, worker, JobStatus::Cancelled)?,
+            "inflight" => self.result(job, worker, JobStatus::Running)?,
+            "odd" => self.result(job, worker, JobStatus::Unknown(77))?,
+            "dlq" => {
+                let status = JobStatus::from_name(worker).ok_or("no such status")?;
+                let body = self.result_body(job, "", status);
+                self.packet(Route::DeadLetter, "sys.job.dlq", "cordum-scheduler", body)?
+            }
+            "cancel" => {
+                let body = Body::JobCancel(JobCancel {
+                    job_id: JobId::from(job),
+                    reason: self.text("reason"),
+                    requested_by: self.text("for"),
+                    ..JobCancel::default()
+                });
+                self.packet(Route::Cancel, "sys.job.cancel", "api-gateway", body)?
+            }
+            "beat" => self.beat(job)?,
+            "alert" => {
+                let body = Body::Alert(Box::new(SystemAlert {
+                    level: self.text("level"),
+                    message: self.text("message"),
+                    component: self.text("component"),
+                    code: job.to_owned(),
+                    ..SystemAlert::default()
+                }));
+                self.packet(Route::Alert, "sys.alert", "monitor", body)?
+            }
+            "malformed" => Event::Malformed(Malformed {
+                subject: Arc::from(job),
+                len: 3,
+                reason: Arc::from("not a BusPacket"),
+            }),
+            "link" => Event::Link(source(job)?, self.link(worker)?),
+            "tick" => Event::Tick,
+            "told" => Event::Jobs(vec![self.fact(job, worker)?]),
+            "pool" => Event::Pools(vec![PoolFact {
+                name: PoolName::from(job),
+                topics: self.list("topics"),
+                draining: self.value("draining").is_some(),
+            }]),
+            "policy" => Event::Policy(Arc::from(job)),
+            "approval" => Event::Approvals(vec![self.approval(job)?]),
+            "nothing-waits" => Event::Approvals(Vec::new()),
+            "payload" => Event::Payload(Box::new(self.payload(job))),
+            "done" => {
+                let n = job.parse::<u64>().map_err(|_| "no number")?;
+                let word = text(worker);
+                Event::Outcome(crate::state::effect::EffectId::nth(n), Outcome::Done(word))
+            }
+            other => return Err(format!("no verb `{other}`")),
+        })
+    }
+
+    fn packet(
+        &self,
+        route: Route,
+        subject: &str,
+        sender: &str,
+        body: Body,
+    ) -> Result<Event, String> {
+        let sent = match self.value("sent") {
+            Some("never") => None,
+            Some(at) => Some(instant(at)?),
+            None => Some(self.at),
+        };
+        let sender = self.value("by").unwrap_or(sender);
+        let sender = if sender.is_empty() { "w1" } else { sender };
+        let trace = TraceId::from(self.value("trace").unwrap_or(""));
+        let mut packet = Packet::new(trace, SenderId::from(sender), self.at, body);
+        packet.sent_at = sent;
+        if let Some(says) = self.value("breaks") {
+            packet.warnings.push(WireWarning::Violation {
+                field: "payload",
+                says: says.to_owned(),
+            });
+        }
+        Ok(Event::Packet(Box::new(Heard {
+            route,
+            subject: Arc::from(subject),
+            packet,
+        })))
+    }
+
+    fn request(&self, job: &str) -> Result<Body, String> {
+        let meta = JobMetadata {
+            actor_id: self.text("actor"),
+            actor_type: ActorType::Service,
+            capability: self.text("capability"),
+            risk_tags: self.list("risk").iter().map(|it| it.to_string()).collect(),
+            ..JobMetadata::default()
+        };
+        let compensation = self.value("undo").map(|topic| {
+            Box::new(Compensation {
+                topic: topic.to_owned(),
+                context_ptr: format!("redis://ctx:{job}:undo"),
+                meta: Some(JobMetadata {
+                    idempotency_key: format!("{job}/undo"),
+                    ..JobMetadata::default()
+                }),
+                ..Compensation::default()
+            })
+        });
+        let deadline = match self.value("deadline") {
+            Some(after) => instant(after)?.since(START).as_millis(),
+            None => 0,
+        };
+        Ok(Body::JobRequest(Box::new(JobRequest {
+            job_id: JobId::from(job),
+            topic: self.text("topic"),
+            tenant_id: self.text("tenant"),
+            principal_id: self.text("principal"),
+            context_ptr: self.text("context"),
+            workflow_id: self.text("workflow"),
+            step_index: self.number("step")?.unwrap_or(0),
+            parent_job_id: JobId::from(self.value("parent").unwrap_or("")),
+            labels: self.labels(),
+            meta: Some(meta),
+            compensation,
+            budget: (deadline > 0).then(|| Budget {
+                deadline_ms: i64::try_from(deadline).unwrap_or(i64::MAX),
+                ..Budget::default()
+            }),
+            ..JobRequest::default()
+        })))
+    }
+
+    fn result(&self, job: &str, worker: &str, status: JobStatus) -> Result<Event, String> {
+        let body = self.result_body(job, worker, status);
+        self.packet(Route::Result, "sys.job.result", worker, body)
+    }
+
+    fn result_body(&self, job: &str, worker: &str, status: JobStatus) -> Body {
+        Body::JobResult(Box::new(JobResult {
+            job_id: JobId::from(job),
+            status,
+            worker_id: WorkerId::from(worker),
+            error_code: self.text("code"),
+            error_message: self.text("message"),
+            result_ptr: self.text("result"),
+            ..JobResult::default()
+        }))
+    }
+
+    fn beat(&self, worker: &str) -> Result<Event, String> {
+        let percent = |key| -> Result<f32, String> {
+            let value = self.value(key).map(str::parse::<f32>);
+            value
+                .transpose()
+                .map_err(|_| format!("{key} is no number"))
+                .map(|it| it.unwrap_or(0.0))
+        };
+        let (active, max) = match self.value("slots").map(|slots| slots.split_once('/')) {
+            Some(Some((active, max))) => (active.parse(), max.parse()),
+            Some(None) => return Err("slots are active/max".to_owned()),
+            None => (Ok(0), Ok(0)),
+        };
+        let body = Body::Heartbeat(Box::new(Heartbeat {
+            worker_id: WorkerId::from(worker),
+            pool: PoolName::from(self.value("pool").unwrap_or("")),
+            region: self.text("region"),
+            cpu_load: percent("cpu")?,
+            memory_load: percent("mem")?,
+            gpu_utilization: percent("gpu")?,
+            active_jobs: active.map_err(|_| "no active jobs")?,
+            max_parallel_jobs: max.map_err(|_| "no slots")?,
+            progress_pct: self.number("pct")?.unwrap_or(0),
+            last_memo: self.text("memo"),
+            labels: self.labels(),
+            ..Heartbeat::default()
+        }));
+        self.packet(Route::Heartbeat, "sys.heartbeat", worker, body)
+    }
+
+    fn link(&self, state: &str) -> Result<LinkState, String> {
+        Ok(match state {
+            "absent" => LinkState::Absent,
+            "connecting" => LinkState::Connecting,
+            "up" => LinkState::Up,
+            "lagging" => LinkState::Lagging {
+                dropped: u64::try_from(self.number("dropped")?.unwrap_or(0)).unwrap_or(0),
+            },
+            "down" => LinkState::Down {
+                since: self.at,
+                reason: Arc::from(self.value("reason").unwrap_or("connection refused")),
+                attempts: u32::try_from(self.number("attempts")?.unwrap_or(1)).unwrap_or(1),
+            },
+            other => return Err(format!("no link state `{other}`")),
+        })
+    }
+
+    fn fact(&self, job: &str, state: &str) -> Result<JobFact, String> {
+        let told = self.value("told").map(instant).transpose()?;
+        let verdict = Verdict {
+            decision: self.value("decision").and_then(Decision::read),
+            rule_id: self.optional("rule"),
+            reason: self.optional("reason"),
+            snapshot: self.optional("snapshot"),
+            constraints: self.list("limits").into(),
+        };
+        Ok(JobFact {
+            id: JobId::from(job),
+            state: match state {
+                "" => None,
+                name => Some(JobState::from_name(name).ok_or("no such state")?),
+            },
+            updated_at: told.or(Some(self.at)),
+            attempts: self
+                .number("attempts")?
+                .and_then(|it| u32::try_from(it).ok()),
+            request: Some(self.told_request(told)?),
+            verdict: (verdict != Verdict::default()).then_some(verdict),
+            waiting_on: self.value("waiting").and_then(WaitingOn::from_name),
+            worker: self.value("worker").map(WorkerId::from),
+            error_code: self.optional("code"),
+            ..JobFact::default()
+        })
+    }
+
+    fn told_request(&self, told: Option<Timestamp>) -> Result<Request, String> {
+        let deadline = match self.value("deadline") {
+            Some(after) => instant(after)?.since(START).as_millis(),
+            None => 0,
+        };
+        Ok(Request {
+            topic: self.optional("topic"),
+            tenant: self.optional("tenant"),
+            principal: self.optional("principal"),
+            actor: self.optional("actor"),
+            actor_type: ActorType::Service,
+            capability: self.optional("capability"),
+            context_ptr: self.optional("context"),
+            workflow_id: self.optional("workflow"),
+            step_index: self.number("step")?.unwrap_or(0),
+            parent: self.value("parent").map(JobId::from),
+            risk_tags: self.list("risk").into(),
+            labels: self
+                .labels()
+                .into_iter()
+                .map(|(key, value)| (Arc::from(key), Arc::from(value)))
+                .collect(),
+            deadline_ms: i64::try_from(deadline).unwrap_or(i64::MAX),
+            undo: self.value("undo").map(|topic| {
+                Arc::new(Undo {
+                    topic: Arc::from(topic),
+                    ..Undo::default()
+                })
+            }),
+            sent_at: told.or(Some(self.at)),
+            complete: self.value("partial").is_none(),
+            ..Request::default()
+        })
+    }
+
+    fn approval(&self, job: &str) -> Result<ApprovalFact, String> {
+        let mut fact = self.fact(job, "APPROVAL_REQUIRED")?;
+        let status = self.value("status").unwrap_or("pending");
+        let status = ApprovalStatus::read(status).ok_or("no such status")?;
+        if status != ApprovalStatus::Pending {
+            fact.state = None;
+        }
+        Ok(ApprovalFact {
+            job: fact,
+            status,
+            job_hash: self.optional("hash"),
+            own_hash: self.optional("own").or_else(|| self.optional("hash")),
+            approval_ref: text(job),
+            submitted_by: self.optional("submitted"),
+            resolved_by: self.optional("who"),
+            resolved_comment: self.optional("note"),
+            resolved_at: (status != ApprovalStatus::Pending).then_some(self.at),
+            not_actionable: None,
+        })
+    }
+
+    fn payload(&self, job: &str) -> Payload {
+        let body = self.value("text").unwrap_or("{}").replace("\\n", "\n");
+        Payload {
+            job: JobId::from(job),
+            pointer: Arc::from(self.value("pointer").unwrap_or("redis://ctx:j")),
+            read_at: self.at,
+            size: Some(body.len() as u64),
+            sha256: self.optional("sha256"),
+            content: match self.value("missing") {
+                Some(_) => Content::Missing,
+                None => Content::Text {
+                    lines: u32::try_from(body.lines().count()).unwrap_or(u32::MAX),
+                    text: Arc::from(body),
+                    secrets: Arc::default(),
+                },
+            },
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&'a str> {
+        self.values.get(key).copied()
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.value(key).unwrap_or("").to_owned()
+    }
+
+    fn optional(&self, key: &str) -> Text {
+        self.value(key).and_then(text)
+    }
+
+    fn number(&self, key: &str) -> Result<Option<i32>, String> {
+        let number = self.value(key).map(str::parse).transpose();
+        number.map_err(|_| format!("{key} is no number"))
+    }
+
+    fn list(&self, key: &str) -> Vec<Arc<str>> {
+        let list = self.value(key).unwrap_or("");
+        list.split(',')
+            .filter(|it| !it.is_empty())
+            .map(Arc::from)
+            .collect()
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        self.value("labels")
+            .unwrap_or("")
+            .split(',')
+            .filter_map(|pair| pair.split_once(':'))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
+fn source(name: &str) -> Result<Source, String> {
+    Source::ALL
+        .into_iter()
+        .find(|source| source.name() == name)
+        .ok_or_else(|| format!("no source `{name}`"))
+}
+
+/// `90s` or `1.5s` after [`START`].
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let bad = || format!("`{text}` is no time such as 1.5s");
+    let number = text.strip_suffix('s').ok_or_else(bad)?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let whole: i64 = whole.parse().map_err(|_| bad())?;
+    let part: i64 = format!("{part:0<3}").parse().map_err(|_| bad())?;
+    Ok(Timestamp::from_millis(
+        START.as_millis() + whole * 1_000 + part,
+    ))
+}
+
+/// Splits at characters that stand outside quotes.
+fn split(text: &str, at: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split(move |c| {
+        quoted ^= c == '"';
+        !quoted && at(c)
+    })
+}
