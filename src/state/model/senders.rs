@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::ids::SenderId;
 use crate::state::limits;
+use crate::state::model::jobs::bounded;
 use crate::state::shared::SharedMap;
 use crate::time::Timestamp;
 use crate::wire::packet::{Packet, WireWarning};
@@ -89,9 +90,13 @@ impl Senders {
                     let message = if path.is_empty() { "envelope" } else { path };
                     format!("{message}: unknown field {number}")
                 }
+                WireWarning::UnknownName { name } => {
+                    row.unknown_fields += 1;
+                    format!("unknown name {}", bounded(name))
+                }
                 WireWarning::Violation { field, says } => {
                     row.violations += 1;
-                    format!("{field} {says}")
+                    format!("{field} {}", bounded(says))
                 }
             };
             if row.findings.contains_key(words.as_str()) || row.findings.len() < limits::FINDINGS {
