@@ -1,1 +1,475 @@
-//! The store on a Redis server.
+//! The store on a Redis server, with the keys of a CAP deployment.
+//!
+//! [`RedisStore::connect`] does not wait for a server and no call ever waits
+//! long for one: a dead server is an error after a fraction of a second, a silent
+//! one after [`CALL_LIMIT`]. The connection is made with the first call and made
+//! again by the next call after it broke. The protocol is RESP3, with which a
+//! broken line is noticed while idle; servers before Redis 6 do not speak it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::io::tcp::TcpSettings;
+use redis::{
+    Client, ClientTlsConfig, Cmd, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    ProtocolVersion, RedisError, RedisResult, Script, TlsCertificates,
+};
+
+use crate::config::RedisServer;
+use crate::store::{Scored, Store, StoreError};
+use crate::time::{BoxFuture, Clock, Elapsed, sleep};
+
+/// How long one call may take in all.
+pub const CALL_LIMIT: Elapsed = Elapsed::from_millis(2_500);
+/// How long one attempt to connect may take; there are two.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// How long the server may take to answer a command.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Sets KEYS[1] to ARGV[3] if it holds ARGV[2] (with ARGV[1] = "1") or nothing
+/// (with "0"), for ARGV[4] milliseconds unless that is "0".
+const COMPARE_AND_SET: &str = "
+local present = redis.call('GET', KEYS[1])
+if ARGV[1] == '1' then
+  if present ~= ARGV[2] then return 0 end
+elseif present then
+  return 0
+end
+if ARGV[4] == '0' then
+  redis.call('SET', KEYS[1], ARGV[3])
+else
+  redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+end
+return 1
+";
+
+/// A Redis server, or where one should be. A clone is another handle of the same
+/// connection.
+#[derive(Clone)]
+pub struct RedisStore {
+    url: String,
+    connection: ConnectionManager,
+    compare_and_set: Arc<Script>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Whether a command may be sent a second time when the line broke and nobody
+/// knows what came of the first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Twice {
+    /// It reads, or sets what it set already.
+    IsFine,
+    /// The second answer would differ from the first.
+    IsNot,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {limit_ms} ms")]
+struct Silent {
+    limit_ms: u64,
+}
+
+impl RedisStore {
+    /// Gets ready to use `server`; connects with the first call. Must be called
+    /// inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] when the address is not one, or a certificate
+    /// file cannot be used: trying again would not help.
+    pub fn connect(server: &RedisServer, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let url = without_credentials(&server.url);
+        let connection = open(server).map_err(|source| StoreError::Unreachable {
+            url: url.clone(),
+            source,
+        })?;
+        Ok(Self {
+            url,
+            connection,
+            compare_and_set: Arc::new(Script::new(COMPARE_AND_SET)),
+            clock,
+        })
+    }
+
+    /// The server's address without credentials, for people.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn command<T: FromRedisValue>(
+        &self,
+        what: (&str, &str),
+        twice: Twice,
+        command: &Cmd,
+    ) -> Result<T, StoreError> {
+        self.ask(what, twice, |mut connection| async move {
+            command.query_async(&mut connection).await
+        })
+        .await
+    }
+
+    /// Asks within [`CALL_LIMIT`], a second time if the first found a broken line
+    /// and may be repeated.
+    async fn ask<T, Asking>(
+        &self,
+        (verb, key): (&str, &str),
+        twice: Twice,
+        once: impl Fn(ConnectionManager) -> Asking,
+    ) -> Result<T, StoreError>
+    where
+        Asking: Future<Output = RedisResult<T>>,
+    {
+        let asking = async {
+            match once(self.connection.clone()).await {
+                // The client hands out the failure of its last attempt to
+                // connect before it makes the next, so the first call after a
+                // break always fails.
+                Err(error) if may_repeat(&error, twice) => once(self.connection.clone()).await,
+                done => done,
+            }
+        };
+        match within(&*self.clock, asking).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) if error.is_io_error() || error.is_connection_dropped() => {
+                Err(StoreError::Unreachable {
+                    url: self.url.clone(),
+                    source: Box::new(error),
+                })
+            }
+            Some(Err(error)) => Err(StoreError::Refused {
+                url: self.url.clone(),
+                what: format!("{verb} `{key}`"),
+                source: Box::new(error),
+            }),
+            None => Err(StoreError::Unreachable {
+                url: self.url.clone(),
+                source: Box::new(Silent {
+                    limit_ms: CALL_LIMIT.as_millis(),
+                }),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("url", &self.url)
+            .finish()
+    }
+}
+
+impl Store for RedisStore {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
+        Box::pin(async move {
+            let command = command("GET", key);
+            let bytes: Option<Vec<u8>> =
+                self.command(("read", key), Twice::IsFine, &command).await?;
+            Ok(bytes.map(Bytes::from))
+        })
+    }
+
+    fn len<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(async move {
+            let mut both = Pipeline::new();
+            both.atomic()
+                .add_command(command("EXISTS", key))
+                .add_command(command("STRLEN", key));
+            let both = &both;
+            let (there, len): (bool, u64) = self
+                .ask(
+                    ("measure", key),
+                    Twice::IsFine,
+                    |mut connection| async move { both.query_async(&mut connection).await },
+                )
+                .await?;
+            Ok(there.then_some(len))
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ttl: Option<Elapsed>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut command = command("SET", key);
+            command.arg(&value[..]);
+            if ttl.is_some() {
+                command.arg("PX").arg(ttl_ms(ttl));
+            }
+            self.command(("write", key), Twice::IsFine, &command).await
+        })
+    }
+
+    fn compare_and_set<'a>(
+        &'a self,
+        key: &'a str,
+        expected: Option<&'a [u8]>,
+        value: Bytes,
+        ttl: Option<Elapsed>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let mut script = self.compare_and_set.prepare_invoke();
+            script
+                .key(key)
+                .arg(u8::from(expected.is_some()))
+                .arg(expected.unwrap_or_default())
+                .arg(&value[..])
+                .arg(ttl_ms(ttl));
+            let script = &script;
+            self.ask(("write", key), Twice::IsNot, |mut connection| async move {
+                script.invoke_async(&mut connection).await
+            })
+            .await
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let command = command("DEL", key);
+            self.command(("delete", key), Twice::IsNot, &command).await
+        })
+    }
+
+    fn hash<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, StoreError>> {
+        Box::pin(async move {
+            let command = command("HGETALL", key);
+            let fields: BTreeMap<Vec<u8>, Vec<u8>> =
+                self.command(("read", key), Twice::IsFine, &command).await?;
+            Ok(fields
+                .into_iter()
+                .map(|(name, value)| (text(&name), text(&value)))
+                .collect())
+        })
+    }
+
+    fn hash_put<'a>(
+        &'a self,
+        key: &'a str,
+        fields: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if fields.is_empty() {
+                return Ok(());
+            }
+            let mut command = command("HSET", key);
+            for (name, value) in fields {
+                command.arg(*name).arg(*value);
+            }
+            self.command(("write", key), Twice::IsFine, &command).await
+        })
+    }
+
+    fn newest<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Scored>, StoreError>> {
+        Box::pin(async move {
+            let Some(last) = limit.checked_sub(1) else {
+                return Ok(Vec::new());
+            };
+            let last = i64::try_from(last).unwrap_or(i64::MAX);
+            let mut command = command("ZREVRANGE", key);
+            command.arg(0).arg(last).arg("WITHSCORES");
+            let members: Vec<(Vec<u8>, f64)> =
+                self.command(("read", key), Twice::IsFine, &command).await?;
+            Ok(members
+                .into_iter()
+                .map(|(member, score)| Scored {
+                    member: text(&member),
+                    // Exact up to 2^53, which as microseconds is the year 2255.
+                    score: score as i64,
+                })
+                .collect())
+        })
+    }
+
+    fn index_put<'a>(
+        &'a self,
+        key: &'a str,
+        member: &'a str,
+        score: i64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut command = command("ZADD", key);
+            command.arg(score).arg(member);
+            self.command(("write", key), Twice::IsFine, &command).await
+        })
+    }
+
+    fn list<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
+        Box::pin(async move {
+            let mut command = command("LRANGE", key);
+            command.arg(0).arg(-1);
+            let elements: Vec<Vec<u8>> =
+                self.command(("read", key), Twice::IsFine, &command).await?;
+            Ok(elements.into_iter().map(Bytes::from).collect())
+        })
+    }
+
+    fn list_push<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut command = command("RPUSH", key);
+            command.arg(&value[..]);
+            self.command(("write", key), Twice::IsNot, &command).await
+        })
+    }
+}
+
+fn open(
+    server: &RedisServer,
+) -> Result<ConnectionManager, Box<dyn std::error::Error + Send + Sync>> {
+    let info = server.url.as_str().into_connection_info()?;
+    let mut login = info
+        .redis_settings()
+        .clone()
+        .set_protocol(ProtocolVersion::RESP3);
+    if let Some(password) = &server.password {
+        login = login.set_password(password.reveal());
+    }
+    let info = info
+        .set_redis_settings(login)
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let encrypted = matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. });
+    let client = if encrypted {
+        // The TLS of the client asks for a provider of the process.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Client::build_with_tls(info, certificates(server)?)?
+    } else {
+        Client::open(info)?
+    };
+    let config = ConnectionManagerConfig::new()
+        .set_number_of_retries(1)
+        .set_min_delay(Duration::from_millis(50))
+        .set_max_delay(Duration::from_millis(200))
+        .set_connection_timeout(Some(CONNECT_LIMIT))
+        .set_response_timeout(Some(ANSWER_LIMIT));
+    Ok(ConnectionManager::new_lazy_with_config(client, config)?)
+}
+
+fn certificates(
+    server: &RedisServer,
+) -> Result<TlsCertificates, Box<dyn std::error::Error + Send + Sync>> {
+    let read = |file: &std::path::PathBuf| {
+        std::fs::read(file).map_err(|error| format!("cannot read `{}`: {error}", file.display()))
+    };
+    let tls = &server.tls;
+    let client_tls = match (&tls.cert, &tls.key) {
+        (Some(cert), Some(key)) => Some(ClientTlsConfig {
+            client_cert: read(cert)?,
+            client_key: read(key)?,
+        }),
+        (None, None) => None,
+        _ => {
+            return Err("a certificate of ours needs its key, and a key its certificate".into());
+        }
+    };
+    Ok(TlsCertificates {
+        client_tls,
+        root_cert: tls.ca.as_ref().map(read).transpose()?,
+    })
+}
+
+fn may_repeat(error: &RedisError, twice: Twice) -> bool {
+    match twice {
+        Twice::IsFine => error.is_io_error() || error.is_connection_dropped(),
+        // Refused means that nothing was sent.
+        Twice::IsNot => error.is_connection_refusal(),
+    }
+}
+
+fn command(name: &str, key: &str) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(key);
+    command
+}
+
+/// Zero is "for ever" to the script and an error to the server.
+fn ttl_ms(ttl: Option<Elapsed>) -> u64 {
+    ttl.map_or(0, |ttl| ttl.as_millis().max(1))
+}
+
+/// What is not UTF-8 was not written by a CAP deployment; it is shown, not refused.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+async fn within<T>(clock: &dyn Clock, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = sleep(clock, CALL_LIMIT) => None,
+    }
+}
+
+/// An address that may be shown: whatever stands before an `@` is cut.
+fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}://{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Tls;
+    use crate::time::SystemClock;
+
+    fn refused(url: &str, tls: Tls) -> String {
+        let server = RedisServer {
+            url: url.into(),
+            password: None,
+            tls,
+        };
+        let error = RedisStore::connect(&server, Arc::new(SystemClock)).expect_err(url);
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        format!("{error}: {}", cause.unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_refused_without_its_password() {
+        let refused = refused("http://me:hush@a", Tls::default());
+        assert!(
+            refused.starts_with("the store at http://a does not answer: "),
+            "{refused}"
+        );
+        assert!(!refused.contains("hush"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_cannot_be_read_is_named() {
+        let tls = Tls {
+            ca: Some("/nowhere/ca.pem".into()),
+            ..Tls::default()
+        };
+        let refused = refused("rediss://a", tls);
+        assert!(
+            refused.contains("cannot read `/nowhere/ca.pem`"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn no_credentials_are_shown() {
+        for (url, shown) in [
+            ("redis://127.0.0.1:6379/2", "redis://127.0.0.1:6379/2"),
+            ("rediss://:p@w/x@a:1", "rediss://a:1"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
+    }
+}

@@ -1,1 +1,369 @@
-//! Tests of store.
+//! What every store promises, asked of the one in memory and of a real
+//! redis-server; then what only a server can show.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use capdeck::config::Secret;
+use capdeck::store::memory::MemoryStore;
+use capdeck::store::redis::RedisStore;
+use capdeck::store::{Scored, Store, StoreError};
+use capdeck::time::{Elapsed, ManualClock, Timestamp};
+
+use crate::support::{RedisProcess, chain, clock, eventually, failure, free_port, redis_at, soon};
+
+/// Runs a promise against both implementations, each on a store of its own.
+macro_rules! promises {
+    ($($name:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let store = super::MemoryStore::new(super::clock());
+                super::$name(std::sync::Arc::new(store)).await;
+            })+
+        }
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let server = super::RedisProcess::start();
+                let store = super::RedisStore::connect(&server.config(), super::clock()).unwrap();
+                super::$name(std::sync::Arc::new(store)).await;
+            })+
+        }
+    };
+}
+
+promises!(
+    bytes_come_back_as_they_were_written,
+    a_value_with_a_time_to_live_goes_when_it_is_over,
+    a_new_value_forgets_the_old_time_to_live,
+    of_many_who_compare_and_set_one_wins,
+    compare_and_set_writes_only_over_what_was_expected,
+    whatever_is_deleted_is_gone,
+    a_hash_keeps_the_fields_that_are_not_set,
+    an_index_gives_the_newest_first,
+    a_list_keeps_its_order,
+    a_key_of_another_shape_is_refused_by_name,
+    what_is_not_there_is_empty_not_an_error,
+);
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+async fn bytes_come_back_as_they_were_written(store: Arc<dyn Store>) {
+    for value in [vec![], b"\0\xff\r\n$-1".to_vec(), vec![7; 3_000_000]] {
+        let value = Bytes::from(value);
+        store.put("ctx:j1", value.clone(), None).await.unwrap();
+        assert_eq!(store.len("ctx:j1").await.unwrap(), Some(value.len() as u64));
+        assert_eq!(store.get("ctx:j1").await.unwrap(), Some(value));
+    }
+    store
+        .put("ctx:ü \r\n*", bytes("odd key"), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        store.get("ctx:ü \r\n*").await.unwrap(),
+        Some(bytes("odd key"))
+    );
+}
+
+async fn a_value_with_a_time_to_live_goes_when_it_is_over(store: Arc<dyn Store>) {
+    let ttl = Some(Elapsed::from_millis(150));
+    let began = Instant::now();
+    store.put("a", bytes("short"), ttl).await.unwrap();
+    assert!(
+        store
+            .compare_and_set("b", None, bytes("short"), ttl)
+            .await
+            .unwrap(),
+        "there was none"
+    );
+    for key in ["a", "b"] {
+        eventually("its end", async || {
+            store.get(key).await.unwrap().is_none().then_some(())
+        })
+        .await;
+        assert_eq!(store.len(key).await.unwrap(), None);
+        assert!(!store.delete(key).await.unwrap());
+    }
+    assert!(began.elapsed() >= Duration::from_millis(150), "not before");
+}
+
+async fn a_new_value_forgets_the_old_time_to_live(store: Arc<dyn Store>) {
+    let short = Some(Elapsed::from_millis(50));
+    store.put("a", bytes("1"), short).await.unwrap();
+    store.put("a", bytes("2"), None).await.unwrap();
+    store.put("b", bytes("1"), short).await.unwrap();
+    eventually("the end of another", async || {
+        store.get("b").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert_eq!(store.get("a").await.unwrap(), Some(bytes("2")));
+}
+
+async fn of_many_who_compare_and_set_one_wins(store: Arc<dyn Store>) {
+    for round in 0..20 {
+        let key: Arc<str> = format!("decision:{round}").into();
+        let expected = (round % 2 == 1).then(|| bytes("open"));
+        if let Some(open) = &expected {
+            store.put(&key, open.clone(), None).await.unwrap();
+        }
+        let racers: Vec<_> = (0..50)
+            .map(|racer| {
+                let (store, key) = (Arc::clone(&store), Arc::clone(&key));
+                let expected = expected.clone();
+                tokio::spawn(async move {
+                    let value = Bytes::from(format!("racer {racer}"));
+                    let won = store
+                        .compare_and_set(&key, expected.as_deref(), value.clone(), None)
+                        .await
+                        .unwrap();
+                    won.then_some(value)
+                })
+            })
+            .collect();
+        let mut winners = Vec::new();
+        for racer in racers {
+            winners.extend(racer.await.unwrap());
+        }
+        assert_eq!(winners.len(), 1, "{winners:?}");
+        assert_eq!(store.get(&key).await.unwrap().as_ref(), winners.first());
+    }
+}
+
+async fn compare_and_set_writes_only_over_what_was_expected(store: Arc<dyn Store>) {
+    let set = async |expected: Option<&str>, value: &str| {
+        let expected = expected.map(str::as_bytes);
+        store
+            .compare_and_set("k", expected, bytes(value), None)
+            .await
+            .unwrap()
+    };
+    assert!(!set(Some(""), "x").await, "nothing is not the empty value");
+    assert!(!set(Some("a"), "x").await);
+    assert!(set(None, "").await);
+    assert!(!set(None, "x").await, "the empty value is not nothing");
+    assert!(set(Some(""), "a").await);
+    assert!(!set(Some("A"), "x").await);
+    assert!(set(Some("a"), "b").await);
+    assert_eq!(store.get("k").await.unwrap(), Some(bytes("b")));
+}
+
+async fn whatever_is_deleted_is_gone(store: Arc<dyn Store>) {
+    store.put("value", bytes("1"), None).await.unwrap();
+    store.hash_put("hash", &[("f", "1")]).await.unwrap();
+    store.index_put("index", "m", 1).await.unwrap();
+    store.list_push("list", bytes("1")).await.unwrap();
+    for key in ["value", "hash", "index", "list"] {
+        assert!(store.delete(key).await.unwrap(), "{key}");
+        assert!(!store.delete(key).await.unwrap(), "{key}");
+        assert_eq!(store.get(key).await.unwrap(), None, "{key}");
+    }
+}
+
+async fn a_hash_keeps_the_fields_that_are_not_set(store: Arc<dyn Store>) {
+    store
+        .hash_put("job:meta:1", &[("state", "PENDING"), ("topic", "job.a")])
+        .await
+        .unwrap();
+    store
+        .hash_put("job:meta:1", &[("state", "RUNNING"), ("", "\u{1b}[31m")])
+        .await
+        .unwrap();
+    store.hash_put("job:meta:1", &[]).await.unwrap();
+    let fields = store.hash("job:meta:1").await.unwrap();
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    assert_eq!(
+        fields,
+        [("", "\u{1b}[31m"), ("state", "RUNNING"), ("topic", "job.a")]
+    );
+}
+
+async fn an_index_gives_the_newest_first(store: Arc<dyn Store>) {
+    let micros = 1_767_225_600_000_001;
+    for (member, score) in [
+        ("b", micros),
+        ("a", micros),
+        ("new", micros + 1),
+        ("old", -5),
+    ] {
+        store.index_put("job:recent", member, score).await.unwrap();
+    }
+    store
+        .index_put("job:recent", "old", micros - 1)
+        .await
+        .unwrap();
+    let newest = async |limit| {
+        let found: Vec<Scored> = store.newest("job:recent", limit).await.unwrap();
+        found
+            .into_iter()
+            .map(|s| (s.member, s.score - micros))
+            .collect::<Vec<_>>()
+    };
+    let all = [("new", 1), ("b", 0), ("a", 0), ("old", -1)].map(|(m, s)| (m.to_owned(), s));
+    assert_eq!(newest(usize::MAX).await, all);
+    assert_eq!(newest(2).await, all[..2]);
+    assert_eq!(newest(0).await, []);
+}
+
+async fn a_list_keeps_its_order(store: Arc<dyn Store>) {
+    for n in 0..100 {
+        store
+            .list_push("job:events:1", bytes(&n.to_string()))
+            .await
+            .unwrap();
+    }
+    let expected: Vec<_> = (0..100).map(|n| bytes(&n.to_string())).collect();
+    assert_eq!(store.list("job:events:1").await.unwrap(), expected);
+}
+
+async fn a_key_of_another_shape_is_refused_by_name(store: Arc<dyn Store>) {
+    store.hash_put("h", &[("f", "1")]).await.unwrap();
+    store.put("v", bytes("1"), None).await.unwrap();
+    let refusals = [
+        failure(store.get("h").await),
+        failure(store.len("h").await),
+        failure(store.compare_and_set("h", None, bytes("x"), None).await),
+        failure(store.hash("v").await),
+        failure(store.hash_put("v", &[("f", "1")]).await),
+        failure(store.newest("v", 1).await),
+        failure(store.index_put("v", "m", 1).await),
+        failure(store.list("v").await),
+        failure(store.list_push("h", bytes("x")).await),
+    ];
+    for refusal in refusals {
+        let StoreError::Refused { what, .. } = &refusal else {
+            panic!("{refusal:?}")
+        };
+        assert!(what.ends_with("`h`") || what.ends_with("`v`"), "{what}");
+    }
+    store.put("h", bytes("a value now"), None).await.unwrap();
+    assert_eq!(store.get("h").await.unwrap(), Some(bytes("a value now")));
+}
+
+async fn what_is_not_there_is_empty_not_an_error(store: Arc<dyn Store>) {
+    assert_eq!(store.get("x").await.unwrap(), None);
+    assert_eq!(store.len("x").await.unwrap(), None);
+    assert!(store.hash("x").await.unwrap().is_empty());
+    assert!(store.newest("x", 5).await.unwrap().is_empty());
+    assert!(store.list("x").await.unwrap().is_empty());
+    assert!(!store.delete("x").await.unwrap());
+}
+
+#[tokio::test]
+async fn the_memory_store_ages_by_its_clock_alone() {
+    let time = ManualClock::at(Timestamp::from_millis(0));
+    let store = MemoryStore::new(Arc::new(time.clone()));
+    let second = Some(Elapsed::from_secs(1));
+    store.put("a", bytes("1"), second).await.unwrap();
+    time.advance(Elapsed::from_millis(999));
+    assert!(store.get("a").await.unwrap().is_some());
+    time.advance(Elapsed::from_millis(1));
+    assert!(store.get("a").await.unwrap().is_none());
+    let again = store.compare_and_set("a", None, bytes("2"), second).await;
+    assert!(again.unwrap(), "what is over is not there");
+}
+
+#[tokio::test]
+async fn a_full_memory_store_refuses_and_has_room_again() {
+    let time = ManualClock::at(Timestamp::from_millis(0));
+    let store = MemoryStore::with_capacity(Arc::new(time.clone()), 2_000);
+    let kilobyte = Bytes::from(vec![0; 1_000]);
+    let minute = Some(Elapsed::from_secs(60));
+    store.put("a", kilobyte.clone(), minute).await.unwrap();
+    let full = failure(store.put("b", kilobyte.clone(), None).await);
+    assert_eq!(
+        chain(&full),
+        "the store at memory: refused to write `b`: its 2000 bytes are used up"
+    );
+    let replaced = Bytes::from(vec![1; 1_500]);
+    store.put("a", replaced, minute).await.unwrap();
+    for n in 0..100 {
+        if store.list_push("l", bytes(&n.to_string())).await.is_err() {
+            assert!((1..10).contains(&n), "{n}");
+            break;
+        }
+        assert!(n < 99, "lists count too");
+    }
+    time.advance(Elapsed::from_secs(60));
+    store.put("b", kilobyte, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_server_is_an_error_within_three_seconds() {
+    let config = redis_at(&format!("redis://127.0.0.1:{}", free_port()));
+    let store = RedisStore::connect(&config, clock()).unwrap();
+    for _ in 0..3 {
+        let began = Instant::now();
+        let dead = failure(store.get("a").await);
+        assert!(matches!(dead, StoreError::Unreachable { .. }), "{dead:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_is_an_error_within_three_seconds() {
+    // The kernel takes the connection, and nobody ever reads from it.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let config = redis_at(&format!("redis://{}", silent.local_addr().unwrap()));
+    let store = RedisStore::connect(&config, clock()).unwrap();
+    let began = Instant::now();
+    let dead = failure(store.put("a", bytes("1"), None).await);
+    assert!(matches!(dead, StoreError::Unreachable { .. }), "{dead:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_is_used_by_the_very_next_call() {
+    let mut server = RedisProcess::start();
+    let store = RedisStore::connect(&server.config(), clock()).unwrap();
+    store.put("a", bytes("1"), None).await.unwrap();
+    for _ in 0..3 {
+        server.stop();
+        server.restart();
+        soon("an answer", store.get("a")).await.unwrap();
+        server.stop();
+        let dead = failure(store.get("a").await);
+        assert!(matches!(dead, StoreError::Unreachable { .. }), "{dead:?}");
+        server.restart();
+        let won = soon(
+            "an answer",
+            store.compare_and_set("b", None, bytes("1"), None),
+        )
+        .await;
+        assert!(won.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_password_opens_the_door_and_is_never_shown() {
+    let server = RedisProcess::start_with(&["--requirepass", "sesame"]);
+    let mut config = server.config();
+    config.password = Some(Secret::new("sesame"));
+    let store = RedisStore::connect(&config, clock()).unwrap();
+    store.put("a", bytes("1"), None).await.unwrap();
+
+    let in_url = server.url().replace("redis://", "redis://:sesame@");
+    let store = RedisStore::connect(&redis_at(&in_url), clock()).unwrap();
+    assert_eq!(store.get("a").await.unwrap(), Some(bytes("1")));
+    assert!(!format!("{store:?} {}", store.url()).contains("sesame"));
+
+    config.password = Some(Secret::new("wrong-word"));
+    let store = RedisStore::connect(&config, clock()).unwrap();
+    let refused = failure(store.get("a").await);
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    assert!(!format!("{refused:?} {}", chain(&refused)).contains("wrong-word"));
+}
