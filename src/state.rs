@@ -10,6 +10,7 @@
 pub mod action;
 pub mod effect;
 pub mod event;
+pub mod filter;
 pub mod limits;
 pub mod model;
 pub mod script;

@@ -132,7 +132,6 @@ actions! {
     ByPool = "by-pool", Looks, "group the workers by pool";
     HeatMap = "heat-map", Looks, "show the workers as a heat map";
     CopyId = "copy-id", Looks, "copy the id under the cursor (OSC 52)";
-    CopyJson = "copy-json", Looks, "copy what is under the cursor as JSON (OSC 52)";
     Reload = "reload", Looks, "read again: reload what is open, reconnect now";
     Theme = "theme", Looks, "use the next theme";
     Log = "log", Looks, "list what you have done in this session";
@@ -255,20 +254,26 @@ pub enum Edit {
 /// What a frame really showed; sent only when it differs from what the state knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drawn {
-    /// Rows of the list or pane that has the keyboard.
-    pub list_rows: u16,
-    /// Rows of the reviewed payload.
-    pub payload: Option<PayloadRowsDrawn>,
+    /// Lines that the list or text with the keyboard has on the screen.
+    pub height: u16,
+    /// Rows that this list or text has altogether, at this width.
+    pub rows: u32,
+    /// Cells in a line of the heat map; 0 where a row is a line.
+    pub columns: u16,
+    /// The part of the reviewed payload that was on the screen.
+    pub payload: Option<PayloadDrawn>,
 }
 
-/// Which rows of the reviewed payload a frame showed while the review had the keyboard.
+/// The part of the reviewed payload that a frame showed while the review had the
+/// keyboard. Counted in bytes of the payload, so that another width of the window
+/// does not make seen what was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PayloadRowsDrawn {
-    /// Number of the first row, counted from 0, after wrapping.
-    pub first: u32,
-    /// One past the last row.
-    pub end: u32,
-    /// How many rows the payload wraps to at this width.
+pub struct PayloadDrawn {
+    /// The first byte shown, from 0.
+    pub from: u32,
+    /// One past the last byte shown.
+    pub to: u32,
+    /// The size of the payload.
     pub of: u32,
 }
 

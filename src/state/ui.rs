@@ -1,34 +1,682 @@
-//! What the operator does with the model: view, cursor, dialogs.
+//! What the operator does with the model: view, cursor, marks, dialogs.
+//!
+//! Keys arrive here as [`Action`]s and leave as [`Effect`]s; nothing is drawn and
+//! nothing is asked of the terminal. An action that changes the world passes three
+//! gates: the guard against hands that are too fast, the reasons why it cannot work
+//! now ([`UiState::refusal`]), and a dialog. Start at [`UiState::update`].
+//!
+//! [`Effect`]: crate::state::effect::Effect
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "an action that a mode does not name does nothing in it"
+)]
 
-use crate::state::action::Action;
-use crate::state::effect::EffectQueue;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::ids::{JobId, PoolName};
+use crate::state::action::{Action, Drawn};
+use crate::state::effect::{Effect, EffectId, EffectQueue};
 use crate::state::event::Event;
+use crate::state::filter::Filter;
 use crate::state::model::Model;
-use crate::time::Timestamp;
+use crate::time::{Elapsed, Timestamp};
+
+mod act;
+pub mod command;
+pub mod history;
+pub mod list;
+pub mod modal;
+mod navigate;
+mod order;
+pub mod prompt;
+mod refusal;
+pub mod review;
+#[cfg(test)]
+mod tests;
+
+pub use order::alert_row;
+
+use history::{History, Place};
+use list::{ListState, SortKey, Subject};
+use modal::{GUARD, Modal};
+use review::Review;
+
+/// How long the footer shows how an action ended.
+pub const FOOTER_STAYS: Elapsed = Elapsed::from_secs(6);
+
+/// Within this time a second `ctrl-c` quits although an action is under way.
+pub const QUIT_AGAIN: Elapsed = Elapsed::from_secs(1);
+
+/// Lines of `:log` kept.
+const LOG_LINES: usize = 500;
+
+/// A view of the console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum View {
+    /// Pipeline, pressure, decisions, oldest approvals, alerts.
+    #[default]
+    Overview,
+    /// What waits for a person.
+    Approvals,
+    /// The jobs.
+    Jobs,
+    /// The workers.
+    Workers,
+}
+
+impl View {
+    /// Every view, in the order of its number.
+    pub const ALL: [Self; 4] = [Self::Overview, Self::Approvals, Self::Jobs, Self::Workers];
+
+    /// Its number, the key that shows it.
+    pub fn number(self) -> usize {
+        self as usize + 1
+    }
+
+    /// Its title.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Approvals => "Approvals",
+            Self::Jobs => "Jobs",
+            Self::Workers => "Workers",
+        }
+    }
+}
+
+/// A list with a cursor of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ListId {
+    /// Pools by pressure, in the overview.
+    Pressure,
+    /// The oldest approvals, in the overview.
+    OldestApprovals,
+    /// Firing alerts, in the overview.
+    Alerts,
+    /// The queue of approvals.
+    Approvals,
+    /// The jobs.
+    Jobs,
+    /// The workers, as a table.
+    Workers,
+    /// The workers by pool.
+    Pools,
+    /// The workers as a heat map: by pool and name, so that a place means a worker.
+    HeatMap,
+}
+
+impl ListId {
+    /// Every list.
+    pub const ALL: [Self; 8] = [
+        Self::Pressure,
+        Self::OldestApprovals,
+        Self::Alerts,
+        Self::Approvals,
+        Self::Jobs,
+        Self::Workers,
+        Self::Pools,
+        Self::HeatMap,
+    ];
+
+    /// The panes of the overview that have a cursor, from left to right and down.
+    pub const OVERVIEW: [Self; 3] = [Self::Pressure, Self::OldestApprovals, Self::Alerts];
+
+    /// What it can be sorted by, the default first.
+    pub fn sorts(self) -> &'static [SortKey] {
+        match self {
+            Self::Jobs => &[
+                SortKey::Attention,
+                SortKey::Age,
+                SortKey::Topic,
+                SortKey::Worker,
+                SortKey::Updated,
+            ],
+            Self::Workers => &[
+                SortKey::Attention,
+                SortKey::Pressure,
+                SortKey::Pool,
+                SortKey::Name,
+            ],
+            Self::Approvals => &[SortKey::Attention, SortKey::Age],
+            Self::Pools => &[SortKey::Attention, SortKey::Name],
+            Self::HeatMap => &[SortKey::Pool],
+            Self::Pressure | Self::OldestApprovals | Self::Alerts => &[SortKey::Attention],
+        }
+    }
+}
+
+/// How the workers are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkersAs {
+    /// A row a worker.
+    #[default]
+    Table,
+    /// A row a pool, which opens.
+    Pools,
+    /// A cell a worker.
+    HeatMap,
+}
+
+/// A list with what it is sorted and filtered by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// Cursor, marks and order.
+    pub state: ListState,
+    /// Which of [`ListId::sorts`] is in force.
+    sort: usize,
+    /// Whether the order is turned around.
+    pub reverse: bool,
+    /// The filter as it was typed; empty shows all.
+    pub filter_text: String,
+    /// The filter that is in force.
+    pub filter: Option<Filter>,
+    /// How many rows there are without the filter.
+    pub unfiltered: usize,
+}
+
+/// An open job detail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// The job.
+    pub job: JobId,
+    /// Which pane has the keyboard, from 0.
+    pub pane: usize,
+    /// Lines scrolled, for each pane.
+    pub scroll: [usize; Detail::PANES],
+}
+
+impl Detail {
+    /// Timeline, verdict, undo and result, payload, request.
+    pub const PANES: usize = 5;
+
+    fn open(job: JobId) -> Self {
+        Self {
+            job,
+            pane: 0,
+            scroll: [0; Self::PANES],
+        }
+    }
+}
+
+/// The model as it was when the screen was frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// When.
+    pub at: Timestamp,
+    /// What was known then. Shares all rows that have not changed since.
+    pub model: Arc<Model>,
+}
+
+/// How a line of the footer is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// It was done.
+    Done,
+    /// It is under way, or only said.
+    Muted,
+    /// It was refused, or is not known.
+    Warning,
+    /// It failed.
+    Failed,
+}
+
+/// A line that takes the place of the key hints for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Footer {
+    /// What it says.
+    pub text: String,
+    /// How it is meant.
+    pub tone: Tone,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// A line of `:log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When.
+    pub at: Timestamp,
+    /// What was asked, or how it ended.
+    pub text: String,
+}
+
+/// A key that a guard swallowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// What it would have meant.
+    pub action: Action,
+    /// Why it was ignored.
+    pub why: &'static str,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What this console may do, and for whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manners {
+    /// `--read-only`: nothing that acts works.
+    pub read_only: bool,
+    /// The operator's name, as the plane will record it.
+    pub operator: Arc<str>,
+}
+
+/// Something that was asked and is not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asking {
+    what: What,
+    at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    Cancel { job: JobId, reason: Arc<str> },
+    Approve { job: JobId, note: Arc<str> },
+    Reject { job: JobId, reason: Arc<str> },
+    Read { job: JobId },
+    Refresh,
+}
+
+impl What {
+    fn acts(&self) -> bool {
+        match self {
+            Self::Cancel { .. } | Self::Approve { .. } | Self::Reject { .. } => true,
+            Self::Read { .. } | Self::Refresh => false,
+        }
+    }
+}
+
+/// How many of the jobs that were asked about together are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Batch {
+    of: usize,
+    done: usize,
+    refused: usize,
+}
 
 /// What the operator looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UiState {}
+pub struct UiState {
+    /// Read-only, and the operator's name.
+    pub manners: Manners,
+    view: View,
+    pane: usize,
+    workers_as: WorkersAs,
+    open_pools: BTreeSet<PoolName>,
+    detail: Option<Detail>,
+    review: Option<Review>,
+    lists: BTreeMap<ListId, List>,
+    history: History,
+    modals: Vec<Modal>,
+    guard_until: Timestamp,
+    ignored: Option<Ignored>,
+    last_key: Option<Timestamp>,
+    size: (u16, u16),
+    drawn: Drawn,
+    wide: bool,
+    themes_forward: u32,
+    frozen: Option<Frozen>,
+    footer: Option<Footer>,
+    log: VecDeque<LogLine>,
+    asking: BTreeMap<EffectId, Asking>,
+    batch: Batch,
+    quit_asked: Option<Timestamp>,
+    quitting: bool,
+}
 
 impl UiState {
+    /// A console that starts in the overview.
+    pub fn new(manners: Manners) -> Self {
+        Self {
+            manners,
+            ..Self::default()
+        }
+    }
+
+    /// The view that is shown.
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// How the workers are shown.
+    pub fn workers_as(&self) -> WorkersAs {
+        self.workers_as
+    }
+
+    /// Pools that are open in the list by pool.
+    pub fn open_pools(&self) -> &BTreeSet<PoolName> {
+        &self.open_pools
+    }
+
+    /// The job detail, if one is open.
+    pub fn detail(&self) -> Option<&Detail> {
+        self.detail.as_ref()
+    }
+
+    /// The review, if one is open.
+    pub fn review(&self) -> Option<&Review> {
+        self.review.as_ref()
+    }
+
+    /// What is in front of the view, the frontmost last.
+    pub fn modals(&self) -> &[Modal] {
+        &self.modals
+    }
+
+    /// What has the keyboard instead of the view.
+    pub fn modal(&self) -> Option<&Modal> {
+        self.modals.last()
+    }
+
+    /// Whether keys are still swallowed because a dialog has just opened.
+    pub fn is_guarded(&self, now: Timestamp) -> bool {
+        now < self.guard_until && self.modal().is_some_and(Modal::is_dialog)
+    }
+
+    /// The list that the keyboard moves in.
+    pub fn list_id(&self) -> ListId {
+        match (self.view, self.workers_as) {
+            (View::Overview, _) => ListId::OVERVIEW[self.pane.min(ListId::OVERVIEW.len() - 1)],
+            (View::Approvals, _) => ListId::Approvals,
+            (View::Jobs, _) => ListId::Jobs,
+            (View::Workers, WorkersAs::Pools) => ListId::Pools,
+            (View::Workers, WorkersAs::HeatMap) => ListId::HeatMap,
+            (View::Workers, WorkersAs::Table) => ListId::Workers,
+        }
+    }
+
+    /// A list; an untouched one if it has never been shown.
+    pub fn list(&self, id: ListId) -> &List {
+        static UNTOUCHED: List = List::untouched();
+        self.lists.get(&id).unwrap_or(&UNTOUCHED)
+    }
+
+    /// The list that the keyboard moves in.
+    pub fn current(&self) -> &List {
+        self.list(self.list_id())
+    }
+
+    fn list_mut(&mut self, id: ListId) -> &mut List {
+        self.lists.entry(id).or_default()
+    }
+
+    fn current_mut(&mut self) -> &mut List {
+        self.list_mut(self.list_id())
+    }
+
+    /// What is under the cursor, or open.
+    pub fn subject(&self) -> Option<Subject> {
+        if let Some(review) = &self.review {
+            return Some(Subject::Job(review.job.clone()));
+        }
+        if let Some(detail) = &self.detail {
+            return Some(Subject::Job(detail.job.clone()));
+        }
+        self.current().state.selected().cloned()
+    }
+
+    /// The size of the window: columns, rows.
+    pub fn size(&self) -> (u16, u16) {
+        self.size
+    }
+
+    /// What the last frame showed.
+    pub fn drawn(&self) -> Drawn {
+        self.drawn
+    }
+
+    /// Whether more columns are asked for, or long words cut.
+    pub fn wide(&self) -> bool {
+        self.wide
+    }
+
+    /// How often the next theme was asked for.
+    pub fn themes_forward(&self) -> u32 {
+        self.themes_forward
+    }
+
+    /// The model as it was frozen, if it is.
+    pub fn frozen(&self) -> Option<&Frozen> {
+        self.frozen.as_ref()
+    }
+
+    /// The model to draw: the frozen one, or `live`.
+    pub fn shown<'a>(&'a self, live: &'a Model) -> &'a Model {
+        self.frozen.as_ref().map_or(live, |frozen| &frozen.model)
+    }
+
+    /// The instant that ages are counted to: that of the freeze, or `now`.
+    pub fn shown_at(&self, now: Timestamp) -> Timestamp {
+        self.frozen.as_ref().map_or(now, |frozen| frozen.at)
+    }
+
+    /// What the footer says instead of the keys, if its time is not over.
+    pub fn footer(&self, now: Timestamp) -> Option<&Footer> {
+        self.footer
+            .as_ref()
+            .filter(|footer| now.since(footer.at) < FOOTER_STAYS)
+    }
+
+    /// The key that was last swallowed, if that was just now.
+    pub fn ignored(&self, now: Timestamp) -> Option<&Ignored> {
+        self.ignored
+            .as_ref()
+            .filter(|ignored| now.since(ignored.at) < QUIT_AGAIN)
+    }
+
+    /// What was done in this session, the oldest first.
+    pub fn log(&self) -> impl DoubleEndedIterator<Item = &LogLine> + ExactSizeIterator {
+        self.log.iter()
+    }
+
+    /// How many actions that change the world are under way.
+    pub fn under_way(&self) -> usize {
+        self.asking.values().filter(|it| it.what.acts()).count()
+    }
+
+    /// Whether the console is to end.
+    pub fn quitting(&self) -> bool {
+        self.quitting
+    }
+
+    /// Whether letters are text, and whether buttons stand below it.
+    pub fn takes_text(&self) -> bool {
+        matches!(
+            self.modal(),
+            Some(Modal::Help(_) | Modal::Palette(_) | Modal::Filter(_))
+        )
+    }
+
     /// Takes in what the operator asks for.
     pub fn update(
         &mut self,
-        _action: &Action,
-        _model: &mut Model,
-        _now: Timestamp,
-        _effects: &mut EffectQueue,
+        action: &Action,
+        model: &mut Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
     ) {
+        match action {
+            Action::Resize { columns, rows } => self.size = (*columns, *rows),
+            Action::Drawn(drawn) => self.take_drawn(*drawn),
+            _ if self.is_guarded(now) => {
+                self.guard_until = now.plus(GUARD);
+                self.ignored = Some(Ignored {
+                    action: action.clone(),
+                    why: "the dialog had just opened",
+                    at: now,
+                });
+            }
+            _ if action.acts() && self.shifted_just_now(now) => {
+                self.current_mut().state.shift(now);
+                self.ignored = Some(Ignored {
+                    action: action.clone(),
+                    why: "the list had just moved",
+                    at: now,
+                });
+            }
+            _ => {
+                self.last_key = Some(now);
+                self.ignored = None;
+                if !matches!(action, Action::Quit) {
+                    self.quit_asked = None;
+                }
+                self.press(action, model, now, effects);
+            }
+        }
+        self.keep_up(model, now);
     }
 
     /// Looks at what the model has just taken in: an answer to an effect, a job
     /// that ended while its dialog is open.
     pub fn notice(
         &mut self,
-        _event: &Event,
-        _model: &Model,
-        _now: Timestamp,
-        _effects: &mut EffectQueue,
+        event: &Event,
+        model: &Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
     ) {
+        if let Event::Outcome(id, outcome) = event {
+            self.answered(*id, outcome, model, now, effects);
+        }
+        self.keep_up(model, now);
+    }
+
+    /// Brings orders, marks and dialogs up to what the model holds.
+    fn keep_up(&mut self, model: &Model, now: Timestamp) {
+        for modal in &mut self.modals {
+            if let Modal::Cancel(dialog) = modal {
+                dialog.look(|job| {
+                    model
+                        .jobs
+                        .get(job)
+                        .is_some_and(|job| !job.state.is_some_and(|state| state.is_terminal()))
+                });
+            }
+        }
+        if self.frozen.is_none() {
+            self.order_lists(model, now);
+        }
+    }
+
+    fn shifted_just_now(&self, now: Timestamp) -> bool {
+        self.modals.is_empty()
+            && self.detail.is_none()
+            && self.review.is_none()
+            && self
+                .current()
+                .state
+                .shifted_at()
+                .is_some_and(|at| now.since(at) < GUARD)
+    }
+
+    fn take_drawn(&mut self, drawn: Drawn) {
+        self.drawn = drawn;
+        if self.modals.is_empty()
+            && let Some(review) = &mut self.review
+            && let Some(payload) = drawn.payload
+        {
+            review.seen.add(payload);
+        }
+    }
+
+    fn press(
+        &mut self,
+        action: &Action,
+        model: &mut Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
+    ) {
+        match action {
+            Action::Quit => self.quit(now, effects),
+            Action::Suspend => {
+                effects.push(Effect::Suspend);
+            }
+            Action::Repaint => {
+                effects.push(Effect::Repaint);
+            }
+            _ if !self.modals.is_empty() => self.press_in_modal(action, model, now, effects),
+            _ => self.press_in_view(action, model, now, effects),
+        }
+    }
+
+    fn quit(&mut self, now: Timestamp, effects: &mut EffectQueue) {
+        let again = self
+            .quit_asked
+            .is_some_and(|at| now.since(at) <= QUIT_AGAIN);
+        let under_way = self.under_way();
+        if under_way > 0 && !again {
+            self.quit_asked = Some(now);
+            let actions = if under_way == 1 {
+                "action is"
+            } else {
+                "actions are"
+            };
+            self.say(
+                Tone::Warning,
+                format!("{under_way} {actions} under way. Press again within a second to quit."),
+                now,
+            );
+        } else {
+            self.quitting = true;
+            effects.push(Effect::Quit);
+        }
+    }
+
+    fn open_modal(&mut self, modal: Modal, now: Timestamp) {
+        if modal.is_dialog() {
+            self.guard_until = now.plus(GUARD);
+        }
+        self.modals.push(modal);
+    }
+
+    fn say(&mut self, tone: Tone, text: impl Into<String>, now: Timestamp) {
+        self.footer = Some(Footer {
+            text: text.into(),
+            tone,
+            at: now,
+        });
+    }
+
+    fn write_log(&mut self, text: impl Into<String>, now: Timestamp) {
+        if self.log.len() >= LOG_LINES {
+            self.log.pop_front();
+        }
+        self.log.push_back(LogLine {
+            at: now,
+            text: text.into(),
+        });
+    }
+
+    fn here(&self) -> Place {
+        Place {
+            view: self.view,
+            open: (self.detail.is_some() || self.review.is_some())
+                .then(|| self.subject())
+                .flatten(),
+        }
+    }
+
+    /// Lines of the list that has the keyboard; a guess before the first frame.
+    fn height(&self) -> usize {
+        usize::from(self.drawn.height.max(1))
+    }
+}
+
+impl List {
+    const fn untouched() -> Self {
+        Self {
+            state: ListState::untouched(),
+            sort: 0,
+            reverse: false,
+            filter_text: String::new(),
+            filter: None,
+            unfiltered: 0,
+        }
+    }
+
+    /// What it is sorted by.
+    pub fn sort(&self, id: ListId) -> SortKey {
+        let sorts = id.sorts();
+        sorts[self.sort % sorts.len()]
     }
 }

@@ -97,7 +97,6 @@ const DEFAULTS: &[(Mode, &str, Action)] = &[
     (View, "p", Action::ByPool),
     (View, "m", Action::HeatMap),
     (View, "c", Action::CopyId),
-    (View, "C", Action::CopyJson),
     (View, "r", Action::Reload),
     (View, "t", Action::Theme),
     (View, "ctrl-l", Action::Repaint),

@@ -1,0 +1,616 @@
+//! Dialogs, and what changes the world: cancel, approve, reject.
+//!
+//! Nothing changes here when a key is pressed: an effect leaves and a mark says
+//! that it was asked. What the plane answers is said in words, with what it means
+//! and what to press next.
+
+use std::sync::Arc;
+
+use super::modal::{self, Answer, CancelDialog, DecideDialog, Form, Modal};
+use super::review::{Read, Refused, Review, last_four, typing_reason};
+use super::{Asking, Batch, Subject, Tone, UiState, View, What};
+use crate::ids::JobId;
+use crate::state::action::Action;
+use crate::state::effect::{Binding, Effect, EffectId, EffectQueue, Outcome, Refusal, Ruling};
+use crate::state::model::Model;
+use crate::state::model::jobs::Asked;
+use crate::time::Timestamp;
+
+impl UiState {
+    /// A key while something stands in front of the view.
+    pub(super) fn press_in_modal(
+        &mut self,
+        action: &Action,
+        model: &mut Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
+    ) {
+        let Some(top) = self.modals.last_mut() else {
+            return;
+        };
+        match action {
+            Action::Edit(edit) => {
+                let changed = modal::edit(top, *edit);
+                self.edited(changed);
+            }
+            Action::Paste(text) => {
+                if let Some(field) = top.text_mut() {
+                    field.paste(text);
+                    self.edited(true);
+                }
+            }
+            Action::Back | Action::Close => self.leave_modal(),
+            Action::NextField | Action::PreviousField => {
+                if let Some(form) = top.form_mut() {
+                    form.step(*action == Action::NextField);
+                }
+            }
+            Action::Confirm => self.confirm(model, now, effects),
+            Action::Complete => self.complete(model, now),
+            Action::Down | Action::Up | Action::PageDown | Action::PageUp => {
+                let page = usize::from(self.drawn.height.max(1));
+                let last = (self.drawn.rows as usize).saturating_sub(page);
+                let by = match action {
+                    Action::PageDown | Action::PageUp => page,
+                    _ => 1,
+                };
+                let down = matches!(action, Action::Down | Action::PageDown);
+                let moved = |at: usize, last: usize| {
+                    if down {
+                        at.saturating_add(by).min(last)
+                    } else {
+                        at.saturating_sub(by)
+                    }
+                };
+                match top {
+                    Modal::Help(help) => help.scroll = moved(help.scroll, last),
+                    Modal::Log(scroll) => *scroll = moved(*scroll, last),
+                    Modal::Palette(palette) => {
+                        palette.chosen = moved(palette.chosen, usize::MAX);
+                        self.clamp_choice(model);
+                    }
+                    Modal::Filter(_) | Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// After the text with the keyboard changed: a filter is tried as it is typed.
+    fn edited(&mut self, changed: bool) {
+        if !changed {
+            return;
+        }
+        match self.modals.last_mut() {
+            Some(Modal::Help(help)) => help.scroll = 0,
+            Some(Modal::Palette(palette)) => {
+                palette.chosen = 0;
+                palette.error = None;
+            }
+            Some(Modal::Filter(prompt)) => {
+                let text = prompt.line.value().to_owned();
+                let error = self.set_filter(&text);
+                if let Some(Modal::Filter(prompt)) = self.modals.last_mut() {
+                    prompt.error = error;
+                }
+            }
+            Some(Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) | Modal::Log(_))
+            | None => {}
+        }
+    }
+
+    /// `Esc`: clears a search, else closes what is in front, and keeps a draft.
+    fn leave_modal(&mut self) {
+        if let Some(Modal::Help(help)) = self.modals.last_mut()
+            && !help.search.is_blank()
+        {
+            help.search.clear();
+            help.scroll = 0;
+            return;
+        }
+        let closed = self.modals.pop();
+        match (closed, &mut self.review) {
+            (Some(Modal::Filter(prompt)), _) => {
+                self.set_filter(&prompt.before);
+            }
+            (Some(Modal::Approve(dialog)), Some(review)) => {
+                dialog.form.note.value().clone_into(&mut review.note);
+            }
+            (Some(Modal::Reject(dialog)), Some(review)) => {
+                dialog.form.note.value().clone_into(&mut review.reason);
+            }
+            _ => {}
+        }
+    }
+
+    fn confirm(&mut self, model: &mut Model, now: Timestamp, effects: &mut EffectQueue) {
+        match self.modals.last_mut() {
+            Some(Modal::Palette(_)) => self.run_command(model, now, effects),
+            Some(Modal::Filter(prompt)) if prompt.error.is_some() => {}
+            Some(Modal::Filter(_) | Modal::Help(_) | Modal::Log(_)) => {
+                self.modals.pop();
+            }
+            Some(Modal::Cancel(CancelDialog { form, .. })) => match form.confirm() {
+                Answer::Stay => {}
+                Answer::GoBack => self.leave_modal(),
+                Answer::Act => {
+                    if let Some(Modal::Cancel(dialog)) = self.modals.pop() {
+                        self.send_cancels(&dialog, model, now, effects);
+                    }
+                }
+            },
+            Some(
+                Modal::Approve(DecideDialog { form, .. })
+                | Modal::Reject(DecideDialog { form, .. }),
+            ) => match form.confirm() {
+                Answer::Stay => {}
+                Answer::GoBack => self.leave_modal(),
+                Answer::Act => match self.modals.pop() {
+                    Some(Modal::Approve(dialog)) => {
+                        self.send_decision(true, &dialog, model, now, effects);
+                    }
+                    Some(Modal::Reject(dialog)) => {
+                        self.send_decision(false, &dialog, model, now, effects);
+                    }
+                    _ => {}
+                },
+            },
+            None => {}
+        }
+    }
+
+    /// The jobs that `X` means: the marked ones, else that under the cursor or open,
+    /// on a worker those it has.
+    pub(super) fn cancel_targets(&self, model: &Model) -> Vec<JobId> {
+        let open = self.detail.is_some() || self.review.is_some();
+        let state = &self.current().state;
+        let subjects: Vec<Subject> = if open || state.marks().is_empty() {
+            self.subject().into_iter().collect()
+        } else {
+            // In the order of the list; a marked row that the filter hides comes last.
+            let shown = state
+                .order()
+                .iter()
+                .filter(|row| state.marks().contains(*row));
+            let hidden = state
+                .marks()
+                .iter()
+                .filter(|row| !state.order().contains(row));
+            shown.chain(hidden).cloned().collect()
+        };
+        let jobs = subjects.into_iter().flat_map(|subject| match subject {
+            Subject::Job(job) => vec![job],
+            Subject::Worker(worker) => model
+                .jobs
+                .of_worker(&worker)
+                .map(|job| job.id.clone())
+                .collect(),
+            Subject::Pool(_) | Subject::Alert(_) => Vec::new(),
+        });
+        jobs.filter(|job| {
+            model
+                .jobs
+                .get(job)
+                .is_some_and(|job| !job.state.is_some_and(|state| state.is_terminal()))
+        })
+        .collect()
+    }
+
+    pub(super) fn ask_cancel(&mut self, model: &Model, now: Timestamp) {
+        let jobs = self.cancel_targets(model);
+        if !jobs.is_empty() {
+            self.open_modal(Modal::Cancel(CancelDialog::new(jobs)), now);
+        }
+    }
+
+    fn send_cancels(
+        &mut self,
+        dialog: &CancelDialog,
+        model: &mut Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
+    ) {
+        let reason: Arc<str> = dialog.form.note.value().trim().into();
+        let jobs: Vec<JobId> = dialog.left().cloned().collect();
+        self.batch = Batch {
+            of: jobs.len(),
+            ..Batch::default()
+        };
+        for job in jobs {
+            let effect = effects.push(Effect::Cancel {
+                job: job.clone(),
+                reason: Arc::clone(&reason),
+            });
+            model.jobs.asked(&job, effect, Asked::Cancel, now);
+            self.write_log(format!("asked to cancel {job}"), now);
+            let reason = Arc::clone(&reason);
+            self.await_answer(effect, What::Cancel { job, reason }, now);
+        }
+        self.current_mut().state.clear_marks();
+        self.say(Tone::Muted, "… asked.", now);
+    }
+
+    fn await_answer(&mut self, effect: EffectId, what: What, at: Timestamp) {
+        self.asking.insert(effect, Asking { what, at });
+    }
+
+    pub(super) fn ask_refresh(&mut self, effects: &mut EffectQueue, now: Timestamp) {
+        let effect = effects.push(Effect::Refresh);
+        self.await_answer(effect, What::Refresh, now);
+        self.say(Tone::Muted, "Asking all servers again.", now);
+    }
+
+    /// Reads a job and its payload again.
+    pub(super) fn read_job(
+        &mut self,
+        job: &JobId,
+        model: &Model,
+        effects: &mut EffectQueue,
+        now: Timestamp,
+    ) {
+        let effect = effects.push(Effect::ReadJob(job.clone()));
+        self.await_answer(effect, What::Read { job: job.clone() }, now);
+        let listed = model.approvals.get(job).and_then(|it| it.context_ptr());
+        let known = || model.jobs.get(job)?.request.as_ref()?.context_ptr.as_ref();
+        let pointer = listed.or_else(known).cloned();
+        if let Some(pointer) = pointer {
+            let effect = effects.push(Effect::ReadPayload {
+                job: job.clone(),
+                pointer,
+            });
+            self.await_answer(effect, What::Read { job: job.clone() }, now);
+        }
+    }
+
+    /// Whether a decision about `job` is under way.
+    pub fn is_deciding(&self, job: &JobId) -> bool {
+        self.asking.values().any(|it| match &it.what {
+            What::Approve { job: asked, .. } | What::Reject { job: asked, .. } => asked == job,
+            What::Cancel { .. } | What::Read { .. } | What::Refresh => false,
+        })
+    }
+
+    /// Whether something about `job` is being read.
+    pub fn is_reading(&self, job: &JobId) -> bool {
+        self.asking
+            .values()
+            .any(|it| matches!(&it.what, What::Read { job: read } if read == job))
+    }
+
+    pub(super) fn open_review(&mut self, model: &Model, effects: &mut EffectQueue, now: Timestamp) {
+        let Some(Subject::Job(job)) = self.subject() else {
+            return;
+        };
+        self.history.leave(self.here());
+        if self.view != View::Approvals {
+            self.view = View::Approvals;
+            self.current_mut().state.aim(Subject::Job(job.clone()));
+        }
+        self.detail = None;
+        self.review = Some(Review::open(job.clone(), now));
+        self.read_job(&job, model, effects, now);
+    }
+
+    pub(super) fn reload_review(
+        &mut self,
+        model: &Model,
+        effects: &mut EffectQueue,
+        now: Timestamp,
+    ) {
+        let Some(review) = &mut self.review else {
+            return;
+        };
+        // What was seen of the old copy says nothing about the new one; drafts stay.
+        let job = review.job.clone();
+        let old = std::mem::replace(review, Review::open(job.clone(), now));
+        review.note = old.note;
+        review.reason = old.reason;
+        review.opened_at = old.opened_at;
+        self.read_job(&job, model, effects, now);
+    }
+
+    /// Binds the review to what the model holds, once everything about it was read.
+    pub(super) fn bind_review(&mut self, model: &Model, now: Timestamp) {
+        let Some(job) = self.review.as_ref().map(|review| review.job.clone()) else {
+            return;
+        };
+        if self.is_reading(&job) {
+            return;
+        }
+        let Some(review) = self.review.as_mut().filter(|review| !review.bound) else {
+            return;
+        };
+        let approval = model.approvals.get(&job);
+        let payload = approval
+            .and_then(|it| it.context_ptr())
+            .and_then(|pointer| model.approvals.payload(&job, pointer));
+        review.read = Read {
+            job_hash: approval.and_then(|it| it.fact.job_hash.clone()),
+            policy_snapshot: approval.and_then(|it| it.fact.job.verdict.as_ref()?.snapshot.clone()),
+            payload_sha256: payload.and_then(|it| it.sha256.clone()),
+            at: now,
+        };
+        review.bound = true;
+    }
+
+    pub(super) fn ask_approve(&mut self, model: &Model, now: Timestamp) {
+        let Some(review) = &self.review else { return };
+        let wanted = model
+            .approvals
+            .get(&review.job)
+            .and_then(|approval| typing_reason(approval))
+            .map(|_| last_four(&review.job));
+        let dialog = DecideDialog {
+            jobs: vec![review.job.clone()],
+            form: Form::new(&review.note, true, wanted),
+        };
+        self.open_modal(Modal::Approve(dialog), now);
+    }
+
+    pub(super) fn ask_reject(&mut self, _model: &Model, now: Timestamp) {
+        let Some(review) = &self.review else { return };
+        let dialog = DecideDialog {
+            jobs: vec![review.job.clone()],
+            form: Form::new(&review.reason, true, None),
+        };
+        self.open_modal(Modal::Reject(dialog), now);
+    }
+
+    fn send_decision(
+        &mut self,
+        approve: bool,
+        dialog: &DecideDialog,
+        model: &mut Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
+    ) {
+        let action = if approve {
+            Action::Approve
+        } else {
+            Action::Reject
+        };
+        // What held when the dialog opened need not hold any more.
+        if let Some(reason) = self.refusal(&action, model) {
+            return self.say(Tone::Warning, reason, now);
+        }
+        let Some(review) = &mut self.review else {
+            return;
+        };
+        let text: Arc<str> = dialog.form.note.value().trim().into();
+        let binding = Binding {
+            job_hash: review.read.job_hash.clone(),
+            policy_snapshot: review.read.policy_snapshot.clone(),
+            payload_sha256: review.read.payload_sha256.clone(),
+        };
+        let job = review.job.clone();
+        // Kept until the plane has agreed: a refusal must not cost the note.
+        let draft = if approve {
+            &mut review.note
+        } else {
+            &mut review.reason
+        };
+        dialog.form.note.value().clone_into(draft);
+        review.refused = None;
+        let (ruling, asked, word) = if approve {
+            (
+                Ruling::Approve(Arc::clone(&text)),
+                Asked::Approve,
+                "approve",
+            )
+        } else {
+            (Ruling::Reject(Arc::clone(&text)), Asked::Reject, "reject")
+        };
+        let effect = effects.push(Effect::Decide {
+            job: job.clone(),
+            ruling,
+            binding,
+        });
+        model.jobs.asked(&job, effect, asked, now);
+        self.write_log(format!("asked to {word} {job}"), now);
+        self.batch = Batch {
+            of: 1,
+            ..Batch::default()
+        };
+        let what = if approve {
+            What::Approve { job, note: text }
+        } else {
+            What::Reject { job, reason: text }
+        };
+        self.await_answer(effect, what, now);
+        self.say(Tone::Muted, format!("… asked to {word}."), now);
+    }
+
+    /// An effect ended.
+    pub(super) fn answered(
+        &mut self,
+        id: EffectId,
+        outcome: &Outcome,
+        model: &Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
+    ) {
+        let Some(asking) = self.asking.remove(&id) else {
+            return;
+        };
+        match (&asking.what, outcome) {
+            (What::Refresh | What::Read { .. }, Outcome::Done(_)) => {}
+            (What::Refresh | What::Read { .. }, Outcome::TimedOut) => {
+                self.say(Tone::Warning, "No answer in time.", now);
+            }
+            (What::Refresh | What::Read { .. }, Outcome::Failed { reason }) => {
+                self.say(Tone::Warning, format!("{reason}."), now);
+            }
+            (What::Refresh | What::Read { .. }, Outcome::Refused(refusal)) => {
+                self.say(Tone::Warning, words(refusal), now);
+            }
+            (_, Outcome::Done(word)) => {
+                let took = now.since(asking.at).as_millis();
+                self.done(&asking.what, word.as_deref(), took, now);
+            }
+            (what, Outcome::TimedOut) => {
+                let job = what_job(what);
+                let text = "No answer yet; it is unknown whether the plane decided. Asking.";
+                self.batch.refused += 1;
+                self.write_log(format!("{}: {text}", name(what)), now);
+                self.say(Tone::Warning, text, now);
+                if let Some(job) = job.cloned() {
+                    self.read_job(&job, model, effects, now);
+                }
+            }
+            (what, Outcome::Failed { reason }) => {
+                let text = format!("Not {}: {reason}. Nothing was sent.", past(what));
+                self.refused(what, String::new(), text, now);
+            }
+            (what, Outcome::Refused(refusal)) => {
+                let text = format!("Not {}: {}", past(what), words(refusal));
+                let code = match refusal.status {
+                    0 => refusal.code.to_string(),
+                    status => format!("{status} {}", refusal.code),
+                };
+                self.refused(what, code, text, now);
+            }
+        }
+        self.bind_review(model, now);
+    }
+
+    fn done(&mut self, what: &What, word: Option<&str>, took_ms: u64, now: Timestamp) {
+        self.batch.done += 1;
+        let tail = what_job(what).map_or("", |job| tail(job.as_str()));
+        let state = word.map_or(String::new(), |word| {
+            format!(", now {}", word.to_ascii_lowercase())
+        });
+        let (text, twin) = match what {
+            What::Cancel { job, reason } => (
+                format!("✓ cancel of {tail} taken in {took_ms}ms{state}."),
+                format!("capdeck cancel {job} --reason '{reason}'"),
+            ),
+            What::Approve { job, note } => (
+                format!("✓ approved {tail} in {took_ms}ms{state}."),
+                format!("capdeck approve {job} --note '{note}'"),
+            ),
+            What::Reject { job, reason } => (
+                format!("✓ rejected {tail} in {took_ms}ms{state}."),
+                format!("capdeck reject {job} --reason '{reason}'"),
+            ),
+            What::Read { .. } | What::Refresh => return,
+        };
+        self.write_log(format!("{text}  {twin}"), now);
+        let Batch { of, done, refused } = self.batch;
+        if of > 1 {
+            let rest = if refused > 0 {
+                format!(", {refused} not; :log tells why")
+            } else {
+                String::new()
+            };
+            self.say(
+                if refused > 0 {
+                    Tone::Warning
+                } else {
+                    Tone::Done
+                },
+                format!("✓ cancel of {done} of {of} jobs taken{rest}."),
+                now,
+            );
+        } else {
+            self.say(Tone::Done, format!("{text}  {twin}"), now);
+        }
+        // A decision that was taken ends its review; the queue shows what is next.
+        if matches!(what, What::Approve { .. } | What::Reject { .. })
+            && self.review.as_ref().map(|review| &review.job) == what_job(what)
+        {
+            self.review = None;
+        }
+    }
+
+    fn refused(&mut self, what: &What, code: String, text: String, now: Timestamp) {
+        self.batch.refused += 1;
+        self.write_log(text.clone(), now);
+        let title = match what {
+            What::Approve { .. } => "NOT APPROVED",
+            What::Reject { .. } => "NOT REJECTED",
+            What::Cancel { .. } | What::Read { .. } | What::Refresh => "",
+        };
+        if let Some(review) = &mut self.review
+            && Some(&review.job) == what_job(what)
+            && !title.is_empty()
+        {
+            review.refused = Some(Refused {
+                what: title,
+                code,
+                text: text.clone(),
+                at: now,
+            });
+        }
+        self.say(Tone::Failed, text, now);
+    }
+}
+
+fn what_job(what: &What) -> Option<&JobId> {
+    match what {
+        What::Cancel { job, .. }
+        | What::Approve { job, .. }
+        | What::Reject { job, .. }
+        | What::Read { job } => Some(job),
+        What::Refresh => None,
+    }
+}
+
+fn name(what: &What) -> String {
+    match what {
+        What::Cancel { job, .. } => format!("cancel of {job}"),
+        What::Approve { job, .. } => format!("approval of {job}"),
+        What::Reject { job, .. } => format!("rejection of {job}"),
+        What::Read { job } => format!("reading of {job}"),
+        What::Refresh => "refresh".to_owned(),
+    }
+}
+
+fn past(what: &What) -> &'static str {
+    match what {
+        What::Cancel { .. } => "cancelled",
+        What::Approve { .. } => "approved",
+        What::Reject { .. } => "rejected",
+        What::Read { .. } | What::Refresh => "read",
+    }
+}
+
+/// The last eight characters of an id, as lists show it.
+fn tail(id: &str) -> &str {
+    let start = id.char_indices().rev().nth(7).map_or(0, |(start, _)| start);
+    &id[start..]
+}
+
+/// What a refusal means, and what to press next.
+fn words(refusal: &Refusal) -> String {
+    let text = refusal.text.trim_end_matches('.');
+    let meaning = match (&*refusal.code, refusal.status) {
+        ("approval_stale_snapshot", _) => {
+            "the policy moved while you read. Nothing was sent to a worker. r reads the job again under the new policy."
+        }
+        ("approval_stale_request", _) => {
+            "the stored request is not the one you read. Somebody changed it. r shows the difference, R rejects."
+        }
+        ("approval_already_resolved", _) => {
+            "somebody decided this already. Yours changed nothing. Esc returns to the queue."
+        }
+        ("approval_not_actionable", _) => "nobody can decide this any more. Ask for a new request.",
+        ("approval_terminal_run", _) => {
+            "its workflow run has ended. A decision no longer changes anything."
+        }
+        ("approval_retryable_lock", _) => {
+            "the plane is busy with this job. Your note is kept; press the key again. We do not repeat it for you."
+        }
+        ("self_approval_denied", _) => "you asked for this job, so somebody else must decide.",
+        (_, 401) => "the gateway refuses the key. Fix the key, then r.",
+        (_, 403) => "your key may not do this.",
+        (_, 404) => "the plane no longer knows this job. Nothing was changed.",
+        (_, 429) => "the gateway asks us to slow down. Try again in a moment.",
+        (_, 503) => "the safety kernel does not answer. The job keeps waiting.",
+        _ => return format!("{text}."),
+    };
+    if text.is_empty() {
+        meaning.to_owned()
+    } else {
+        format!("{meaning} ({text})")
+    }
+}

@@ -1,0 +1,304 @@
+//! The palette: commands by name, completed, counted before they run.
+//!
+//! A command does what its key does, dialog included; nothing acts from the line
+//! itself. Besides the actions there are `jobs FILTER`, `approvals FILTER`,
+//! `workers FILTER`, `filter EXPR` and `q`.
+
+use super::modal::Modal;
+use super::{ListId, Tone, UiState, View};
+use crate::state::action::{Action, nearest};
+use crate::state::effect::EffectQueue;
+use crate::state::filter::Filter;
+use crate::state::model::Model;
+use crate::state::model::jobs::JobState;
+use crate::time::Timestamp;
+
+/// Commands that take a filter.
+const FILTERED: [(&str, View); 3] = [
+    ("approvals", View::Approvals),
+    ("jobs", View::Jobs),
+    ("workers", View::Workers),
+];
+
+/// At most this many completions are offered.
+const OFFERED: usize = 8;
+
+/// A line that the palette offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The whole line.
+    pub line: String,
+    /// What it does.
+    pub help: String,
+}
+
+/// A line as it was understood.
+#[derive(Clone, Debug, PartialEq)]
+enum Command {
+    Action(Action),
+    Filter(Option<View>, String),
+}
+
+/// Whether an action can be asked for by its name: fields and cursor keys cannot.
+fn is_command(action: &Action) -> bool {
+    !matches!(
+        action,
+        Action::NextField
+            | Action::PreviousField
+            | Action::Confirm
+            | Action::Complete
+            | Action::Down
+            | Action::Up
+            | Action::HalfPageDown
+            | Action::HalfPageUp
+            | Action::PageDown
+            | Action::PageUp
+            | Action::Left
+            | Action::Right
+            | Action::Palette
+            | Action::Back
+    )
+}
+
+fn read(line: &str) -> Result<Command, String> {
+    let line = line.trim().trim_start_matches(':');
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let rest = rest.trim();
+    if word == "q" && rest.is_empty() {
+        return Ok(Command::Action(Action::Quit));
+    }
+    if word == "filter" && !rest.is_empty() {
+        return Ok(Command::Filter(None, rest.to_owned()));
+    }
+    if let Some((_, view)) = FILTERED.iter().find(|(name, _)| *name == word)
+        && !rest.is_empty()
+    {
+        return Ok(Command::Filter(Some(*view), rest.to_owned()));
+    }
+    // `:copy id` is `:copy-id`.
+    let name = line.split_whitespace().collect::<Vec<_>>().join("-");
+    match name.parse::<Action>() {
+        Ok(action) if is_command(&action) => Ok(Command::Action(action)),
+        Ok(_) | Err(_) => {
+            let names = Action::named()
+                .filter(|action| is_command(action))
+                .filter_map(Action::name);
+            Err(format!(
+                "No command {word}. Did you mean {}?",
+                nearest(&name, names)
+            ))
+        }
+    }
+}
+
+impl UiState {
+    /// What the palette offers for its line.
+    pub fn completions(&self, line: &str) -> Vec<Completion> {
+        let line = line.trim_start().trim_start_matches(':');
+        let (word, rest) = match line.split_once(char::is_whitespace) {
+            Some((word, rest)) => (word, Some(rest)),
+            None => (line, None),
+        };
+        if let Some(rest) = rest
+            && FILTERED.iter().any(|(name, _)| *name == word)
+        {
+            return states(word, rest);
+        }
+        let typed = line.trim_end().replace(' ', "-");
+        let mut offered: Vec<Completion> = Action::named()
+            .filter(|action| is_command(action))
+            .filter_map(|action| Some((action.name()?, action.help())))
+            .filter(|(name, _)| name.contains(&typed))
+            .map(|(name, help)| Completion {
+                line: name.to_owned(),
+                help: help.to_owned(),
+            })
+            .collect();
+        offered.sort_by_key(|it| !it.line.starts_with(&typed));
+        offered.truncate(OFFERED);
+        offered
+    }
+
+    /// What the line would touch, in a sentence; nothing changes until Enter.
+    pub fn preview(&self, line: &str, model: &Model, now: Timestamp) -> String {
+        match read(line) {
+            Err(_) if line.trim().is_empty() => String::new(),
+            Err(error) => error,
+            Ok(Command::Filter(view, text)) => match Filter::parse(&text) {
+                Err(error) => format!("Bad filter: {error}. The old filter stays."),
+                Ok(filter) => {
+                    let view = view.unwrap_or(self.view());
+                    let (count, what) = match view {
+                        View::Approvals => (
+                            model
+                                .approvals
+                                .by_cost(&model.jobs, now)
+                                .into_iter()
+                                .filter(|row| filter.matches_approval(row, now))
+                                .count(),
+                            "approvals",
+                        ),
+                        View::Workers => (
+                            model
+                                .workers
+                                .shown(now, &model.links.hearing)
+                                .filter(|row| filter.matches_worker(row, model, now))
+                                .count(),
+                            "workers",
+                        ),
+                        View::Overview | View::Jobs => (
+                            model
+                                .jobs
+                                .by_attention()
+                                .filter(|row| filter.matches_job(row, now))
+                                .count(),
+                            "jobs",
+                        ),
+                    };
+                    format!("Preview: {count} {what}; nothing changes until Enter.")
+                }
+            },
+            Ok(Command::Action(Action::Cancel)) => {
+                let count = self.cancel_targets(model).len();
+                format!("Preview: opens the dialog for {count} jobs; nothing changes until Enter.")
+            }
+            Ok(Command::Action(action)) => match self.refusal(&action, model) {
+                Some(reason) => reason,
+                None => format!("{}.", action.help()),
+            },
+        }
+    }
+
+    pub(super) fn clamp_choice(&mut self, _model: &Model) {
+        let Some(Modal::Palette(palette)) = self.modals.last() else {
+            return;
+        };
+        let last = self
+            .completions(palette.line.value())
+            .len()
+            .saturating_sub(1);
+        if let Some(Modal::Palette(palette)) = self.modals.last_mut() {
+            palette.chosen = palette.chosen.min(last);
+        }
+    }
+
+    /// `Tab`: takes the chosen completion.
+    pub(super) fn complete(&mut self, _model: &Model, _now: Timestamp) {
+        let Some(Modal::Palette(palette)) = self.modals.last() else {
+            return;
+        };
+        let offered = self.completions(palette.line.value());
+        let Some(taken) = offered.into_iter().nth(palette.chosen) else {
+            return;
+        };
+        if let Some(Modal::Palette(palette)) = self.modals.last_mut() {
+            palette.line = palette.line.clone().holding(&taken.line);
+            palette.chosen = 0;
+            palette.error = None;
+        }
+    }
+
+    /// `Enter` in the palette.
+    pub(super) fn run_command(
+        &mut self,
+        model: &mut Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
+    ) {
+        let Some(Modal::Palette(palette)) = self.modals.last() else {
+            return;
+        };
+        let line = palette.line.value().to_owned();
+        let chosen = self
+            .completions(&line)
+            .into_iter()
+            .nth(palette.chosen)
+            .filter(|_| palette.chosen > 0);
+        let line = chosen.map_or(line, |chosen| chosen.line);
+        if line.trim().is_empty() {
+            self.modals.pop();
+            return;
+        }
+        match read(&line) {
+            Err(error) => {
+                if let Some(Modal::Palette(palette)) = self.modals.last_mut() {
+                    palette.error = Some(error);
+                }
+            }
+            Ok(command) => {
+                self.modals.pop();
+                match command {
+                    Command::Action(action) => self.press(&action, model, now, effects),
+                    Command::Filter(view, text) => {
+                        if let Some(view) = view {
+                            self.show_view(view, model);
+                        }
+                        if self.list_id() == ListId::Pressure {
+                            self.show_view(View::Jobs, model);
+                        }
+                        if let Some(error) = self.set_filter(&text) {
+                            self.say(Tone::Warning, error, now);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `jobs st` offers the states that `state:` takes.
+fn states(word: &str, rest: &str) -> Vec<Completion> {
+    let typed = rest.trim();
+    if word != "jobs" {
+        return Vec::new();
+    }
+    JobState::ALL
+        .iter()
+        .map(|state| format!("state:{}", state.name().to_ascii_lowercase()))
+        .filter(|term| term.starts_with(typed) && term != typed)
+        .take(OFFERED)
+        .map(|term| Completion {
+            line: format!("{word} {term}"),
+            help: "jobs in this state".to_owned(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_an_action_by_name_or_a_view_with_a_filter() {
+        assert_eq!(read(":copy id"), Ok(Command::Action(Action::CopyId)));
+        assert_eq!(read("q"), Ok(Command::Action(Action::Quit)));
+        assert_eq!(
+            read("jobs state:pending topic:job.gpu.*"),
+            Ok(Command::Filter(
+                Some(View::Jobs),
+                "state:pending topic:job.gpu.*".to_owned()
+            ))
+        );
+        assert_eq!(
+            read("aprove"),
+            Err("No command aprove. Did you mean approve?".to_owned())
+        );
+        assert!(read("confirm").is_err());
+    }
+
+    #[test]
+    fn completions_begin_with_what_was_typed() {
+        let ui = UiState::default();
+        let lines: Vec<String> = ui
+            .completions("re")
+            .into_iter()
+            .map(|it| it.line)
+            .take(3)
+            .collect();
+        assert_eq!(lines, ["reverse", "reload", "repaint"]);
+        assert_eq!(
+            ui.completions("jobs state:run")[0].line,
+            "jobs state:running"
+        );
+    }
+}

@@ -1,0 +1,467 @@
+//! A list with a cursor, marks and an order.
+//!
+//! The cursor is an id, never a row number: rows may come, go and change places,
+//! and a key still means the row that was read. When that row goes, nothing is
+//! under the cursor until a key moves; it never slides to a neighbour. Which rows
+//! are on the screen is a pure function of cursor, row count and height
+//! ([`offset`]), so nothing here is drawn state. Start at [`ListState::reorder`].
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use crate::ids::{JobId, PoolName, WorkerId};
+use crate::time::{Elapsed, Timestamp};
+
+/// The order of rows is computed at most this often, and not within this time of
+/// a key, so that rows stand still while they are read.
+pub const REORDER_EVERY: Elapsed = Elapsed::from_millis(2_000);
+
+/// What a row is about; what a view keeps when another view is shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A job.
+    Job(JobId),
+    /// A worker.
+    Worker(WorkerId),
+    /// A pool of workers.
+    Pool(PoolName),
+    /// An alert, by the name it is kept under.
+    Alert(Box<str>),
+}
+
+impl Subject {
+    /// The id as it is copied.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Job(id) => id.as_str(),
+            Self::Worker(id) => id.as_str(),
+            Self::Pool(name) => name.as_str(),
+            Self::Alert(name) => name,
+        }
+    }
+
+    /// The job, if it is one.
+    pub fn job(&self) -> Option<&JobId> {
+        match self {
+            Self::Job(id) => Some(id),
+            Self::Worker(_) | Self::Pool(_) | Self::Alert(_) => None,
+        }
+    }
+
+    /// The worker, if it is one.
+    pub fn worker(&self) -> Option<&WorkerId> {
+        match self {
+            Self::Worker(id) => Some(id),
+            Self::Job(_) | Self::Pool(_) | Self::Alert(_) => None,
+        }
+    }
+
+    /// The pool, if it is one.
+    pub fn pool(&self) -> Option<&PoolName> {
+        match self {
+            Self::Pool(name) => Some(name),
+            Self::Job(_) | Self::Worker(_) | Self::Alert(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id())
+    }
+}
+
+/// What the rows of a list are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SortKey {
+    /// What needs a person first: the default of every list.
+    Attention,
+    /// Time in the present state, longest first.
+    Age,
+    /// Topic, then age.
+    Topic,
+    /// Worker, then age.
+    Worker,
+    /// Last change, newest first.
+    Updated,
+    /// Pressure, highest first.
+    Pressure,
+    /// Pool, then name.
+    Pool,
+    /// Name.
+    Name,
+}
+
+impl SortKey {
+    /// What a title calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Attention => "attention first",
+            Self::Age => "longest first",
+            Self::Topic => "by topic",
+            Self::Worker => "by worker",
+            Self::Updated => "latest first",
+            Self::Pressure => "highest pressure first",
+            Self::Pool => "by pool",
+            Self::Name => "by name",
+        }
+    }
+}
+
+/// Where the cursor is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Cursor {
+    /// No row has been shown yet; the first one gets the cursor.
+    #[default]
+    Fresh,
+    /// On a row.
+    On(Subject),
+    /// The row that had it is gone; a key starts again near its place.
+    Gone,
+}
+
+/// A list: its order, cursor and marks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListState {
+    cursor: Cursor,
+    /// Place of the cursor in `order`, or where it was when its row went.
+    index: usize,
+    /// Screen line that the cursor keeps while rows move around it.
+    line: usize,
+    order: Vec<Subject>,
+    ordered_at: Option<Timestamp>,
+    shifted_at: Option<Timestamp>,
+    marks: BTreeSet<Subject>,
+    /// How many rows were marked when the marks were last touched by a key.
+    marked: usize,
+}
+
+impl ListState {
+    pub(super) const fn untouched() -> Self {
+        Self {
+            cursor: Cursor::Fresh,
+            index: 0,
+            line: 0,
+            order: Vec::new(),
+            ordered_at: None,
+            shifted_at: None,
+            marks: BTreeSet::new(),
+            marked: 0,
+        }
+    }
+
+    /// The row under the cursor.
+    pub fn selected(&self) -> Option<&Subject> {
+        match &self.cursor {
+            Cursor::On(subject) => Some(subject),
+            Cursor::Fresh | Cursor::Gone => None,
+        }
+    }
+
+    /// Place of the row under the cursor among [`ListState::order`], from 0.
+    pub fn selected_index(&self) -> Option<usize> {
+        self.selected().map(|_| self.index)
+    }
+
+    /// All rows that pass the filter, in order.
+    pub fn order(&self) -> &[Subject] {
+        &self.order
+    }
+
+    /// When the order was last computed.
+    pub fn ordered_at(&self) -> Option<Timestamp> {
+        self.ordered_at
+    }
+
+    /// The rows on a screen that shows `height` of them.
+    pub fn window(&self, height: usize) -> Range<usize> {
+        let start = offset(self.index, self.line, self.order.len(), height);
+        start..self.order.len().min(start + height)
+    }
+
+    /// The marked rows.
+    pub fn marks(&self) -> &BTreeSet<Subject> {
+        &self.marks
+    }
+
+    /// How many of the rows a person marked have gone since.
+    pub fn marks_gone(&self) -> usize {
+        self.marked.saturating_sub(self.marks.len())
+    }
+
+    /// When the row under the cursor last went or changed its line by itself.
+    pub fn shifted_at(&self) -> Option<Timestamp> {
+        self.shifted_at
+    }
+
+    /// Lets the guard after a shift start again: a key was ignored.
+    pub(super) fn shift(&mut self, now: Timestamp) {
+        self.shifted_at = Some(now);
+    }
+
+    /// Whether the order may be computed again now.
+    pub fn may_reorder(&self, now: Timestamp, last_key: Option<Timestamp>) -> bool {
+        let long_ago = |at: Option<Timestamp>| at.is_none_or(|at| now.since(at) >= REORDER_EVERY);
+        long_ago(self.ordered_at) && (self.ordered_at.is_none() || long_ago(last_key))
+    }
+
+    /// Asks for a new order at the next chance, without waiting: the filter or the
+    /// sort key changed by a key.
+    pub fn invalidate(&mut self) {
+        self.ordered_at = None;
+    }
+
+    /// Takes a new order. `exists` says whether a row that the filter hides still
+    /// exists: under the cursor it stays, so that a job can be seen to end.
+    pub fn reorder(
+        &mut self,
+        mut order: Vec<Subject>,
+        exists: impl Fn(&Subject) -> bool,
+        height: usize,
+        now: Timestamp,
+    ) {
+        let line_before = self.index - self.window(height).start.min(self.index);
+        let mut gone = false;
+        if self.cursor == Cursor::Fresh
+            && let Some(first) = order.first()
+        {
+            (self.cursor, self.index, self.line) = (Cursor::On(first.clone()), 0, 0);
+        }
+        if let Cursor::On(subject) = &self.cursor {
+            if let Some(index) = order.iter().position(|row| row == subject) {
+                self.index = index;
+            } else if exists(subject) {
+                self.index = self.index.min(order.len());
+                order.insert(self.index, subject.clone());
+            } else {
+                self.cursor = Cursor::Gone;
+                gone = true;
+            }
+        }
+        let had_rows = !self.order.is_empty();
+        self.index = self.index.min(order.len().saturating_sub(1));
+        self.order = order;
+        let line = self.index - self.window(height).start.min(self.index);
+        if gone || (had_rows && self.selected().is_some() && line != line_before) {
+            self.shifted_at = Some(now);
+        }
+        self.ordered_at = Some(now);
+        self.marks.retain(exists);
+    }
+
+    /// Forgets rows that are gone without computing a new order: called on every
+    /// change, so that a key never acts on what no longer exists.
+    pub fn forget(&mut self, exists: impl Fn(&Subject) -> bool, now: Timestamp) {
+        if self.selected().is_some_and(|subject| !exists(subject)) {
+            self.cursor = Cursor::Gone;
+            self.shifted_at = Some(now);
+        }
+        self.marks.retain(|subject| exists(subject));
+    }
+
+    /// Moves the cursor by `rows`, negative is up, on a screen of `height` rows.
+    pub fn move_by(&mut self, rows: i64, height: usize) {
+        if self.order.is_empty() {
+            return;
+        }
+        let from = match self.cursor {
+            // The first key after a row went takes the place it had.
+            Cursor::Gone => return self.select_index(self.index, height),
+            Cursor::Fresh | Cursor::On(_) => self.index,
+        };
+        let rows = isize::try_from(rows).unwrap_or(if rows < 0 { isize::MIN } else { isize::MAX });
+        self.select_index(from.saturating_add_signed(rows), height);
+    }
+
+    /// Puts the cursor on the row at `index`, or on the last one.
+    pub fn select_index(&mut self, index: usize, height: usize) {
+        let window = self.window(height);
+        let index = index.min(self.order.len().saturating_sub(1));
+        let Some(subject) = self.order.get(index) else {
+            return;
+        };
+        self.line = index
+            .saturating_sub(window.start)
+            .min(height.saturating_sub(1));
+        self.index = index;
+        self.cursor = Cursor::On(subject.clone());
+    }
+
+    /// Puts the cursor on `subject` if it is in the list.
+    pub fn select(&mut self, subject: &Subject, height: usize) -> bool {
+        match self.order.iter().position(|row| row == subject) {
+            Some(index) => {
+                self.select_index(index, height);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Puts the cursor on `subject` although no order has been computed yet: the
+    /// subject of another view.
+    pub fn aim(&mut self, subject: Subject) {
+        self.cursor = Cursor::On(subject);
+        self.invalidate();
+    }
+
+    /// Marks the row under the cursor, or takes its mark away. Says whether there was a row.
+    pub fn toggle_mark(&mut self) -> bool {
+        let Some(subject) = self.selected().cloned() else {
+            return false;
+        };
+        if !self.marks.remove(&subject) {
+            self.marks.insert(subject);
+        }
+        self.marked = self.marks.len();
+        true
+    }
+
+    /// Takes all marks away.
+    pub fn clear_marks(&mut self) {
+        self.marks.clear();
+        self.marked = 0;
+    }
+}
+
+/// The number of the first row on the screen, from 0.
+///
+/// The cursor at row `index` of `rows` stays on screen line `line` as long as a
+/// screen of `height` lines stays full.
+pub fn offset(index: usize, line: usize, rows: usize, height: usize) -> usize {
+    index
+        .saturating_sub(line.min(height.saturating_sub(1)))
+        .min(rows.saturating_sub(height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(ids: &str) -> Vec<Subject> {
+        ids.chars()
+            .filter(|c| *c != ' ')
+            .map(|c| Subject::Job(c.to_string().into()))
+            .collect()
+    }
+
+    /// The screen of four rows: `>` before the cursor, `*` after a mark.
+    fn screen(list: &ListState) -> String {
+        let mut text = String::new();
+        for at in list.window(4) {
+            let row = &list.order()[at];
+            if list.selected() == Some(row) {
+                text.push('>');
+            }
+            text.push_str(row.id());
+            if list.marks().contains(row) {
+                text.push('*');
+            }
+        }
+        text
+    }
+
+    /// Runs a script of keys `j k G m` and new orders on a screen of four rows.
+    fn check(script: &str, expected: &str) {
+        let mut list = ListState::default();
+        let mut now = Timestamp::from_millis(0);
+        for word in script.split('|').map(str::trim) {
+            now = now.plus(REORDER_EVERY);
+            match word {
+                "j" => list.move_by(1, 4),
+                "k" => list.move_by(-1, 4),
+                "G" => list.move_by(i64::MAX, 4),
+                "m" => assert!(list.toggle_mark()),
+                order => {
+                    let (order, hidden) = order.split_once('+').unwrap_or((order, ""));
+                    let all = rows(&format!("{order}{hidden}"));
+                    list.reorder(rows(order), |row| all.contains(row), 4, now);
+                }
+            }
+        }
+        assert_eq!(screen(&list), expected, "{script}");
+    }
+
+    #[test]
+    fn the_cursor_stays_on_its_id_while_rows_move() {
+        check("abcdef | j | j", "ab>cd");
+        check("abcdef | j | j | fcbade", "f>cba");
+    }
+
+    #[test]
+    fn the_cursor_keeps_its_screen_line_while_rows_enter_above() {
+        check("abcdef | j | xyzabcdef", "a>bcd");
+        check("abcdefgh | G | k | abcdefghij", "ef>gh");
+    }
+
+    #[test]
+    fn the_cursor_never_slides_to_a_neighbour() {
+        check("abcd | j | acd", "acd");
+        check("abcd | j | acd | j", "a>cd");
+        check("abcd | G | abc", "abc");
+    }
+
+    #[test]
+    fn a_row_that_the_filter_hides_stays_while_it_is_under_the_cursor() {
+        check("abcd | j | acd+b", "a>bcd");
+        check("abcd | j | acd+b | j | acd+b", "a>cd");
+    }
+
+    #[test]
+    fn marks_leave_with_their_ids() {
+        check("abcd | m | j | m | bcd", ">b*cd");
+        let mut list = ListState::default();
+        let now = Timestamp::from_millis(0);
+        list.reorder(rows("ab"), |_| true, 4, now);
+        list.toggle_mark();
+        list.move_by(1, 4);
+        list.toggle_mark();
+        list.forget(|row| row.id() == "b", now);
+        assert_eq!((list.marks().len(), list.marks_gone()), (1, 1));
+    }
+
+    #[test]
+    fn a_shift_under_the_cursor_is_known_and_one_around_it_is_not() {
+        let mut list = ListState::default();
+        let at = Timestamp::from_millis;
+        list.reorder(rows("abcdefgh"), |_| true, 4, at(1));
+        list.move_by(3, 4);
+        list.reorder(rows("xabcdefgh"), |_| true, 4, at(2));
+        assert_eq!(list.shifted_at(), None, "the cursor keeps its line");
+        list.reorder(rows("dxabcefgh"), |_| true, 4, at(3));
+        assert_eq!(list.shifted_at(), Some(at(3)), "it had to move to the top");
+        list.reorder(rows("xabcefgh"), |row| row.id() != "d", 4, at(4));
+        assert_eq!(list.shifted_at(), Some(at(4)), "its row went");
+    }
+
+    #[test]
+    fn order_waits_for_quiet_hands() {
+        let mut list = ListState::default();
+        let at = Timestamp::from_millis;
+        assert!(list.may_reorder(at(0), Some(at(0))));
+        list.reorder(rows("ab"), |_| true, 4, at(0));
+        assert!(!list.may_reorder(at(1_999), None));
+        assert!(list.may_reorder(at(2_000), None));
+        assert!(!list.may_reorder(at(5_000), Some(at(4_000))));
+        list.invalidate();
+        assert!(list.may_reorder(at(5_000), Some(at(5_000))));
+    }
+
+    #[test]
+    fn any_window_lies_within_the_rows() {
+        for rows in 0..7 {
+            for height in 0..5 {
+                for index in 0..=rows {
+                    for line in 0..6 {
+                        let start = offset(index, line, rows, height);
+                        assert!(start <= rows);
+                        if index < rows && height > 0 {
+                            assert!((start..start + height).contains(&index));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

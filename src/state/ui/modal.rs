@@ -1,0 +1,359 @@
+//! What stands in front of a view and has the keyboard: prompts, help, dialogs.
+//!
+//! A dialog names its object and its effect, and nothing in it happens by one
+//! slip: `Enter` in a text never reaches a button, the first button goes back, and
+//! what is dangerous is typed. Start at [`Form`].
+
+use std::collections::BTreeSet;
+
+use crate::ids::JobId;
+use crate::state::action::Edit;
+use crate::state::ui::prompt::Text;
+use crate::time::Elapsed;
+
+/// After a dialog opens, and after each key in that time, keys are swallowed for
+/// this long: hands that still type for what was there before do no harm. After a
+/// list shifted under the cursor the same holds for acting keys.
+pub const GUARD: Elapsed = Elapsed::from_millis(350);
+
+/// Something that has the keyboard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Modal {
+    /// The keys that work here, and those that do not, with the reason.
+    Help(Help),
+    /// A line for commands.
+    Palette(Palette),
+    /// A line for the filter of the list behind.
+    Filter(FilterPrompt),
+    /// Cancel one or more jobs.
+    Cancel(CancelDialog),
+    /// Approve the reviewed jobs.
+    Approve(DecideDialog),
+    /// Reject the reviewed jobs.
+    Reject(DecideDialog),
+    /// What was done in this session; scrolled by this many lines.
+    Log(usize),
+}
+
+impl Modal {
+    /// Whether it asks before it changes the world, so that the guard holds.
+    pub fn is_dialog(&self) -> bool {
+        self.form().is_some()
+    }
+
+    /// Its fields and buttons, if it is a dialog.
+    pub fn form(&self) -> Option<&Form> {
+        match self {
+            Self::Cancel(dialog) => Some(&dialog.form),
+            Self::Approve(dialog) | Self::Reject(dialog) => Some(&dialog.form),
+            Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) => None,
+        }
+    }
+
+    pub(super) fn form_mut(&mut self) -> Option<&mut Form> {
+        match self {
+            Self::Cancel(dialog) => Some(&mut dialog.form),
+            Self::Approve(dialog) | Self::Reject(dialog) => Some(&mut dialog.form),
+            Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) => None,
+        }
+    }
+
+    /// The text that has the keyboard.
+    pub(super) fn text_mut(&mut self) -> Option<&mut Text> {
+        match self {
+            Self::Help(help) => Some(&mut help.search),
+            Self::Palette(palette) => Some(&mut palette.line),
+            Self::Filter(prompt) => Some(&mut prompt.line),
+            Self::Cancel(dialog) => dialog.form.text_mut(),
+            Self::Approve(dialog) | Self::Reject(dialog) => dialog.form.text_mut(),
+            Self::Log(_) => None,
+        }
+    }
+}
+
+/// The searchable list of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Help {
+    /// What is searched for.
+    pub search: Text,
+    /// Lines scrolled.
+    pub scroll: usize,
+}
+
+/// The command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Palette {
+    /// What was typed.
+    pub line: Text,
+    /// Which completion is chosen, from 0.
+    pub chosen: usize,
+    /// What is wrong with the command that was tried.
+    pub error: Option<String>,
+}
+
+/// The filter line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterPrompt {
+    /// What was typed.
+    pub line: Text,
+    /// The filter to go back to.
+    pub before: String,
+    /// What is wrong with it, with the column.
+    pub error: Option<String>,
+}
+
+/// Which part of a dialog has the keyboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Focus {
+    /// The note or reason.
+    Note,
+    /// The line that must match.
+    Typed,
+    /// The safe button.
+    GoBack,
+    /// The button that acts.
+    Act,
+}
+
+/// What a key made of a dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Stay,
+    GoBack,
+    Act,
+}
+
+/// Fields and buttons of a dialog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// The note or reason.
+    pub note: Text,
+    /// Whether the note may not be empty.
+    pub note_needed: bool,
+    /// What must be typed before it acts, if anything must.
+    pub wanted: Option<String>,
+    /// What has been typed of it.
+    pub typed: Text,
+    /// Where the keyboard is.
+    pub focus: Focus,
+}
+
+impl Form {
+    pub(super) fn new(note: &str, note_needed: bool, wanted: Option<String>) -> Self {
+        Self {
+            note: Text::note().holding(note),
+            note_needed,
+            wanted,
+            typed: Text::line(),
+            focus: Focus::Note,
+        }
+    }
+
+    /// Whether the acting button works.
+    pub fn ready(&self) -> bool {
+        self.matches() && !(self.note_needed && self.note.is_blank())
+    }
+
+    /// Whether what must be typed was typed, to the last character.
+    pub fn matches(&self) -> bool {
+        self.wanted
+            .as_ref()
+            .is_none_or(|wanted| self.typed.value() == wanted)
+    }
+
+    /// Asks for `wanted` from now on; what was typed for something else is gone.
+    pub(super) fn want(&mut self, wanted: Option<String>) {
+        if self.wanted != wanted {
+            self.wanted = wanted;
+            self.typed.clear();
+            if self.wanted.is_none() && self.focus == Focus::Typed {
+                self.focus = Focus::Note;
+            }
+            // Never under the hand that was about to press it.
+            if self.focus == Focus::Act {
+                self.focus = Focus::GoBack;
+            }
+        }
+    }
+
+    pub(super) fn step(&mut self, forward: bool) {
+        let places: &[Focus] = if self.wanted.is_some() {
+            &[Focus::Note, Focus::Typed, Focus::GoBack, Focus::Act]
+        } else {
+            &[Focus::Note, Focus::GoBack, Focus::Act]
+        };
+        let at = places.iter().position(|place| *place == self.focus);
+        let at = at.unwrap_or(0) + places.len();
+        let next = if forward { at + 1 } else { at - 1 };
+        self.focus = places[next % places.len()];
+    }
+
+    pub(super) fn confirm(&mut self) -> Answer {
+        match self.focus {
+            Focus::Note => {
+                if self.wanted.is_some() {
+                    self.focus = Focus::Typed;
+                }
+                Answer::Stay
+            }
+            Focus::Typed | Focus::Act if self.ready() => Answer::Act,
+            Focus::Typed | Focus::Act => {
+                if self.note_needed && self.note.is_blank() {
+                    self.focus = Focus::Note;
+                }
+                Answer::Stay
+            }
+            Focus::GoBack => Answer::GoBack,
+        }
+    }
+
+    fn text_mut(&mut self) -> Option<&mut Text> {
+        match self.focus {
+            Focus::Note => Some(&mut self.note),
+            Focus::Typed => Some(&mut self.typed),
+            Focus::GoBack | Focus::Act => None,
+        }
+    }
+}
+
+/// Cancel one or more jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CancelDialog {
+    /// The jobs it was opened for, in the order of the list.
+    pub jobs: Vec<JobId>,
+    /// Those that ended by themselves, or went, since; they are left out.
+    pub ended: BTreeSet<JobId>,
+    /// Reason and buttons.
+    pub form: Form,
+}
+
+impl CancelDialog {
+    pub(super) fn new(jobs: Vec<JobId>) -> Self {
+        let wanted = Self::wanted(jobs.len());
+        Self {
+            jobs,
+            ended: BTreeSet::new(),
+            form: Form::new("", false, wanted),
+        }
+    }
+
+    fn wanted(count: usize) -> Option<String> {
+        (count > 1).then(|| format!("cancel {count}"))
+    }
+
+    /// The jobs that would be cancelled now.
+    pub fn left(&self) -> impl Iterator<Item = &JobId> {
+        self.jobs.iter().filter(|job| !self.ended.contains(*job))
+    }
+
+    /// Leaves out what `in_flight` no longer holds. If the number falls, what was
+    /// typed must be typed again.
+    pub(super) fn look(&mut self, in_flight: impl Fn(&JobId) -> bool) {
+        let before = self.ended.len();
+        for job in &self.jobs {
+            if !self.ended.contains(job) && !in_flight(job) {
+                self.ended.insert(job.clone());
+            }
+        }
+        if self.ended.len() != before {
+            let left = self.left().count();
+            // One of several stays a typed number: the hand is at that field.
+            let wanted = if self.jobs.len() > 1 {
+                Some(format!("cancel {left}"))
+            } else {
+                None
+            };
+            self.form.want(wanted);
+        }
+    }
+}
+
+/// Approve or reject the reviewed jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecideDialog {
+    /// The jobs, in the order they are decided.
+    pub jobs: Vec<JobId>,
+    /// Note or reason, and buttons.
+    pub form: Form,
+}
+
+/// Applies an edit to the text with the keyboard. Says whether something changed.
+pub(super) fn edit(modal: &mut Modal, edit: Edit) -> bool {
+    modal.text_mut().is_some_and(|text| text.edit(edit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs keys on a cancel dialog for the jobs `a`, `b` …: words are typed, `Tab`
+    /// and `Enter` pressed, `-x` ends job `x`. Tells focus and what Enter did last.
+    fn check(jobs: &str, keys: &str, expected: &str) {
+        let jobs: Vec<JobId> = jobs.chars().map(|c| c.to_string().into()).collect();
+        let mut modal = Modal::Cancel(CancelDialog::new(jobs));
+        let mut answer = Answer::Stay;
+        for key in keys.split('|').map(str::trim) {
+            match key {
+                "Tab" => modal.form_mut().expect("form").step(true),
+                "BackTab" => modal.form_mut().expect("form").step(false),
+                "Enter" => answer = modal.form_mut().expect("form").confirm(),
+                _ if key.starts_with('-') => {
+                    let Modal::Cancel(dialog) = &mut modal else {
+                        panic!("a cancel dialog")
+                    };
+                    dialog.look(|job| job.as_str() != &key[1..]);
+                }
+                text => {
+                    for c in text.chars() {
+                        edit(&mut modal, Edit::Insert(c));
+                    }
+                }
+            }
+        }
+        let form = modal.form().expect("form");
+        assert_eq!(
+            format!(
+                "{:?} {answer:?} {}/{}",
+                form.focus,
+                form.typed.value(),
+                form.wanted.as_deref().unwrap_or("-")
+            ),
+            expected,
+            "{keys}"
+        );
+    }
+
+    #[test]
+    fn enter_in_the_reason_never_reaches_a_button() {
+        check("a", "wrong model | Enter | Enter", "Note Stay /-");
+        check("ab", "why | Enter", "Typed Stay /cancel 2");
+    }
+
+    #[test]
+    fn the_first_button_goes_back() {
+        check("a", "Tab | Enter", "GoBack GoBack /-");
+        check("a", "Tab | Tab | Enter", "Act Act /-");
+        check("a", "BackTab", "Act Stay /-");
+    }
+
+    #[test]
+    fn several_jobs_need_their_number_typed_to_the_last_character() {
+        check("ab", "Tab | cancel | Enter", "Typed Stay cancel/cancel 2");
+        check("ab", "Tab | Tab | Tab | Enter", "Act Stay /cancel 2");
+        check(
+            "ab",
+            "Tab | cancel 2 | Enter",
+            "Typed Act cancel 2/cancel 2",
+        );
+    }
+
+    #[test]
+    fn a_job_that_ends_meanwhile_must_be_counted_again() {
+        check("abc", "Tab | cancel 3 | -b | Enter", "Typed Stay /cancel 2");
+        check(
+            "abc",
+            "Tab | cancel 3 | Tab | Tab | -b",
+            "GoBack Stay /cancel 2",
+        );
+    }
+}

@@ -1,0 +1,403 @@
+//! Looking around: cursor, views, history, filters, marks, freeze.
+
+use std::sync::Arc;
+
+use super::history::Place;
+use super::list::Subject;
+use super::modal::{FilterPrompt, Help, Modal, Palette};
+use super::prompt::Text;
+use super::review::REVEALED;
+use super::{Detail, Frozen, ListId, Tone, UiState, View, WorkersAs};
+use crate::state::action::Action;
+use crate::state::effect::{Effect, EffectQueue};
+use crate::state::filter::Filter;
+use crate::state::model::Model;
+use crate::time::Timestamp;
+
+impl UiState {
+    /// A key while nothing stands in front of the view.
+    pub(super) fn press_in_view(
+        &mut self,
+        action: &Action,
+        model: &mut Model,
+        now: Timestamp,
+        effects: &mut EffectQueue,
+    ) {
+        if let Some(reason) = self.refusal(action, model) {
+            return self.say(Tone::Warning, reason, now);
+        }
+        let page = i64::try_from(self.height()).unwrap_or(i64::MAX);
+        let line = i64::from(self.drawn.columns.max(1));
+        match action {
+            Action::Down => self.move_by(line),
+            Action::Up => self.move_by(-line),
+            Action::First => self.move_by(i64::MIN),
+            Action::Last => self.move_by(i64::MAX),
+            Action::HalfPageDown => self.move_by((page / 2).max(1)),
+            Action::HalfPageUp => self.move_by(-(page / 2).max(1)),
+            Action::PageDown => self.move_by(page),
+            Action::PageUp => self.move_by(-page),
+            Action::MoveBy(rows) => self.move_by(*rows),
+            Action::NextMatch => self.move_by(1),
+            Action::PreviousMatch => self.move_by(-1),
+            Action::Left => self.sideways(false),
+            Action::Right => self.sideways(true),
+            Action::Open => self.open(model, now, effects),
+            Action::Detail => self.open_detail(model, effects, now),
+            Action::Review => self.open_review(model, effects, now),
+            Action::Back => self.back(model),
+            Action::Close => {
+                if !self.close_what_is_open(model) {
+                    self.quit(now, effects);
+                }
+            }
+            Action::Overview => self.show_view(View::Overview, model),
+            Action::Approvals => self.show_view(View::Approvals, model),
+            Action::Jobs => self.show_view(View::Jobs, model),
+            Action::Workers => self.show_view(View::Workers, model),
+            Action::NextView => self.step_view(1, model),
+            Action::PreviousView => self.step_view(View::ALL.len() - 1, model),
+            Action::LastView => {
+                if let Some(place) = self.history.last_view(&self.here()) {
+                    self.history.leave(self.here());
+                    self.go(place, model, effects, now);
+                }
+            }
+            Action::HistoryBack => {
+                if let Some(place) = self.history.back(self.here()) {
+                    self.go(place, model, effects, now);
+                }
+            }
+            Action::HistoryForward => {
+                if let Some(place) = self.history.forward(self.here()) {
+                    self.go(place, model, effects, now);
+                }
+            }
+            Action::Help => self.open_modal(
+                Modal::Help(Help {
+                    search: Text::line(),
+                    scroll: 0,
+                }),
+                now,
+            ),
+            Action::Palette => self.open_modal(
+                Modal::Palette(Palette {
+                    line: Text::line(),
+                    chosen: 0,
+                    error: None,
+                }),
+                now,
+            ),
+            Action::Filter => {
+                let before = self.current().filter_text.clone();
+                self.open_modal(
+                    Modal::Filter(FilterPrompt {
+                        line: Text::line().holding(&before),
+                        before,
+                        error: None,
+                    }),
+                    now,
+                );
+            }
+            Action::Log => self.open_modal(Modal::Log(0), now),
+            Action::Sort => {
+                let id = self.list_id();
+                let list = self.list_mut(id);
+                list.sort = (list.sort + 1) % id.sorts().len();
+                list.state.invalidate();
+            }
+            Action::Reverse => {
+                let list = self.current_mut();
+                list.reverse = !list.reverse;
+                list.state.invalidate();
+            }
+            Action::Mark => {
+                self.current_mut().state.toggle_mark();
+            }
+            Action::Freeze if self.frozen.is_some() => self.go_live(),
+            Action::Freeze => {
+                self.frozen = Some(Frozen {
+                    at: now,
+                    model: Arc::new(model.clone()),
+                });
+            }
+            Action::Live => self.go_live(),
+            Action::Wide => self.wide = !self.wide,
+            Action::ByPool => self.show_workers_as(WorkersAs::Pools, model),
+            Action::HeatMap => self.show_workers_as(WorkersAs::HeatMap, model),
+            Action::CopyId => {
+                if let Some(subject) = self.subject() {
+                    effects.push(Effect::CopyText(subject.id().into()));
+                    self.say(Tone::Done, format!("Copied {subject}."), now);
+                }
+            }
+            Action::Reload => self.reload(model, effects, now),
+            Action::Theme => self.themes_forward = self.themes_forward.wrapping_add(1),
+            Action::Reveal => {
+                if let Some(review) = &mut self.review {
+                    review.revealed_until = Some(now.plus(REVEALED));
+                    let job = review.job.clone();
+                    effects.push(Effect::LogReveal { job: job.clone() });
+                    self.write_log(format!("showed the secrets of {job}"), now);
+                }
+            }
+            Action::Cancel => self.ask_cancel(model, now),
+            Action::Approve => self.ask_approve(model, now),
+            Action::Reject => self.ask_reject(model, now),
+            Action::Quit | Action::Suspend | Action::Repaint => {}
+            Action::NextField
+            | Action::PreviousField
+            | Action::Confirm
+            | Action::Complete
+            | Action::Edit(_)
+            | Action::Paste(_)
+            | Action::Unbound
+            | Action::Resize { .. }
+            | Action::Drawn(_) => {}
+        }
+    }
+
+    pub(super) fn go_live(&mut self) {
+        self.frozen = None;
+        for list in self.lists.values_mut() {
+            list.state.invalidate();
+        }
+    }
+
+    fn move_by(&mut self, rows: i64) {
+        let height = self.height();
+        let last = (self.drawn.rows as usize).saturating_sub(height);
+        let scrolled = |at: usize| {
+            let rows =
+                isize::try_from(rows).unwrap_or(if rows < 0 { isize::MIN } else { isize::MAX });
+            at.saturating_add_signed(rows).min(last)
+        };
+        if let Some(review) = &mut self.review {
+            if review.facts {
+                review.facts_scroll = scrolled(review.facts_scroll);
+            } else {
+                review.scroll = scrolled(review.scroll);
+            }
+        } else if let Some(detail) = &mut self.detail {
+            let at = &mut detail.scroll[detail.pane];
+            *at = scrolled(*at);
+        } else {
+            self.current_mut().state.move_by(rows, height);
+        }
+    }
+
+    fn sideways(&mut self, right: bool) {
+        if let Some(review) = &mut self.review {
+            review.facts = right;
+            return;
+        }
+        let step = |at: usize, of: usize| if right { at + 1 } else { at + of - 1 } % of;
+        if let Some(detail) = &mut self.detail {
+            detail.pane = step(detail.pane, Detail::PANES);
+            return;
+        }
+        match self.list_id() {
+            ListId::Pressure | ListId::OldestApprovals | ListId::Alerts => {
+                self.pane = step(self.pane, ListId::OVERVIEW.len());
+            }
+            ListId::HeatMap => self.move_by(if right { 1 } else { -1 }),
+            ListId::Pools => {
+                let pool = self.current().state.selected().and_then(Subject::pool);
+                if let Some(pool) = pool.cloned() {
+                    if right {
+                        self.open_pools.insert(pool);
+                    } else {
+                        self.open_pools.remove(&pool);
+                    }
+                    self.current_mut().state.invalidate();
+                }
+            }
+            ListId::Approvals | ListId::Jobs | ListId::Workers => {}
+        }
+    }
+
+    fn open(&mut self, model: &mut Model, now: Timestamp, effects: &mut EffectQueue) {
+        if self.review.is_some() || self.detail.is_some() {
+            return;
+        }
+        let subject = self.current().state.selected().cloned();
+        match (self.list_id(), subject) {
+            (ListId::Approvals | ListId::OldestApprovals, Some(Subject::Job(_))) => {
+                self.open_review(model, effects, now);
+            }
+            (_, Some(Subject::Job(_))) => self.open_detail(model, effects, now),
+            (ListId::Pools, Some(Subject::Pool(pool))) => {
+                if !self.open_pools.remove(&pool) {
+                    self.open_pools.insert(pool);
+                }
+                self.current_mut().state.invalidate();
+            }
+            (_, Some(Subject::Pool(pool))) => {
+                self.show_view(View::Workers, model);
+                self.workers_as = WorkersAs::Pools;
+                self.open_pools.insert(pool.clone());
+                self.current_mut().state.aim(Subject::Pool(pool));
+            }
+            (_, Some(Subject::Worker(worker))) => {
+                self.show_view(View::Jobs, model);
+                // The filter language quotes nothing, and ids hold no blanks in practice.
+                let error = self.set_filter(&format!("worker:{worker}"));
+                if let Some(error) = error {
+                    self.say(Tone::Warning, error, now);
+                }
+            }
+            (_, Some(Subject::Alert(_)) | None) => {}
+        }
+    }
+
+    fn open_detail(&mut self, model: &Model, effects: &mut EffectQueue, now: Timestamp) {
+        let Some(Subject::Job(job)) = self.subject() else {
+            return;
+        };
+        self.history.leave(self.here());
+        if self.view != View::Jobs {
+            self.view = View::Jobs;
+            self.current_mut().state.aim(Subject::Job(job.clone()));
+        }
+        self.review = None;
+        self.detail = Some(Detail::open(job.clone()));
+        self.read_job(&job, model, effects, now);
+    }
+
+    fn back(&mut self, model: &Model) {
+        if self.footer.take().is_some() || self.close_what_is_open(model) {
+            return;
+        }
+        let list = self.current_mut();
+        if !list.state.marks().is_empty() {
+            list.state.clear_marks();
+        } else if list.filter.is_some() {
+            list.filter = None;
+            list.filter_text.clear();
+            list.state.invalidate();
+        }
+    }
+
+    /// Closes the review or the detail. Says whether one was open.
+    fn close_what_is_open(&mut self, model: &Model) -> bool {
+        let subject = self.subject();
+        let was_open = self.review.take().is_some() | self.detail.take().is_some();
+        if was_open && let Some(subject) = subject {
+            self.aim_at(subject, model);
+        }
+        was_open
+    }
+
+    /// Shows another view and keeps the subject: from a job its worker, from a
+    /// worker its job.
+    pub(super) fn show_view(&mut self, view: View, model: &Model) {
+        let open = self.review.is_some() || self.detail.is_some();
+        if view == self.view && !open {
+            return;
+        }
+        self.history.leave(self.here());
+        let subject = self.subject();
+        self.review = None;
+        self.detail = None;
+        self.view = view;
+        if let Some(subject) = subject {
+            self.aim_at(subject, model);
+        }
+    }
+
+    /// Puts the cursor of the present view on `subject`, or on what stands for it there.
+    fn aim_at(&mut self, subject: Subject, model: &Model) {
+        let there = match (self.view, subject) {
+            (View::Jobs, Subject::Worker(worker)) => model
+                .jobs
+                .of_worker(&worker)
+                .next()
+                .map(|job| Subject::Job(job.id.clone())),
+            (View::Jobs | View::Approvals, Subject::Job(job)) => Some(Subject::Job(job)),
+            (View::Workers, Subject::Job(job)) => model
+                .jobs
+                .get(&job)
+                .and_then(|job| job.worker().cloned())
+                .map(Subject::Worker),
+            (View::Workers, Subject::Worker(worker)) => Some(Subject::Worker(worker)),
+            (View::Workers, Subject::Pool(pool)) if self.workers_as == WorkersAs::Pools => {
+                Some(Subject::Pool(pool))
+            }
+            (View::Workers, Subject::Pool(_) | Subject::Alert(_))
+            | (View::Jobs, Subject::Pool(_) | Subject::Alert(_))
+            | (View::Approvals, Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_))
+            | (View::Overview, _) => None,
+        };
+        let id = self.list_id();
+        if let Some(there) = there
+            && Self::exists(id, &there, model)
+            && self.current().state.selected() != Some(&there)
+        {
+            self.current_mut().state.aim(there);
+        }
+    }
+
+    fn step_view(&mut self, by: usize, model: &Model) {
+        let next = (self.view as usize + by) % View::ALL.len();
+        self.show_view(View::ALL[next], model);
+    }
+
+    fn go(&mut self, place: Place, model: &mut Model, effects: &mut EffectQueue, now: Timestamp) {
+        self.review = None;
+        self.detail = None;
+        self.view = place.view;
+        if let Some(subject) = place.open {
+            self.aim_at(subject.clone(), model);
+            match (place.view, subject) {
+                (View::Approvals, Subject::Job(_)) => self.open_review(model, effects, now),
+                (_, Subject::Job(job)) => {
+                    self.detail = Some(Detail::open(job.clone()));
+                    self.read_job(&job, model, effects, now);
+                }
+                (_, Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_)) => {}
+            }
+        }
+    }
+
+    fn show_workers_as(&mut self, shape: WorkersAs, model: &Model) {
+        let subject = self.subject();
+        self.workers_as = if self.workers_as == shape {
+            WorkersAs::Table
+        } else {
+            shape
+        };
+        if let Some(subject) = subject {
+            self.aim_at(subject, model);
+        }
+    }
+
+    /// Puts a filter in force, in the current list. Returns what is wrong with it;
+    /// then the old one stays.
+    pub(super) fn set_filter(&mut self, text: &str) -> Option<String> {
+        let filter = if text.trim().is_empty() {
+            None
+        } else {
+            match Filter::parse(text) {
+                Ok(filter) => Some(filter),
+                Err(error) => return Some(error.to_string()),
+            }
+        };
+        let list = self.current_mut();
+        text.trim().clone_into(&mut list.filter_text);
+        list.filter = filter;
+        list.state.invalidate();
+        None
+    }
+
+    fn reload(&mut self, model: &mut Model, effects: &mut EffectQueue, now: Timestamp) {
+        if self.review.is_some() {
+            self.reload_review(model, effects, now);
+        } else if let Some(detail) = &self.detail {
+            let job = detail.job.clone();
+            self.read_job(&job, model, effects, now);
+            self.say(Tone::Muted, format!("Reading {job} again."), now);
+        } else {
+            self.ask_refresh(effects, now);
+        }
+    }
+}

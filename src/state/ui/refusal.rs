@@ -1,0 +1,137 @@
+//! Why an action cannot work now.
+//!
+//! The same sentence stands in the help under "cannot work now", in the footer,
+//! and is the answer when the key is pressed all the same.
+
+use super::review::{Condition, Met};
+use super::{Subject, UiState, View};
+use crate::state::action::Action;
+use crate::state::event::Source;
+use crate::state::model::Model;
+use crate::time::Timestamp;
+
+impl UiState {
+    /// Why `action` cannot work now; `None` if it can.
+    pub fn refusal(&self, action: &Action, model: &Model) -> Option<String> {
+        if action.acts() {
+            if self.manners.read_only {
+                return Some("This console only reads (--read-only). A R X are off.".to_owned());
+            }
+            if let Some(frozen) = &self.frozen {
+                return Some(format!(
+                    "You look at {}, not at now. L goes live; deciding needs live data.",
+                    clock(frozen.at)
+                ));
+            }
+        }
+        let open = self.review.is_some() || self.detail.is_some();
+        match action {
+            Action::Cancel => self.cannot_cancel(model),
+            Action::Approve | Action::Reject => self.cannot_decide(action, model),
+            Action::Reveal if self.review.is_none() => {
+                Some("Secrets are shown inside a review: a opens it.".to_owned())
+            }
+            Action::Review if self.review.is_some() => Some("The review is open.".to_owned()),
+            Action::Review => match self.subject() {
+                Some(Subject::Job(job)) if model.approvals.get(&job).is_some() => None,
+                Some(Subject::Job(_)) => Some("This job waits for nobody.".to_owned()),
+                _ => Some("No approval is under the cursor.".to_owned()),
+            },
+            Action::Detail => match self.subject() {
+                Some(Subject::Job(_)) if self.detail.is_none() => None,
+                Some(Subject::Job(_)) => Some("The detail is open.".to_owned()),
+                _ => Some("No job is under the cursor.".to_owned()),
+            },
+            Action::Open if !open && self.subject().is_none() => {
+                Some("No row is under the cursor.".to_owned())
+            }
+            Action::Mark if open || !matches!(self.view, View::Jobs | View::Approvals) => {
+                Some("Marks are for the lists of jobs and approvals.".to_owned())
+            }
+            Action::Mark if self.subject().is_none() => {
+                Some("No row is under the cursor.".to_owned())
+            }
+            Action::CopyId if self.subject().is_none() => {
+                Some("No row is under the cursor.".to_owned())
+            }
+            Action::ByPool | Action::HeatMap if self.view != View::Workers => {
+                Some("Only in Workers: 4 shows them.".to_owned())
+            }
+            Action::Sort | Action::Reverse if open || self.list_id().sorts().len() < 2 => {
+                Some("What is shown here has one order.".to_owned())
+            }
+            Action::Filter if open || self.view == View::Overview => {
+                Some("Only lists are filtered.".to_owned())
+            }
+            Action::NextMatch | Action::PreviousMatch if self.current().filter.is_none() => {
+                Some("No filter is set: / sets one.".to_owned())
+            }
+            Action::Live if self.frozen.is_none() => Some("This is live.".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn cannot_cancel(&self, model: &Model) -> Option<String> {
+        let links = &model.links;
+        if !links.of(Source::Gateway).is_up() && !links.of(Source::Bus).is_up() {
+            return Some(
+                "Not sent: neither the gateway nor the bus answers. Press X again when one is back."
+                    .to_owned(),
+            );
+        }
+        if !self.cancel_targets(model).is_empty() {
+            return None;
+        }
+        Some(match self.subject() {
+            Some(Subject::Job(job)) => {
+                let ended = model.jobs.get(&job).and_then(|job| {
+                    let state = job.state?;
+                    Some(format!(
+                        "{} at {}",
+                        state.name().to_ascii_lowercase(),
+                        clock(job.since)
+                    ))
+                });
+                match ended {
+                    Some(ended) => format!("It had already ended: {ended}. Nothing to cancel."),
+                    None => "Nothing is known about this job.".to_owned(),
+                }
+            }
+            Some(Subject::Worker(worker)) => {
+                format!("{worker} has no job that could be cancelled.")
+            }
+            Some(Subject::Pool(_) | Subject::Alert(_)) | None => {
+                "No job is under the cursor.".to_owned()
+            }
+        })
+    }
+
+    fn cannot_decide(&self, action: &Action, model: &Model) -> Option<String> {
+        let Some(review) = &self.review else {
+            return Some("Open the review first: a.".to_owned());
+        };
+        if !model.links.of(Source::Gateway).is_up() {
+            return Some(
+                "Not sent: the gateway does not answer. Press again when it is back.".to_owned(),
+            );
+        }
+        if self.is_deciding(&review.job) {
+            return Some("A decision about this job is under way.".to_owned());
+        }
+        let gate = review.gate(model, self.is_reading(&review.job));
+        let blocks = |it: &&Condition| match action {
+            Action::Approve => it.blocks_approval,
+            _ => it.blocks_rejection,
+        };
+        let blocking = gate.iter().filter(blocks).find(|it| it.met != Met::Yes)?;
+        Some(blocking.why.clone())
+    }
+}
+
+/// The time of day in UTC.
+pub(super) fn clock(at: Timestamp) -> String {
+    at.to_utc().map_or_else(
+        || at.to_string(),
+        |utc| format!("{:02}:{:02}:{:02}Z", utc.hour(), utc.minute(), utc.second()),
+    )
+}

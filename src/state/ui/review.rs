@@ -1,0 +1,407 @@
+//! The guards of the review: what you saw is what you approve.
+//!
+//! The review keeps a copy of what was read. `A` works once every byte of the
+//! payload has been on the screen and neither policy nor request moved since; a
+//! decision is bound to the copy. Start at [`Review::gate`].
+
+use std::sync::Arc;
+
+use crate::ids::JobId;
+use crate::state::action::PayloadDrawn;
+use crate::state::model::Model;
+use crate::state::model::approvals::{Approval, ApprovalStatus, Check, Content};
+use crate::time::{Elapsed, Timestamp};
+
+/// How long `V` shows secrets.
+pub const REVEALED: Elapsed = Elapsed::from_secs(10);
+
+/// Which bytes of a payload have been on the screen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Ranges from, to: sorted, apart from each other.
+    ranges: Vec<(u32, u32)>,
+    of: u32,
+}
+
+impl Seen {
+    /// Takes in what a frame showed. Says whether any of it is new.
+    pub fn add(&mut self, drawn: PayloadDrawn) -> bool {
+        if drawn.of != self.of {
+            // Another payload: nothing of it has been seen.
+            *self = Self {
+                ranges: Vec::new(),
+                of: drawn.of,
+            };
+        }
+        let (from, to) = (drawn.from, drawn.to.min(drawn.of));
+        if from >= to || self.ranges.iter().any(|(a, b)| *a <= from && to <= *b) {
+            return false;
+        }
+        self.ranges.push((from, to));
+        self.ranges.sort_unstable();
+        let mut joined: Vec<(u32, u32)> = Vec::new();
+        for (from, to) in self.ranges.drain(..) {
+            match joined.last_mut() {
+                Some((_, end)) if from <= *end => *end = (*end).max(to),
+                _ => joined.push((from, to)),
+            }
+        }
+        self.ranges = joined;
+        true
+    }
+
+    /// Whether all of a payload of `size` bytes has been on the screen.
+    pub fn all(&self, size: u32) -> bool {
+        size == 0 || (self.of == size && self.ranges == [(0, size)])
+    }
+
+    /// Bytes seen from the start without a gap.
+    pub fn from_the_start(&self) -> u32 {
+        match self.ranges.first() {
+            Some((0, to)) => *to,
+            _ => 0,
+        }
+    }
+
+    /// Bytes that have been on the screen.
+    pub fn bytes(&self) -> u32 {
+        self.ranges.iter().map(|(from, to)| to - from).sum()
+    }
+}
+
+/// What was read, kept while the review is open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// The job hash; `None` if the plane tells none.
+    pub job_hash: Option<Arc<str>>,
+    /// The policy snapshot that asked for the approval.
+    pub policy_snapshot: Option<Arc<str>>,
+    /// The SHA-256 of the payload; `None` while it is not read, or if there is none.
+    pub payload_sha256: Option<Arc<str>>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One condition of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Whether it holds.
+    pub met: Met,
+    /// What it is, such as "policy current".
+    pub text: String,
+    /// Why nothing can be decided while it does not hold, and the next key.
+    pub why: String,
+    /// Whether `A` waits for it. The dialog asks for the rest itself.
+    pub blocks_approval: bool,
+    /// Whether `R` waits for it.
+    pub blocks_rejection: bool,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// It holds.
+    Yes,
+    /// Not yet; it can.
+    NotYet,
+    /// Something moved; a reload may help.
+    Moved,
+    /// It cannot be met here.
+    Never,
+}
+
+/// A refusal as it stands over the review until the next reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What was not done, such as "NOT APPROVED".
+    pub what: &'static str,
+    /// The status, code and time.
+    pub code: String,
+    /// What happened, what it means, the next key.
+    pub text: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The open review of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// The job.
+    pub job: JobId,
+    /// What was read of it when it opened or was last reloaded.
+    pub read: Read,
+    /// Whether everything was read, so that `read` is what a decision is bound to.
+    pub bound: bool,
+    /// What of its payload has been on the screen.
+    pub seen: Seen,
+    /// First payload row on the screen.
+    pub scroll: usize,
+    /// Whether the facts have the keyboard, not the payload.
+    pub facts: bool,
+    /// First row of the facts on the screen, where they scroll.
+    pub facts_scroll: usize,
+    /// Until when secrets are shown.
+    pub revealed_until: Option<Timestamp>,
+    /// The last refusal.
+    pub refused: Option<Refused>,
+    /// What was typed as a note, kept while the review is open.
+    pub note: String,
+    /// What was typed as a reason.
+    pub reason: String,
+    /// When it opened.
+    pub opened_at: Timestamp,
+}
+
+impl Review {
+    /// A review that has read nothing yet.
+    pub fn open(job: JobId, now: Timestamp) -> Self {
+        Self {
+            job,
+            read: Read {
+                at: now,
+                ..Read::default()
+            },
+            bound: false,
+            seen: Seen::default(),
+            scroll: 0,
+            facts: false,
+            facts_scroll: 0,
+            revealed_until: None,
+            refused: None,
+            note: String::new(),
+            reason: String::new(),
+            opened_at: now,
+        }
+    }
+
+    /// What must hold before `A` works, in the order of the screen.
+    ///
+    /// `reading` says whether something about the job is still being read.
+    pub fn gate(&self, model: &Model, reading: bool) -> Vec<Condition> {
+        let Some(approval) = model.approvals.get(&self.job) else {
+            return vec![both(
+                Met::Never,
+                "approval listed",
+                "The plane no longer lists this approval. Esc returns to the queue.",
+            )];
+        };
+        let mut gate = Vec::new();
+        if approval.fact.status != ApprovalStatus::Pending {
+            let who = approval.fact.resolved_by.as_deref().unwrap_or("nobody");
+            let how = approval.fact.status.name();
+            gate.push(both(
+                Met::Never,
+                "still waiting",
+                &format!("It is {how} already, by {who}. Esc returns to the queue."),
+            ));
+        }
+        if reading || !self.bound {
+            gate.push(both(Met::NotYet, "read", "It is still being read."));
+            return gate;
+        }
+        gate.push(self.policy(approval, model.snapshot.as_deref()));
+        gate.push(self.request(approval));
+        gate.push(self.payload(approval, model));
+        gate.push(Condition {
+            met: if self.note.trim().is_empty() {
+                Met::NotYet
+            } else {
+                Met::Yes
+            },
+            text: "note".to_owned(),
+            why: String::new(),
+            blocks_approval: false,
+            blocks_rejection: false,
+        });
+        if let Some(why) = typing_reason(approval) {
+            gate.push(Condition {
+                met: Met::NotYet,
+                text: format!("type the last four ({why})"),
+                why: String::new(),
+                blocks_approval: false,
+                blocks_rejection: false,
+            });
+        }
+        gate
+    }
+
+    fn policy(&self, approval: &Approval, current: Option<&str>) -> Condition {
+        let asked = approval.fact.job.verdict.as_ref();
+        let asked = asked.and_then(|it| it.snapshot.clone());
+        if asked != self.read.policy_snapshot || approval.snapshot(current) == Check::Differs {
+            return approve_only(
+                Met::Moved,
+                "policy moved",
+                &format!(
+                    "The policy moved while you read, from {} to {}. r reads the job again under the new policy.",
+                    self.read.policy_snapshot.as_deref().unwrap_or("unknown"),
+                    current.unwrap_or("unknown"),
+                ),
+            );
+        }
+        match approval.snapshot(current) {
+            Check::Unknown => approve_only(Met::Yes, "policy unknown: the plane does not tell", ""),
+            Check::Matches | Check::Differs => approve_only(Met::Yes, "policy current", ""),
+        }
+    }
+
+    fn request(&self, approval: &Approval) -> Condition {
+        if approval.fact.job_hash != self.read.job_hash {
+            return approve_only(
+                Met::Moved,
+                "request changed",
+                "The stored request is not the one you read. Somebody changed it. r reads it again, R rejects.",
+            );
+        }
+        match approval.hash() {
+            Check::Differs => approve_only(
+                Met::Never,
+                "request does not match",
+                "The request in store does not hash to what policy judged. Do not approve it. R rejects.",
+            ),
+            Check::Unknown => approve_only(Met::Yes, "request hash unknown", ""),
+            Check::Matches => approve_only(Met::Yes, "request unchanged", ""),
+        }
+    }
+
+    fn payload(&self, approval: &Approval, model: &Model) -> Condition {
+        let Some(pointer) = approval.context_ptr() else {
+            return approve_only(Met::Yes, "no payload", "");
+        };
+        let Some(payload) = model.approvals.payload(&self.job, pointer) else {
+            return approve_only(
+                Met::NotYet,
+                "payload",
+                "The payload has not been read. r reads it again.",
+            );
+        };
+        if payload.sha256 != self.read.payload_sha256 {
+            return approve_only(
+                Met::Moved,
+                "payload changed",
+                "The payload is not the one you read. r reads it again, R rejects.",
+            );
+        }
+        let cannot = |why: String| {
+            approve_only(
+                Met::Never,
+                "payload",
+                &format!("{why} What cannot be read cannot be approved; R works."),
+            )
+        };
+        match &payload.content {
+            Content::Text { text, .. } if payload.can_be_judged() => {
+                let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                if self.seen.all(size) {
+                    return approve_only(Met::Yes, "payload seen", "");
+                }
+                let line_of = |bytes: &[u8]| bytes.iter().filter(|b| **b == b'\n').count();
+                let seen = self.seen.from_the_start() as usize;
+                let seen = line_of(&text.as_bytes()[..seen.min(text.len())]);
+                let of = text.lines().count();
+                approve_only(
+                    Met::NotYet,
+                    &format!("payload seen to line {seen} of {of}"),
+                    "Not yet: every line of the payload must have been on the screen. j and PgDn scroll.",
+                )
+            }
+            Content::Text { .. } => cannot("The payload was not read to its end.".to_owned()),
+            Content::Binary(bytes) => cannot(format!("Binary, {} bytes.", bytes.len())),
+            Content::TooLong { readable } => cannot(match payload.size {
+                Some(size) => format!("Only {readable} of {size} bytes can be read."),
+                None => format!("Only {readable} bytes can be read."),
+            }),
+            Content::Missing => cannot("The payload is gone (contexts live 24 h).".to_owned()),
+            Content::Unreadable(why) => cannot(format!("The payload cannot be read: {why}.")),
+        }
+    }
+
+    /// Whether secrets are shown now.
+    pub fn reveals(&self, now: Timestamp) -> bool {
+        self.revealed_until.is_some_and(|until| now < until)
+    }
+}
+
+fn both(met: Met, text: &str, why: &str) -> Condition {
+    Condition {
+        blocks_rejection: true,
+        ..approve_only(met, text, why)
+    }
+}
+
+fn approve_only(met: Met, text: &str, why: &str) -> Condition {
+    Condition {
+        met,
+        text: text.to_owned(),
+        why: why.to_owned(),
+        blocks_approval: true,
+        blocks_rejection: false,
+    }
+}
+
+/// Why the last four characters of the id must be typed; `None` if they need not be.
+pub fn typing_reason(approval: &Approval) -> Option<&'static str> {
+    if approval.is_prod() {
+        return Some("tagged prod");
+    }
+    match approval.undo() {
+        Some(Some(_)) => None,
+        Some(None) => Some("no undo"),
+        None => Some("undo unknown"),
+    }
+}
+
+/// The last four characters of an id.
+pub fn last_four(id: &JobId) -> String {
+    let mut last: Vec<char> = id.as_str().chars().rev().take(4).collect();
+    last.reverse();
+    last.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(of: u32, drawn: &[(u32, u32)], all: bool, from_the_start: u32) {
+        let mut seen = Seen::default();
+        for (from, to) in drawn {
+            seen.add(PayloadDrawn {
+                from: *from,
+                to: *to,
+                of,
+            });
+        }
+        assert_eq!((seen.all(of), seen.from_the_start()), (all, from_the_start));
+    }
+
+    #[test]
+    fn a_payload_is_seen_when_every_byte_was_on_the_screen() {
+        check(100, &[(0, 40), (40, 100)], true, 100);
+        check(100, &[(60, 100), (0, 70)], true, 100);
+        check(100, &[(0, 40), (30, 60), (55, 99)], false, 99);
+    }
+
+    #[test]
+    fn jumping_to_the_end_does_not_count_the_middle() {
+        check(100, &[(0, 20), (80, 100)], false, 20);
+        check(100, &[(0, 20), (80, 100), (20, 80)], true, 100);
+    }
+
+    #[test]
+    fn an_empty_payload_counts_as_seen_and_another_one_does_not() {
+        let mut seen = Seen::default();
+        assert!(seen.all(0));
+        seen.add(PayloadDrawn {
+            from: 0,
+            to: 9,
+            of: 9,
+        });
+        assert!(seen.all(9));
+        seen.add(PayloadDrawn {
+            from: 0,
+            to: 5,
+            of: 10,
+        });
+        assert!(!seen.all(10) && !seen.all(9));
+    }
+}

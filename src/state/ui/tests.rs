@@ -1,0 +1,476 @@
+//! The operator's side as text: facts and keys in, the screen's state out.
+
+use std::sync::Arc;
+
+use super::modal::Modal;
+use super::*;
+use crate::state::action::{Edit, PayloadDrawn};
+use crate::state::effect::Outcome;
+use crate::state::event::{LinkState, Source, Stamped};
+use crate::state::model::approvals::{ApprovalFact, Content, Payload};
+use crate::state::model::jobs::{JobFact, JobState, Request, Verdict};
+use crate::state::step::State;
+
+const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
+
+/// Runs a script and returns the state at its end as text.
+///
+/// Steps are separated by `|`; each starts 3 s after the one before, so that lists
+/// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
+/// tells of jobs, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
+/// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
+/// the last effect, `"text"` types; anything else is an action.
+fn run(script: &str) -> String {
+    let mut state = State::default();
+    let mut now = Timestamp::from_millis(1_000_000);
+    let mut seq = 0;
+    let mut sent: Vec<(EffectId, Effect)> = Vec::new();
+    let mut step = |state: &mut State, sent: &mut Vec<(EffectId, Effect)>, at, event| {
+        let mut effects = EffectQueue::new();
+        let stamped = Stamped {
+            seq,
+            at,
+            value: event,
+        };
+        seq += 1;
+        state.step(&stamped, &mut effects);
+        sent.extend(effects.drain());
+    };
+    for source in [Source::Bus, Source::Gateway] {
+        step(
+            &mut state,
+            &mut sent,
+            now,
+            Event::Link(source, LinkState::Up),
+        );
+    }
+    let screen = Drawn {
+        height: 4,
+        ..Drawn::default()
+    };
+    step(
+        &mut state,
+        &mut sent,
+        now,
+        Event::User(Action::Drawn(screen)),
+    );
+    step(&mut state, &mut sent, now, Event::Policy("s1".into()));
+    for word in script.split('|').map(str::trim) {
+        let (gap, word) = match word.strip_prefix('+') {
+            Some(rest) => {
+                let (gap, word) = rest.split_once(' ').expect("+N step");
+                (gap.parse().expect("milliseconds"), word)
+            }
+            None => (3_000, word),
+        };
+        now = now.plus(Elapsed::from_millis(gap));
+        let (verb, rest) = word.split_once(' ').unwrap_or((word, ""));
+        let mut events = Vec::new();
+        match verb {
+            "tell" => events.push(Event::Jobs(rest.split(' ').map(job).collect())),
+            "waits" => {
+                events.push(Event::Jobs(vec![job(&format!("{rest}:approval_required"))]));
+                events.push(Event::Approvals(vec![approval(rest, "h1")]));
+            }
+            "changed" => events.push(Event::Approvals(vec![approval(rest, "h2")])),
+            "moved" => events.push(Event::Policy(rest.into())),
+            "cut" => {
+                let down = |source| {
+                    Event::Link(
+                        source,
+                        LinkState::Down {
+                            since: now,
+                            reason: "gone".into(),
+                            attempts: 1,
+                        },
+                    )
+                };
+                events.extend([down(Source::Bus), down(Source::Gateway)]);
+            }
+            "read" => {
+                events.push(Event::Payload(Box::new(Payload {
+                    job: rest.into(),
+                    pointer: "redis://ctx".into(),
+                    read_at: now,
+                    size: Some(PAYLOAD.len() as u64),
+                    sha256: Some("abc".into()),
+                    content: Content::Text {
+                        text: PAYLOAD.into(),
+                        lines: 3,
+                        secrets: Arc::default(),
+                    },
+                })));
+                for (id, _) in &sent {
+                    events.push(Event::Outcome(*id, Outcome::Done(None)));
+                }
+            }
+            "drawn" => {
+                let (range, of) = rest.split_once('/').expect("from-to/of");
+                let (from, to) = range.split_once('-').expect("from-to");
+                let payload = PayloadDrawn {
+                    from: from.parse().expect("bytes"),
+                    to: to.parse().expect("bytes"),
+                    of: of.parse().expect("bytes"),
+                };
+                events.push(Event::User(Action::Drawn(Drawn {
+                    payload: Some(payload),
+                    ..screen
+                })));
+            }
+            "done" | "refused" | "late" => {
+                let (id, _) = sent.last().expect("an effect");
+                let outcome = match verb {
+                    "done" => Outcome::Done(Some("PENDING".into())),
+                    "late" => Outcome::TimedOut,
+                    _ => Outcome::Refused(crate::state::effect::Refusal {
+                        by: crate::state::effect::Refuser::Plane,
+                        status: 409,
+                        code: rest.into(),
+                        text: "".into(),
+                    }),
+                };
+                events.push(Event::Outcome(*id, outcome));
+            }
+            "tick" => events.push(Event::Tick),
+            _ if verb.starts_with('"') => {
+                let typed = word.trim_matches('"').chars();
+                events.extend(typed.map(|c| Event::User(Action::Edit(Edit::Insert(c)))));
+            }
+            action => events.push(Event::User(action.parse().expect("an action"))),
+        }
+        for event in events {
+            step(&mut state, &mut sent, now, event);
+        }
+    }
+    describe(&state, &sent)
+}
+
+fn job(text: &str) -> JobFact {
+    let (id, status) = text.split_once(':').expect("id:state");
+    JobFact {
+        id: id.into(),
+        state: JobState::from_name(&status.to_ascii_uppercase()),
+        ..JobFact::default()
+    }
+}
+
+fn approval(id: &str, hash: &str) -> ApprovalFact {
+    ApprovalFact {
+        job: JobFact {
+            id: id.into(),
+            request: Some(Request {
+                context_ptr: Some("redis://ctx".into()),
+                risk_tags: ["prod".into()].into(),
+                ..Request::default()
+            }),
+            verdict: Some(Verdict {
+                snapshot: Some("s1".into()),
+                ..Verdict::default()
+            }),
+            ..job(&format!("{id}:approval_required"))
+        },
+        job_hash: Some(hash.into()),
+        own_hash: Some(hash.into()),
+        ..ApprovalFact::default()
+    }
+}
+
+fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
+    let ui = &state.ui;
+    let mut text = ui.view().title().to_lowercase();
+    if let Some(detail) = ui.detail() {
+        text += &format!(" detail={}", detail.job);
+    }
+    if let Some(review) = ui.review() {
+        text += &format!(" review={}", review.job);
+    } else {
+        let list = &ui.current().state;
+        let rows: Vec<String> = list
+            .order()
+            .iter()
+            .map(|row| {
+                let cursor = if list.selected() == Some(row) {
+                    ">"
+                } else {
+                    ""
+                };
+                let mark = if list.marks().contains(row) { "*" } else { "" };
+                format!("{cursor}{row}{mark}")
+            })
+            .collect();
+        text += &format!(" [{}]", rows.join(" "));
+    }
+    for modal in ui.modals() {
+        text += match modal {
+            Modal::Help(_) => " help",
+            Modal::Palette(_) => " palette",
+            Modal::Filter(_) => " filter",
+            Modal::Cancel(_) => " cancel?",
+            Modal::Approve(_) => " approve?",
+            Modal::Reject(_) => " reject?",
+            Modal::Log(_) => " log",
+        };
+        if let Some(form) = modal.form() {
+            text += &format!(
+                "{:?}:{}:{}",
+                form.focus,
+                form.note.value(),
+                form.typed.value()
+            );
+        }
+    }
+    if ui.frozen().is_some() {
+        text += " frozen";
+    }
+    if ui.quitting() {
+        text += " quit";
+    }
+    if let Some(ignored) = ui.ignored(state.now) {
+        text += &format!(" ignored: {} {}", ignored.action, ignored.why);
+    } else if let Some(footer) = ui.footer(state.now) {
+        text += &format!(" says: {}", footer.text);
+    }
+    for (_, effect) in sent {
+        match effect {
+            Effect::Cancel { job, reason } => text += &format!(" !cancel {job} '{reason}'"),
+            Effect::Decide {
+                job,
+                ruling,
+                binding,
+            } => {
+                text += &format!(" !{ruling:?} {job} {:?}", binding.job_hash.as_deref());
+            }
+            Effect::CopyText(copied) => text += &format!(" !copy {copied}"),
+            _ => {}
+        }
+    }
+    text
+}
+
+#[track_caller]
+fn check(script: &str, expected: &str) {
+    assert_eq!(run(script), expected, "{script}");
+}
+
+#[test]
+fn the_cursor_stays_on_its_job_while_rows_move() {
+    check(
+        "tell a:running b:running c:running | jobs | down | tell a:succeeded | tick",
+        "jobs [>b c a]",
+    );
+}
+
+#[test]
+fn a_view_keeps_the_subject() {
+    check(
+        "waits b | tell a:running c:running | jobs | last | approvals",
+        "approvals [>b]",
+    );
+}
+
+#[test]
+fn escape_clears_one_thing_and_never_quits() {
+    check("tell a:running | jobs | detail", "jobs detail=a [>a]");
+    check(
+        "tell a:running | jobs | mark | detail | back | back",
+        "jobs [>a]",
+    );
+    check("back | back | back", "overview []");
+    check("close", "overview [] quit");
+    check("tell a:running | jobs | detail | close", "jobs [>a]");
+}
+
+#[test]
+fn a_cancel_names_its_job_and_leaves_once_confirmed() {
+    check(
+        "tell a:running | jobs | cancel | \"why\" | next-field | next-field | confirm",
+        "jobs [>a] says: … asked. !cancel a 'why'",
+    );
+    check(
+        "tell a:running | jobs | cancel | next-field | confirm",
+        "jobs [>a]",
+    );
+}
+
+#[test]
+fn every_key_is_swallowed_for_350_ms_after_a_dialog_opened_and_each_starts_it_again() {
+    check(
+        "tell a:running | jobs | cancel | +100 next-field | +300 next-field",
+        "jobs [>a] cancel?Note:: ignored: next-field the dialog had just opened",
+    );
+    check(
+        "tell a:running | jobs | cancel | +100 next-field | +360 next-field",
+        "jobs [>a] cancel?GoBack::",
+    );
+}
+
+#[test]
+fn an_acting_key_is_ignored_when_the_row_under_the_cursor_has_just_moved() {
+    let shifted =
+        "tell a:running b:running c:running d:running e:running | jobs | last | tell e:retrying";
+    check(
+        &format!("{shifted} | +100 cancel"),
+        "jobs [>e a b c d] ignored: cancel the list had just moved",
+    );
+    check(
+        &format!("{shifted} | +400 cancel"),
+        "jobs [>e a b c d] cancel?Note::",
+    );
+}
+
+#[test]
+fn several_jobs_are_cancelled_by_their_typed_number() {
+    check(
+        "tell a:running b:running c:running | jobs | mark | down | mark | cancel | next-field | \"cancel 2\" | confirm",
+        "jobs [a >b c] says: … asked. !cancel a '' !cancel b ''",
+    );
+    check(
+        "tell a:running b:running c:running | jobs | mark | down | mark | cancel | next-field | \"cancel 2\" | tell a:succeeded | confirm",
+        "jobs [>b* c a*] cancel?Typed::",
+    );
+}
+
+#[test]
+fn what_cannot_work_says_why_and_sends_nothing() {
+    check(
+        "tell a:succeeded | jobs | cancel",
+        "jobs [>a] says: It had already ended: succeeded at 00:16:43Z. Nothing to cancel.",
+    );
+    check(
+        "tell a:running | jobs | freeze | cancel",
+        "jobs [>a] frozen says: You look at 00:16:49Z, not at now. L goes live; deciding needs live data.",
+    );
+    check(
+        "tell a:running | cut | jobs | cancel",
+        "jobs [>a] says: Not sent: neither the gateway nor the bus answers. Press X again when one is back.",
+    );
+}
+
+#[test]
+fn nothing_is_approved_from_the_list() {
+    check(
+        "waits a | approvals | approve",
+        "approvals [>a] says: Open the review first: a.",
+    );
+}
+
+#[test]
+fn approval_waits_until_all_of_the_payload_was_on_the_screen() {
+    let read = "waits a | approvals | review | read a";
+    check(
+        &format!("{read} | drawn 0-5/12 | approve"),
+        "approvals review=a says: Not yet: every line of the payload must have been on the screen. j and PgDn scroll.",
+    );
+    check(
+        &format!("{read} | drawn 0-12/12 | approve"),
+        "approvals review=a approve?Note::",
+    );
+    check(
+        "waits a | approvals | review | drawn 0-12/12 | approve",
+        "approvals review=a says: It is still being read.",
+    );
+}
+
+const SEEN: &str = "waits a | approvals | review | read a | drawn 0-12/12";
+
+#[test]
+fn an_approval_is_bound_to_what_was_read_and_confirmed_by_its_id() {
+    check(
+        &format!("{SEEN} | approve | \"ok\" | confirm | confirm"),
+        "approvals review=a approve?Typed:ok:",
+    );
+    check(
+        &format!("{SEEN} | approve | \"ok\" | confirm | \"a\" | confirm | done"),
+        "approvals [>a] says: ✓ approved a in 3000ms, now pending.  capdeck approve a --note 'ok' !Approve(\"ok\") a Some(\"h1\")",
+    );
+}
+
+#[test]
+fn an_approval_without_a_note_is_not_sent() {
+    check(
+        &format!("{SEEN} | approve | next-field | \"a\" | confirm"),
+        "approvals review=a approve?Note::a",
+    );
+}
+
+#[test]
+fn what_moves_while_the_review_is_open_stops_the_approval_and_not_the_rejection() {
+    check(
+        &format!("{SEEN} | moved s2 | approve"),
+        "approvals review=a says: The policy moved while you read, from s1 to s2. r reads the job again under the new policy.",
+    );
+    check(
+        &format!("{SEEN} | changed a | approve"),
+        "approvals review=a says: The stored request is not the one you read. Somebody changed it. r reads it again, R rejects.",
+    );
+    check(
+        &format!("{SEEN} | moved s2 | reject"),
+        "approvals review=a reject?Note::",
+    );
+    check(
+        &format!("{SEEN} | approve | \"ok\" | confirm | \"a\" | moved s2 | confirm"),
+        "approvals review=a says: The policy moved while you read, from s1 to s2. r reads the job again under the new policy.",
+    );
+}
+
+#[test]
+fn a_refusal_keeps_the_note_and_says_what_to_press() {
+    check(
+        &format!(
+            "{SEEN} | approve | \"ok\" | confirm | \"a\" | confirm | refused approval_stale_snapshot | approve"
+        ),
+        "approvals review=a approve?Note:ok: says: Not approved: the policy moved while you read. Nothing was sent to a worker. r reads the job again under the new policy. !Approve(\"ok\") a Some(\"h1\")",
+    );
+}
+
+#[test]
+fn no_answer_is_said_to_be_unknown() {
+    check(
+        "tell a:running | jobs | cancel | next-field | next-field | confirm | late",
+        "jobs [>a] says: No answer yet; it is unknown whether the plane decided. Asking. !cancel a ''",
+    );
+}
+
+#[test]
+fn a_reload_makes_the_payload_unseen() {
+    check(
+        &format!("{SEEN} | reload | read a | approve"),
+        "approvals review=a says: Not yet: every line of the payload must have been on the screen. j and PgDn scroll.",
+    );
+}
+
+#[test]
+fn quitting_while_an_action_is_under_way_takes_two_presses() {
+    let asked = "tell a:running | jobs | cancel | next-field | next-field | confirm | +9000 quit";
+    check(
+        asked,
+        "jobs [>a] says: 1 action is under way. Press again within a second to quit. !cancel a ''",
+    );
+    assert!(run(&format!("{asked} | +500 quit")).contains(" quit"));
+    assert!(run(&format!("{asked} | +1500 quit")).contains("1 action is under way"));
+}
+
+#[test]
+fn a_frozen_list_stands_still_and_goes_live_again() {
+    check(
+        "tell a:running | jobs | freeze | tell b:pending | tick",
+        "jobs [>a] frozen",
+    );
+    check(
+        "tell a:running | jobs | freeze | tell b:pending | tick | live",
+        "jobs [b >a]",
+    );
+}
+
+#[test]
+fn commands_do_what_their_keys_do() {
+    check(
+        "tell a:running | palette | \"jobs\" | confirm | palette | \"copy id\" | confirm",
+        "jobs [>a] says: Copied a. !copy a",
+    );
+    check(
+        "tell a:running | jobs | palette | \"cancel\" | confirm",
+        "jobs [>a] cancel?Note::",
+    );
+    check("palette | \"aprove\" | confirm", "overview [] palette");
+}
