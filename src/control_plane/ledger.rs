@@ -27,6 +27,7 @@ use crate::wire::packet::{
 };
 
 pub mod approval;
+pub mod breaker;
 pub mod fleet;
 pub mod job;
 pub mod letters;
@@ -34,6 +35,7 @@ pub mod lifecycle;
 pub mod rollback;
 
 pub use approval::{Approval, ApprovalStatus, Approved, Expected, Yes};
+pub use breaker::Breaker;
 pub use fleet::{Fleet, PoolSummary, Worker};
 pub use job::{
     CancelNote, DecisionRecord, Job, JobEvent, JobState, Progress, WaitingOn, error_code_of,
@@ -304,6 +306,7 @@ pub struct Ledger {
     rollbacks: Rollbacks,
     outbox: Vec<Step>,
     snapshot: Option<String>,
+    breaker: Breaker,
     counters: Counters,
     next_seq: u64,
     next_ticket: u64,
@@ -330,6 +333,7 @@ impl Ledger {
             rollbacks: Rollbacks::default(),
             outbox: Vec::new(),
             snapshot: None,
+            breaker: Breaker::default(),
             counters: Counters::default(),
             next_seq: 0,
             next_ticket: 0,
@@ -559,6 +563,11 @@ impl Ledger {
     /// Forgets the dead letter of a job, and returns it.
     pub fn drop_dead_letter(&mut self, id: &JobId) -> Option<DeadLetter> {
         self.letters.remove(id)
+    }
+
+    /// The breaker before the safety kernel.
+    pub fn breaker(&self) -> Breaker {
+        self.breaker
     }
 
     /// What was ignored or let go.

@@ -1,5 +1,415 @@
 //! The scheduler: asks policy, finds a worker, follows the job to its end.
+//!
+//! This room is the shell: it hears packets, hands them to the ledger, asks
+//! [`plan::plan`] what happens next, and does it. One task does all of it in
+//! turns, so that what it sends about one job leaves in order. Only questions to
+//! the kernel that are not answered at once wait elsewhere, at most two seconds.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, BusError, Delivery, Pattern, Subject, Subscription};
+use crate::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
+use crate::control_plane::ledger::{DeadLetter, SharedLedger, Step, Submission, Via, lock};
+use crate::control_plane::scheduler::placement::Routes;
+use crate::ids::{JobId, SenderId, TraceId, WorkerId};
+use crate::store::Store;
+use crate::time::{BoxFuture, Clock, Elapsed, Timestamp, sleep};
+use crate::wire::packet::{Body, JobRequest, Packet};
+use crate::wire::{self, decode, encode};
 
 pub mod placement;
 pub mod plan;
 pub mod saga;
+
+/// How long the kernel may take to answer.
+pub const KERNEL_LIMIT: Elapsed = Elapsed::from_secs(2);
+/// The queue group of schedulers: a submission is taken by one of them.
+pub const QUEUE: &str = "cordum-scheduler";
+/// How long payloads that the scheduler stores live: that of CAP deployments.
+const PAYLOAD_TTL: Elapsed = Elapsed::from_secs(24 * 60 * 60);
+/// Packets taken in one turn, and jobs moved in one: large enough to share the
+/// cost of a turn, small enough that a turn stays below a few milliseconds.
+const TURN: usize = 512;
+/// Questions that may wait for the kernel; further ones count as unanswered.
+const MAX_QUESTIONS: usize = 1_024;
+/// The longest sleep: what the gateway changed without a packet is seen then.
+const NAP: Elapsed = Elapsed::from_secs(1);
+
+/// What the scheduler works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where it hears and speaks.
+    pub bus: Arc<dyn Bus>,
+    /// Where payloads are.
+    pub store: Arc<dyn Store>,
+    /// Whom it asks about policy.
+    pub kernel: Arc<dyn SafetyKernel>,
+    /// What it knows.
+    pub ledger: SharedLedger,
+    /// Which pools take which topics.
+    pub routes: Arc<Routes>,
+}
+
+/// Why a scheduler stopped by itself.
+#[derive(Debug, Error)]
+#[error("the bus ended a subscription of the scheduler")]
+pub struct BusGone;
+
+/// A scheduler that hears the bus already but has not begun to act.
+pub struct Scheduler {
+    parts: Parts,
+    clock: Arc<dyn Clock>,
+    ears: Ears,
+    questions: JoinSet<Answer>,
+}
+
+impl std::fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("parts", &self.parts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the scheduler listens to. Submissions are shared with other schedulers;
+/// the rest is heard by all, for a job's record lives with one of them.
+struct Ears {
+    submits: Subscription,
+    results: Subscription,
+    cancels: Subscription,
+    progress: Subscription,
+    heartbeats: Subscription,
+    handshakes: Subscription,
+}
+
+impl Ears {
+    /// Waits for the first packet, then takes what is there from each ear, at most
+    /// [`TURN`] of it, so that no flood on one drowns the others. The order lets a
+    /// cancel find the job that was submitted just before it.
+    async fn hear(&mut self, batch: &mut Vec<Delivery>) -> Result<(), BusGone> {
+        std::future::poll_fn(|context| {
+            let before = batch.len();
+            for ear in [
+                &mut self.heartbeats,
+                &mut self.handshakes,
+                &mut self.submits,
+                &mut self.progress,
+                &mut self.results,
+                &mut self.cancels,
+            ] {
+                let waiting = std::pin::pin!(ear.recv_many(batch, TURN));
+                if waiting.poll(context) == Poll::Ready(0) {
+                    return Poll::Ready(Err(BusGone));
+                }
+            }
+            if batch.len() > before {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+type Answer = (JobId, u64, Result<Verdict, KernelError>);
+
+impl Scheduler {
+    /// Begins to listen, so that nothing published after this is missed.
+    ///
+    /// # Errors
+    /// [`BusError::NotConnected`] when there is no bus to listen to.
+    pub async fn listen(parts: Parts, clock: Arc<dyn Clock>) -> Result<Self, BusError> {
+        let bus = Arc::clone(&parts.bus);
+        let ear = async |name, queue| {
+            let pattern = Pattern::from(&wire::subject(name));
+            bus.subscribe(&pattern, queue).await
+        };
+        let ears = Ears {
+            submits: ear(wire::SUBMIT, Some(QUEUE)).await?,
+            results: ear(wire::RESULT, None).await?,
+            cancels: ear(wire::CANCEL, None).await?,
+            progress: ear(wire::PROGRESS, None).await?,
+            heartbeats: ear(wire::HEARTBEAT, None).await?,
+            handshakes: ear(wire::HANDSHAKE, None).await?,
+        };
+        Ok(Self {
+            parts,
+            clock,
+            ears,
+            questions: JoinSet::new(),
+        })
+    }
+
+    /// Schedules until `stop`.
+    ///
+    /// # Errors
+    /// [`BusGone`] when the bus ended a subscription.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), BusGone> {
+        let mut batch: Vec<Delivery> = Vec::with_capacity(TURN);
+        loop {
+            let now = self.clock.now();
+            let alarm = lock(&self.parts.ledger).next_alarm();
+            let wake = alarm.map_or(now.plus(NAP), |at| at.min(now.plus(NAP)));
+            batch.clear();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                heard = self.ears.hear(&mut batch) => heard?,
+                Some(answer) = self.questions.join_next() => {
+                    if let Ok((job, ticket, answer)) = answer {
+                        let now = self.clock.now();
+                        lock(&self.parts.ledger).answered(&job, ticket, answer, now);
+                    }
+                }
+                () = self.clock.sleep_until(wake) => {}
+            }
+            self.hear(&batch);
+            self.act().await;
+        }
+    }
+
+    fn hear(&self, batch: &[Delivery]) {
+        let packets: Vec<_> = batch.iter().map(decode::decode).collect();
+        let now = self.clock.now();
+        let mut ledger = lock(&self.parts.ledger);
+        for packet in packets {
+            let Ok(packet) = packet else {
+                ledger.malformed();
+                continue;
+            };
+            let ours = packet.sender.as_str() == wire::SENDER_SCHEDULER;
+            match packet.body {
+                Body::JobRequest(request) => {
+                    let submission = Submission {
+                        request: *request,
+                        trace: packet.trace,
+                        submitted_by: String::new(),
+                        via: Via::Bus,
+                    };
+                    if let Err(error) = ledger.submit(submission, now) {
+                        tracing::warn!(%error, "a submission was refused");
+                        ledger.malformed();
+                    }
+                }
+                Body::JobResult(result) if !ours => {
+                    ledger.result(*result, now);
+                }
+                Body::JobCancel(cancel) if !ours => {
+                    ledger.cancel_heard(&cancel, now);
+                }
+                Body::JobProgress(progress) => {
+                    ledger.progress(&progress, packet.sent_at, now);
+                }
+                Body::Heartbeat(heartbeat) => ledger.heartbeat(*heartbeat, now),
+                Body::Handshake(handshake) => ledger.handshake(handshake, now),
+                Body::JobResult(_)
+                | Body::JobCancel(_)
+                | Body::Alert(_)
+                | Body::WorkerHandshake(_) => {}
+            }
+        }
+    }
+
+    /// Does what is to be done now, and what follows from that at once.
+    async fn act(&mut self) {
+        loop {
+            let now = self.clock.now();
+            let steps = {
+                let mut ledger = lock(&self.parts.ledger);
+                plan::plan(&mut ledger, &self.parts.routes, now, TURN)
+            };
+            if steps.is_empty() {
+                return;
+            }
+            let mut learned = Vec::new();
+            for step in steps {
+                learned.extend(self.perform(step).await);
+            }
+            let now = self.clock.now();
+            let mut ledger = lock(&self.parts.ledger);
+            for fact in learned {
+                match fact {
+                    Fact::Answered((job, ticket, answer)) => {
+                        ledger.answered(&job, ticket, answer, now);
+                    }
+                    Fact::Dispatched(job, attempt) => ledger.dispatched(&job, attempt, now),
+                    Fact::NotSent(job, attempt, why) => {
+                        ledger.dispatch_failed(&job, attempt, &why, now);
+                    }
+                    Fact::Undeliverable(job, why) => ledger.undeliverable(&job, &why, now),
+                }
+            }
+        }
+    }
+
+    async fn perform(&mut self, step: Step) -> Option<Fact> {
+        let now = self.clock.now();
+        match step {
+            Step::Ask {
+                job,
+                ticket,
+                question,
+            } => self.ask(job, ticket, question).await,
+            Step::Dispatch {
+                job,
+                attempt,
+                worker,
+                trace,
+                request,
+            } => Some(match self.dispatch(&worker, trace, &request, now).await {
+                Ok(()) => Fact::Dispatched(job, attempt),
+                Err(SendError::Bus(error)) => Fact::NotSent(job, attempt, error.to_string()),
+                Err(SendError::Encode(error)) => Fact::Undeliverable(job, error.to_string()),
+            }),
+            Step::Submit { trace, request } => {
+                let body = Body::JobRequest(Box::new((*request).clone()));
+                self.tell(wire::SUBMIT, wire::SENDER_SAGA, trace, now, body)
+                    .await;
+                None
+            }
+            Step::DeadLetter(letter) => {
+                let trace = TraceId::from(letter.job_id.as_str());
+                let body = Body::JobResult(Box::new(letter.result()));
+                self.tell(wire::DLQ, wire::SENDER_SCHEDULER, trace, now, body)
+                    .await;
+                self.store_dead_letter(&letter).await;
+                None
+            }
+            Step::StoreDeadLetter(letter) => {
+                self.store_dead_letter(&letter).await;
+                None
+            }
+            Step::Result { trace, result } => {
+                let body = Body::JobResult(result);
+                self.tell(wire::RESULT, wire::SENDER_SCHEDULER, trace, now, body)
+                    .await;
+                None
+            }
+            Step::Cancel(cancel) => {
+                let trace = TraceId::from(cancel.job_id.as_str());
+                let body = Body::JobCancel(cancel);
+                self.tell(wire::CANCEL, wire::SENDER_SCHEDULER, trace, now, body)
+                    .await;
+                None
+            }
+            Step::StoreContext { job, json } => {
+                self.store(&format!("ctx:{job}"), json).await;
+                None
+            }
+            Step::Alert(alert) => {
+                let trace = TraceId::from(alert.code.as_str());
+                let body = Body::Alert(alert);
+                self.tell(wire::ALERT, wire::SENDER_SAGA, trace, now, body)
+                    .await;
+                None
+            }
+        }
+    }
+
+    /// Asks the kernel. An answer that is there at once is a fact; another one is
+    /// waited for elsewhere, at most [`KERNEL_LIMIT`].
+    async fn ask(&mut self, job: JobId, ticket: u64, question: Box<Question>) -> Option<Fact> {
+        let kernel = Arc::clone(&self.parts.kernel);
+        let mut answer: BoxFuture<'static, _> =
+            Box::pin(async move { kernel.check(&question).await });
+        let at_once = std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
+        if let Poll::Ready(answer) = at_once.await {
+            return Some(Fact::Answered((job, ticket, answer)));
+        }
+        if self.questions.len() >= MAX_QUESTIONS {
+            let error = KernelError::Unavailable("too many questions wait for it".to_owned());
+            return Some(Fact::Answered((job, ticket, Err(error))));
+        }
+        let clock = Arc::clone(&self.clock);
+        self.questions.spawn(async move {
+            let answer = tokio::select! {
+                answer = answer => answer,
+                () = sleep(&*clock, KERNEL_LIMIT) => Err(KernelError::TimedOut),
+            };
+            (job, ticket, answer)
+        });
+        None
+    }
+
+    async fn dispatch(
+        &self,
+        worker: &WorkerId,
+        trace: TraceId,
+        request: &JobRequest,
+        now: Timestamp,
+    ) -> Result<(), SendError> {
+        let subject = wire::worker_jobs(worker)?;
+        let body = Body::JobRequest(Box::new(request.clone()));
+        self.send(&subject, wire::SENDER_SCHEDULER, trace, now, body)
+            .await
+    }
+
+    /// Says something whose loss nobody can mend: it is logged.
+    async fn tell(
+        &self,
+        subject: &'static str,
+        sender: &'static str,
+        trace: TraceId,
+        now: Timestamp,
+        body: Body,
+    ) {
+        let subject = wire::subject(subject);
+        if let Err(error) = self.send(&subject, sender, trace, now, body).await {
+            tracing::warn!(%subject, %error, "the scheduler could not say something");
+        }
+    }
+
+    async fn send(
+        &self,
+        subject: &Subject,
+        sender: &'static str,
+        trace: TraceId,
+        now: Timestamp,
+        body: Body,
+    ) -> Result<(), SendError> {
+        let packet = Packet::new(trace, SenderId::from(sender), now, body);
+        let bytes = encode::encode(subject, &packet)?;
+        Ok(self.parts.bus.publish(subject, bytes).await?)
+    }
+
+    /// Stores what a dead letter stands for, unless the worker left a result.
+    async fn store_dead_letter(&self, letter: &DeadLetter) {
+        self.store(&format!("res:{}", letter.job_id), letter.stored_result())
+            .await;
+    }
+
+    async fn store(&self, key: &str, json: String) {
+        let value = Bytes::from(json);
+        let ttl = Some(PAYLOAD_TTL);
+        let stored = self.parts.store.compare_and_set(key, None, value, ttl);
+        if let Err(error) = stored.await {
+            tracing::warn!(key, %error, "the scheduler could not store a payload");
+        }
+    }
+}
+
+/// What the scheduler learned by doing something.
+enum Fact {
+    Answered(Answer),
+    Dispatched(JobId, u32),
+    NotSent(JobId, u32, String),
+    Undeliverable(JobId, String),
+}
+
+#[derive(Debug, Error)]
+enum SendError {
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Encode(#[from] encode::EncodeError),
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use super::job::Phase;
 use super::rollback::UndoKey;
 use super::{
     ApprovalStatus, CancelNote, DeadLetter, DecisionRecord, Job, JobState, Ledger, LedgerError,
-    Line, Progress, Step, WaitingOn, error_code_of, fleet, rank,
+    Line, Progress, Step, WaitingOn, breaker, error_code_of, fleet, rank,
 };
 use crate::control_plane::kernel::{Constraints, Decision, KernelError, Question, Verdict};
 use crate::ids::{JobId, PoolName, TraceId, WorkerId};
@@ -134,8 +134,11 @@ impl Ledger {
         if self.at(seq).phase != Phase::Asked(ticket) {
             return;
         }
-        let ruling = self.decide(seq, answer, Asker::Scheduler, now);
-        match ruling {
+        match &answer {
+            Ok(_) => self.breaker.succeeded(),
+            Err(_) => self.breaker.failed(now),
+        }
+        match self.decide(seq, answer, Asker::Scheduler, now) {
             Ruling::Go => {
                 self.at_mut(seq).phase = Phase::Cleared;
                 self.alarm(seq, Some(now));
@@ -277,6 +280,17 @@ impl Ledger {
     }
 
     fn ask(&mut self, seq: u64, now: Timestamp) -> Due {
+        if let Some(cooldown) = self.breaker.cooldown(now) {
+            self.leave_line(seq);
+            let seconds = cooldown.as_millis().div_ceil(1_000);
+            let error = KernelError::Unavailable(format!(
+                "it failed {} times in a row and is not asked for {seconds} s",
+                breaker::THRESHOLD
+            ));
+            // Nobody was asked, so the breaker learns nothing from it.
+            self.decide(seq, Err(error), Asker::Scheduler, now);
+            return Due::Nothing;
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let job = self.at_mut(seq);
