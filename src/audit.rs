@@ -481,8 +481,8 @@ impl Check {
     }
 }
 
-/// The file beside the log that remembers its last line.
-fn end_path(log: &Path) -> PathBuf {
+/// The file beside the log at `log` that remembers its last line.
+pub fn end_path(log: &Path) -> PathBuf {
     let mut path = log.as_os_str().to_owned();
     path.push(".end");
     path.into()

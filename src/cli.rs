@@ -6,9 +6,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+mod audit;
+mod decide;
 mod keys;
+mod operate;
 mod policy;
 pub mod print;
+mod submit;
 mod themes;
 
 /// The terminal console for the Cordum Agent Protocol: watch workers, follow
@@ -22,6 +26,14 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Submit a job, and follow it to its end if asked
+    Submit(submit::SubmitArgs),
+    /// Approve a job that waits for a person
+    Approve(decide::ApproveArgs),
+    /// Reject a job that waits for a person
+    Reject(decide::RejectArgs),
+    /// Check the operator's own log
+    Audit(audit::AuditArgs),
     /// List every key and command
     Keys(keys::Args),
     /// Check a policy file, or explain what it says of a job
@@ -58,6 +70,10 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
                 .hint("`capdeck attach --nats URL` or `--gateway URL` opens a deployment")
                 .hint("`capdeck demo` runs a whole control plane in this terminal"),
         ),
+        Some(Verb::Submit(args)) => submit::run(&args),
+        Some(Verb::Approve(args)) => decide::approve(&args),
+        Some(Verb::Reject(args)) => decide::reject(&args),
+        Some(Verb::Audit(args)) => audit::run(&args),
         Some(Verb::Keys(args)) => keys::run(&args, &crate::tui::keymap::Keymap::default()),
         Some(Verb::Policy(args)) => policy::run(&args),
         Some(Verb::Themes(args)) => themes::run(&args),

@@ -7,6 +7,7 @@
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use prost::Message as _;
 use prost_reflect::{
     DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor,
@@ -92,6 +93,19 @@ pub fn packet_from_json(
 ) -> Result<(Option<Packet>, Vec<String>), JsonError> {
     let (envelope, names) = from_json::<pb::BusPacket>(BUS_PACKET, text, unknown)?;
     Ok((convert::packet_from(envelope), names))
+}
+
+/// Reads the protojson of a packet that is to be published as it is, and writes
+/// its bytes with all that it says, instants to the nanosecond included. Whether
+/// it keeps the contract is [`super::contract::violations`]'s business.
+///
+/// # Errors
+/// [`JsonError`] with the place where it stops being one, also for names that
+/// the contract does not have.
+pub fn packet_and_bytes_from_json(text: &[u8]) -> Result<(Option<Packet>, Bytes), JsonError> {
+    let (envelope, _) = from_json::<pb::BusPacket>(BUS_PACKET, text, Unknown::Refuse)?;
+    let bytes = Bytes::from(envelope.encode_to_vec());
+    Ok((convert::packet_from(envelope), bytes))
 }
 
 pub(super) fn envelope_from_json(text: &[u8]) -> Result<(pb::BusPacket, Vec<String>), JsonError> {
@@ -297,6 +311,19 @@ mod tests {
     #[test]
     fn a_packet_is_written_as_the_gateways_stream_writes_it() {
         assert_eq!(packet_to_json(&result()).expect("json").to_string(), RESULT);
+    }
+
+    #[test]
+    fn an_envelope_to_be_published_keeps_what_our_types_leave_out() {
+        let text = RESULT.replace("00:00:00Z", "00:00:00.123456789Z").replace(
+            "\"protocolVersion\"",
+            "\"authToken\":\"t\",\"protocolVersion\"",
+        );
+        let (packet, bytes) = packet_and_bytes_from_json(text.as_bytes()).expect("an envelope");
+        assert_eq!(packet.expect("a result").trace.as_str(), "t-1");
+        let envelope = pb::BusPacket::decode(bytes).expect("a BusPacket");
+        assert_eq!(envelope.auth_token, "t");
+        assert_eq!(envelope.created_at.map(|at| at.nanos), Some(123_456_789));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod bus;
 mod cli;
+mod decide;
 mod generated;
 mod keys;
 mod peers;

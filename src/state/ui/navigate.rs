@@ -10,6 +10,7 @@ use super::review::REVEALED;
 use super::{Detail, Frozen, ListId, Tone, UiState, View, WorkersAs};
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
+use crate::state::filter::Filter;
 use crate::state::model::Model;
 use crate::time::Timestamp;
 
@@ -376,7 +377,7 @@ impl UiState {
         let filter = if text.trim().is_empty() {
             None
         } else {
-            match self.view().filter(text) {
+            match Filter::parse(text) {
                 Ok(filter) => Some(filter),
                 Err(error) => return Some(error.to_string()),
             }
