@@ -11,9 +11,11 @@ use capdeck::bus::nats::NatsBus;
 use capdeck::bus::{
     Bus, BusError, Encoding, LinkState, Pattern, SUBSCRIPTION_BUFFER, Subject, Subscription,
 };
-use capdeck::config::{NatsAuth, Secret};
+use capdeck::config::{NatsAuth, Secret, Tls};
 
-use crate::support::{NatsProcess, clock, failure, free_port, link_is, nats_at, soon};
+use crate::support::{
+    Certificates, NatsProcess, clock, failure, free_port, link_is, nats_at, soon,
+};
 
 /// Runs a promise against both implementations, each on a bus of its own.
 macro_rules! promises {
@@ -450,6 +452,69 @@ async fn credentials_open_the_door_and_are_named_when_they_do_not() {
     let bus = NatsBus::connect(&nats_at(&url), clock()).unwrap();
     link_is(&bus, "a connection", |link| *link == LinkState::Up).await;
     assert_eq!(bus.url(), user.url());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encrypted_line_is_trusted_by_its_authority_alone() {
+    let made = Certificates::make();
+    let [cert, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|f| made.argument(f));
+    let open = ["--tls", "--tlscert", &cert, "--tlskey", &key];
+    let strict = [&open[..], &["--tlsverify", "--tlscacert", &ca]].concat();
+    let tls = |ca: &str, client: bool| Tls {
+        ca: Some(made.path(ca)),
+        cert: client.then(|| made.path("client.pem")),
+        key: client.then(|| made.path("client.key")),
+    };
+    for (arguments, tls, fits) in [
+        (&open[..], tls("ca.pem", false), true),
+        (&open, tls("stranger.pem", false), false),
+        (&open, Tls::default(), false),
+        (&strict, tls("ca.pem", true), true),
+        (&strict, tls("ca.pem", false), false),
+    ] {
+        let server = NatsProcess::start_with(arguments);
+        for scheme in ["nats://", "tls://"] {
+            let mut config = nats_at(&server.url().replace("nats://", scheme));
+            config.tls = tls.clone();
+            let bus = NatsBus::connect(&config, clock()).unwrap();
+            let link = link_is(&bus, "an answer", |link| *link != LinkState::Connecting).await;
+            assert_eq!(
+                link == LinkState::Up,
+                fits,
+                "{arguments:?} {tls:?}: {link:?}"
+            );
+            if !fits && tls.cert.is_none() && arguments.len() == open.len() {
+                let said = format!("{link:?}");
+                assert!(said.contains("certificate"), "{said}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_nkey_opens_the_door() {
+    let made = Certificates::make();
+    let (public, seed) = &made.nkey;
+    let file = made.path("nats.conf");
+    let users = format!("authorization {{ users = [ {{ nkey: {public} }} ] }}");
+    std::fs::write(&file, users).unwrap();
+    let server = NatsProcess::start_with(&["-c", file.to_str().unwrap()]);
+    let stranger = Certificates::make().nkey.1;
+    for (seed, expected) in [
+        (seed.as_str(), None),
+        (&stranger, Some("the server refused our credentials")),
+        ("SUnonsense", Some("our credentials cannot be used")),
+    ] {
+        let mut config = server.config();
+        config.auth = NatsAuth::Nkey(Secret::new(seed));
+        let bus = NatsBus::connect(&config, clock()).unwrap();
+        let link = link_is(&bus, "an answer", |link| *link != LinkState::Connecting).await;
+        let reason = match &link {
+            LinkState::Down { reason, .. } => Some(&**reason),
+            _ => None,
+        };
+        assert_eq!(reason, expected);
+    }
 }
 
 /// The whole process gets no time to run, so the loss happens inside the client.

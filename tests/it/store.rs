@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use capdeck::config::Secret;
+use capdeck::config::{Secret, Tls};
 use capdeck::store::memory::MemoryStore;
 use capdeck::store::redis::RedisStore;
 use capdeck::store::{Scored, Store, StoreError};
 use capdeck::time::{Elapsed, ManualClock, Timestamp};
 
-use crate::support::{RedisProcess, chain, clock, eventually, failure, free_port, redis_at, soon};
+use crate::support::{
+    Certificates, RedisProcess, chain, clock, eventually, failure, free_port, redis_at, soon,
+};
 
 /// Runs a promise against both implementations, each on a store of its own.
 macro_rules! promises {
@@ -366,4 +368,39 @@ async fn a_password_opens_the_door_and_is_never_shown() {
     let refused = failure(store.get("a").await);
     assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
     assert!(!format!("{refused:?} {}", chain(&refused)).contains("wrong-word"));
+}
+
+#[tokio::test]
+async fn an_encrypted_line_is_trusted_by_its_authority_alone() {
+    let made = Certificates::make();
+    let [cert, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|f| made.argument(f));
+    let port = free_port().to_string();
+    let server = RedisProcess::start_with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+    ]);
+    let tls = |ca: &str, client: bool| Tls {
+        ca: Some(made.path(ca)),
+        cert: client.then(|| made.path("client.pem")),
+        key: client.then(|| made.path("client.key")),
+    };
+    for (tls, fits) in [
+        (tls("ca.pem", true), true),
+        (tls("stranger.pem", true), false),
+        // This server asks for a certificate of ours.
+        (tls("ca.pem", false), false),
+    ] {
+        let mut config = redis_at(&format!("rediss://127.0.0.1:{port}"));
+        config.tls = tls;
+        let store = RedisStore::connect(&config, clock()).unwrap();
+        let put = store.put("a", bytes("1"), None).await;
+        assert_eq!(put.is_ok(), fits, "{:?}: {put:?}", config.tls);
+    }
+    drop(server);
 }

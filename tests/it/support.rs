@@ -355,6 +355,37 @@ fn peer(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// Certificates, keys and an nkey in a directory of their own.
+pub struct Certificates {
+    dir: TempDir,
+    /// The public key of a NATS user, and its seed.
+    pub nkey: (String, String),
+}
+
+impl Certificates {
+    /// Makes new ones; see `tests/peers/certificates.py`.
+    pub fn make() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let made = run_peer("certificates.py", &[dir.path().to_str().unwrap()]);
+        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        Self {
+            nkey: (text("public"), text("seed")),
+            dir,
+        }
+    }
+
+    /// The path of one of the files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The path of one of the files, as an argument.
+    pub fn argument(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+}
+
 /// The lines of a process, read by a thread so that a test can wait for one.
 pub struct Lines {
     lines: std::sync::mpsc::Receiver<String>,
