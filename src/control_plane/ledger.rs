@@ -460,6 +460,14 @@ impl Ledger {
         })
     }
 
+    /// The job that submitting `request` would repeat: the one of its id, else the
+    /// first one with its idempotency key.
+    pub fn repeats(&self, request: &JobRequest) -> Option<&Job> {
+        let of_key = || self.keys.get(&idempotency_key(request)?);
+        let seq = self.ids.get(&request.job_id).or_else(of_key)?;
+        self.jobs.get(seq)
+    }
+
     fn repeated(&mut self, seq: u64, via: Via, now: Timestamp) -> Submitted {
         let job = self.at(seq);
         let submitted = Submitted {

@@ -10,6 +10,7 @@
 mod bus;
 mod cli;
 mod decide;
+mod gateway;
 mod generated;
 mod keys;
 mod peers;

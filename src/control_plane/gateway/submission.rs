@@ -45,6 +45,8 @@ pub struct Wanted {
     pub trace: TraceId,
     /// Who says it sent it; empty unless it came in an envelope.
     pub sender: SenderId,
+    /// When it was sent, if it came in an envelope that says so.
+    pub sent_at: Option<Timestamp>,
     /// What to store as its context; `None` when it points at one itself.
     pub context: Option<Context>,
     /// Names that were not understood and are left out.
@@ -136,6 +138,7 @@ pub fn read(body: &[u8]) -> Result<Wanted, BadSubmission> {
             request,
             trace: TraceId::default(),
             sender: SenderId::default(),
+            sent_at: None,
             ignored,
         }
     } else {
@@ -162,6 +165,7 @@ fn from_envelope(body: &[u8]) -> Result<Wanted, BadSubmission> {
         request: *request,
         trace: packet.trace,
         sender: packet.sender,
+        sent_at: packet.sent_at,
         ignored,
     })
 }
@@ -302,6 +306,7 @@ fn from_http(fields: Map<String, Value>) -> Result<Wanted, BadSubmission> {
         request,
         trace: TraceId::from(text(body.trace_id)),
         sender: SenderId::default(),
+        sent_at: None,
         context,
         ignored: body.unknown.into_keys().collect(),
     })

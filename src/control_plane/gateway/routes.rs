@@ -1,0 +1,445 @@
+//! The routes, and what can be read through them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Refusal, base64, ok};
+use super::guard::{Rules, guard};
+use super::types::{self, Object, Payloads};
+use super::{App, actions};
+use crate::bus::LinkState;
+use crate::control_plane::ledger::{self, Job, JobState, JobsQuery};
+use crate::ids::{JobId, TraceId};
+use crate::store::{Store, StoreError};
+use crate::time::Timestamp;
+use crate::wire::pointer::{Pointer, PointerKind};
+
+/// Rows of a page unless asked otherwise.
+const PAGE: usize = 50;
+/// Approvals and dead letters of a page unless asked otherwise.
+const LONG_PAGE: usize = 100;
+/// The longest page.
+const MAX_PAGE: usize = 500;
+/// A payload is sent up to this length, the limit of a job's payload in CAP; the
+/// answer tells how long it is.
+const MAX_SENT: usize = 2 << 20;
+/// A payload up to this length is also sent as text and as JSON.
+const MAX_READABLE: usize = 256 << 10;
+
+/// Query parameters; the last of one name wins.
+type Asked = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+/// The job in the path.
+type Named = Result<Path<String>, PathRejection>;
+
+/// The service, guarded.
+pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
+    let api = Router::new()
+        .route("/jobs", get(list_jobs).post(actions::submit))
+        .route("/jobs/{id}", get(one_job))
+        .route("/jobs/{id}/decisions", get(decisions))
+        .route("/jobs/{id}/cancel", post(actions::cancel))
+        .route("/approvals", get(approvals))
+        .route("/approvals/{id}/approve", post(actions::approve))
+        .route("/approvals/{id}/reject", post(actions::reject))
+        .route("/traces/{id}", get(one_trace))
+        .route("/workers", get(workers))
+        .route("/pools", get(pools))
+        .route("/status", get(status))
+        .route("/dlq", get(dead_letters))
+        .route("/policy/snapshots", get(snapshots))
+        .route("/memory", get(memory));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/healthz", get(healthz))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(not_that_way)
+        .layer(from_fn_with_state(rules, guard))
+        .with_state(app)
+}
+
+async fn nowhere(uri: Uri) -> Refusal {
+    let says = format!("there is nothing at {}", uri.path());
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", says)
+}
+
+async fn not_that_way(uri: Uri) -> Refusal {
+    let says = format!("{} does not take this method", uri.path());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", says)
+}
+
+async fn healthz() -> Answer {
+    ok(&json!({ "status": "ok" }))
+}
+
+async fn list_jobs(State(app): State<Arc<App>>, asked: Asked) -> Answer {
+    let asked = parameters(asked)?;
+    let limit = limit(&asked, PAGE)?;
+    let state = match text(&asked, "state") {
+        None => None,
+        Some(name) => Some(JobState::from_name(name).ok_or_else(|| {
+            Refusal::bad_request("invalid_state", format!("`{name}` is not a state of a job"))
+        })?),
+    };
+    let query = JobsQuery {
+        state,
+        before: instant(&asked, "cursor")?,
+        since: instant(&asked, "updated_after")?,
+    };
+    let query = JobsQuery {
+        before: [query.before, instant(&asked, "updated_before")?]
+            .into_iter()
+            .flatten()
+            .min(),
+        ..query
+    };
+    let wanted = |job: &&Job| {
+        let is = |name: &str, value: &str| text(&asked, name).is_none_or(|want| want == value);
+        is("topic", &job.request.topic)
+            && is("tenant", job.tenant())
+            && is("trace_id", job.trace.as_str())
+            && is(
+                "team",
+                job.request.env.get("team_id").map_or("", String::as_str),
+            )
+    };
+    let ledger = ledger::lock(&app.ledger);
+    let mut found = ledger.jobs(query).filter(wanted).peekable();
+    let mut items = Vec::new();
+    let mut last = None;
+    // The cursor is an instant, so a page ends only between two instants.
+    while let Some(job) = found.next_if(|job| items.len() < limit || last == Some(job.updated_at)) {
+        last = Some(job.updated_at);
+        items.push(types::job_record(job));
+    }
+    let next = found.peek().and(last).map(Timestamp::as_micros);
+    ok(&json!({ "items": items, "next_cursor": next }))
+}
+
+async fn one_job(State(app): State<Arc<App>>, id: Named) -> Answer {
+    let id = job_id(id)?;
+    let (context_ptr, result_ptr) = {
+        let ledger = ledger::lock(&app.ledger);
+        let job = ledger.job(&id).ok_or_else(Refusal::job_not_found)?;
+        (job.request.context_ptr.clone(), job.result_ptr.clone())
+    };
+    // A store that is away hides the payloads, not the job.
+    let payloads = Payloads {
+        context: readable(&*app.store, &context_ptr).await,
+        result: readable(&*app.store, &result_ptr).await,
+    };
+    let ledger = ledger::lock(&app.ledger);
+    let job = ledger.job(&id).ok_or_else(Refusal::job_not_found)?;
+    ok(&types::job_detail(&ledger, job, payloads))
+}
+
+async fn decisions(State(app): State<Arc<App>>, id: Named, asked: Asked) -> Answer {
+    let id = job_id(id)?;
+    let limit = limit(&parameters(asked)?, PAGE)?;
+    let ledger = ledger::lock(&app.ledger);
+    let job = ledger.job(&id).ok_or_else(Refusal::job_not_found)?;
+    let records: Vec<Value> = job
+        .decisions
+        .iter()
+        .rev()
+        .take(limit)
+        .map(|record| types::decision_record(job, record))
+        .collect();
+    ok(&Value::Array(records))
+}
+
+async fn one_trace(State(app): State<Arc<App>>, id: Named) -> Answer {
+    let trace = TraceId::from(job_id(id)?.as_str());
+    let ledger = ledger::lock(&app.ledger);
+    let jobs: Vec<Value> = ledger
+        .jobs(JobsQuery::default())
+        .filter(|job| job.trace == trace)
+        .take(MAX_PAGE)
+        .map(types::job_record)
+        .collect();
+    ok(&Value::Array(jobs))
+}
+
+/// Waiting ones first, the oldest first, then those that were decided, the
+/// latest first. The cursor counts what was sent before.
+async fn approvals(State(app): State<Arc<App>>, asked: Asked) -> Answer {
+    let asked = parameters(asked)?;
+    let limit = limit(&asked, LONG_PAGE)?;
+    let resolved_too = match text(&asked, "include_resolved") {
+        None | Some("true" | "1") => true,
+        Some("false" | "0") => false,
+        Some(other) => {
+            let says = format!("include_resolved must be true or false, not `{other}`");
+            return Err(Refusal::bad_request("invalid_parameter", says));
+        }
+    };
+    let skip = number(&asked, "cursor")?.unwrap_or(0);
+    let ledger = ledger::lock(&app.ledger);
+    let resolved = resolved_too.then(|| ledger.resolved_approvals());
+    let mut found = ledger
+        .waiting_approvals()
+        .chain(resolved.into_iter().flatten())
+        .filter_map(|job| Some((job, job.approval.as_ref()?)))
+        .skip(skip)
+        .peekable();
+    let mut items = Vec::new();
+    while let Some((job, approval)) = found.next_if(|_| items.len() < limit) {
+        items.push(types::approval_item(&ledger, job, approval));
+    }
+    let next = found.peek().map(|_| skip + items.len());
+    ok(&json!({ "items": items, "next_cursor": next }))
+}
+
+async fn workers(State(app): State<Arc<App>>) -> Answer {
+    let now = app.clock.now();
+    let ledger = ledger::lock(&app.ledger);
+    let items: Vec<Value> = ledger
+        .fleet()
+        .iter()
+        .map(|(id, worker)| types::worker_item(id, worker, now))
+        .collect();
+    ok(&json!({ "items": items }))
+}
+
+async fn pools(State(app): State<Arc<App>>) -> Answer {
+    let ledger = ledger::lock(&app.ledger);
+    let items: Vec<Value> = ledger
+        .pools()
+        .iter()
+        .map(|pool| {
+            let mapped: Vec<String> = app
+                .routes
+                .iter()
+                .filter(|(_, pools)| pools.contains(&pool.name))
+                .map(|(topic, _)| topic.to_owned())
+                .collect();
+            types::pool_item(pool, &mapped)
+        })
+        .collect();
+    ok(&Value::Array(items))
+}
+
+async fn status(State(app): State<Arc<App>>) -> Answer {
+    let now = app.clock.now();
+    let link = app.bus.link().borrow().clone();
+    let (bus, connected) = match &link {
+        LinkState::Up => ("CONNECTED", true),
+        LinkState::Lagging { .. } => ("LAGGING", true),
+        LinkState::Connecting => ("CONNECTING", false),
+        LinkState::Down { .. } => ("RECONNECTING", false),
+    };
+    let store = match app.store.len("capdeck:probe").await {
+        Ok(_) => json!({ "ok": true }),
+        Err(error) => json!({ "ok": false, "error": error.to_string() }),
+    };
+    let kernel = match app.snapshots().await {
+        Ok(_) => json!({ "ok": true }),
+        Err(error) => json!({ "ok": false, "error": error.to_string() }),
+    };
+    let policy = app.kernel.health().map(|health| {
+        Object::default()
+            .put("snapshot", health.snapshot)
+            .put("rules", health.rules)
+            .at("loaded_at", Some(health.loaded_at))
+            .put("path", health.path.map(|path| path.display().to_string()))
+            .put("broken", health.broken)
+            .build()
+    });
+    let ledger = ledger::lock(&app.ledger);
+    let counts: serde_json::Map<String, Value> = ledger
+        .counts()
+        .into_iter()
+        .map(|(state, count)| (state.name().to_lowercase(), Value::from(count)))
+        .collect();
+    let counters = ledger.counters();
+    ok(&json!({
+        "time": now.to_string(),
+        "uptime_seconds": now.since(app.started_at).as_secs(),
+        "build": { "name": "capdeck", "version": env!("CARGO_PKG_VERSION") },
+        "nats": { "connected": connected, "status": bus },
+        "redis": store,
+        "kernel": kernel,
+        "policy": policy,
+        "workers": { "count": ledger.fleet().iter().filter(|(_, it)| it.is_live(now)).count() },
+        "pipeline": counts,
+        "dead_letters": ledger.dead_letters().count(),
+        "counters": {
+            "repeated_submits": counters.repeated_submits,
+            "late_results": counters.late_results,
+            "unknown_jobs": counters.unknown_jobs,
+            "late_progress": counters.late_progress,
+            "forgotten_jobs": counters.forgotten_jobs,
+            "refused_submits": counters.refused_submits,
+            "forgotten_undos": counters.forgotten_undos,
+        },
+        // Decisions may name what they were made on, and are compared with it.
+        "capabilities": ["expect", "cancel_reason", "compensation", "stored_request"],
+    }))
+}
+
+async fn dead_letters(State(app): State<Arc<App>>, asked: Asked) -> Answer {
+    let limit = limit(&parameters(asked)?, LONG_PAGE)?;
+    let ledger = ledger::lock(&app.ledger);
+    let items: Vec<Value> = ledger
+        .dead_letters()
+        .take(limit)
+        .map(types::dead_letter_item)
+        .collect();
+    ok(&json!({ "items": items }))
+}
+
+async fn snapshots(State(app): State<Arc<App>>) -> Answer {
+    let snapshots = app.snapshots().await?;
+    ok(&json!({ "snapshots": snapshots }))
+}
+
+async fn memory(State(app): State<Arc<App>>, asked: Asked) -> Answer {
+    let asked = parameters(asked)?;
+    let (name, pointer) = match (text(&asked, "ptr"), text(&asked, "key")) {
+        (Some(ptr), None) => (ptr, Pointer::parse(ptr)),
+        (None, Some(key)) => (key, Pointer::from_key(key)),
+        _ => {
+            return Err(Refusal::bad_request(
+                "invalid_parameter",
+                "give either ptr or key",
+            ));
+        }
+    };
+    let pointer = pointer
+        .map_err(|error| Refusal::bad_request("invalid_pointer", format!("{name}: {error}")))?;
+    let (kind, keys) = match pointer {
+        Pointer::Stored { kind, keys } => (kind, keys),
+        Pointer::Opaque { scheme } => {
+            let says = format!("a {scheme} pointer cannot be read here");
+            return Err(Refusal::bad_request("invalid_pointer", says));
+        }
+    };
+    let kind = match kind {
+        PointerKind::Context => "context",
+        PointerKind::Result => "result",
+        PointerKind::Memory => "memory",
+        PointerKind::Artifact => {
+            return Err(Refusal::forbidden(
+                "key_not_allowed",
+                "only ctx:, res: and mem: keys are read here",
+            ));
+        }
+    };
+    let Some((key, bytes)) = first_of(&*app.store, &keys).await? else {
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "payload_not_found",
+            "nothing is stored there, or no longer",
+        ));
+    };
+    let sent = &bytes[..bytes.len().min(MAX_SENT)];
+    let mut object = Object::default()
+        .put("pointer", format!("redis://{key}"))
+        .put("key", key)
+        .put("kind", kind)
+        .put("size_bytes", bytes.len());
+    if sent.len() < bytes.len() {
+        object = object.put("truncated", true);
+    }
+    if bytes.len() <= MAX_READABLE
+        && let Ok(text) = std::str::from_utf8(&bytes)
+    {
+        object = object.put("text", text);
+        if let Ok(value) = serde_json::from_str::<Value>(text) {
+            object = object.put("json", value);
+        }
+    }
+    let mut body = object.build();
+    body["base64"] = base64(sent).into();
+    ok(&body)
+}
+
+/// The payload at the first of the keys that has one.
+pub(super) async fn first_of(
+    store: &dyn Store,
+    keys: &[String],
+) -> Result<Option<(String, bytes::Bytes)>, StoreError> {
+    for key in keys {
+        if let Some(bytes) = store.get(key).await? {
+            return Ok(Some((key.clone(), bytes)));
+        }
+    }
+    Ok(None)
+}
+
+/// A payload as JSON or text; null when there is none, it cannot be read, or it
+/// is too long to be carried in an answer about something else.
+async fn readable(store: &dyn Store, pointer: &str) -> Value {
+    let Ok(Pointer::Stored { keys, .. }) = Pointer::parse(pointer) else {
+        return Value::Null;
+    };
+    let Ok(Some((_, bytes))) = first_of(store, &keys).await else {
+        return Value::Null;
+    };
+    if bytes.len() > MAX_READABLE {
+        return Value::Null;
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => value,
+        Err(_) => std::str::from_utf8(&bytes).map_or(Value::Null, Value::from),
+    }
+}
+
+pub(super) fn job_id(id: Named) -> Result<JobId, Refusal> {
+    match id {
+        Ok(Path(id)) => Ok(JobId::from(id)),
+        Err(error) => Err(Refusal::bad_request("invalid_path", error.body_text())),
+    }
+}
+
+fn parameters(asked: Asked) -> Result<BTreeMap<String, String>, Refusal> {
+    match asked {
+        Ok(Query(asked)) => Ok(asked),
+        Err(error) => Err(Refusal::bad_request("invalid_query", error.body_text())),
+    }
+}
+
+fn text<'a>(asked: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    let value = asked.get(name).map(String::as_str);
+    value.filter(|value| !value.is_empty())
+}
+
+fn number(asked: &BTreeMap<String, String>, name: &str) -> Result<Option<usize>, Refusal> {
+    let Some(value) = text(asked, name) else {
+        return Ok(None);
+    };
+    value.parse().map(Some).map_err(|_| {
+        let says = format!("{name} must be a whole number, not `{value}`");
+        Refusal::bad_request("invalid_parameter", says)
+    })
+}
+
+fn limit(asked: &BTreeMap<String, String>, default: usize) -> Result<usize, Refusal> {
+    let limit = number(asked, "limit")?.unwrap_or(default);
+    Ok(limit.clamp(1, MAX_PAGE))
+}
+
+/// An instant since 1970 whose magnitude tells its unit: seconds, milliseconds,
+/// microseconds or nanoseconds, as CAP gateways read them.
+fn instant(asked: &BTreeMap<String, String>, name: &str) -> Result<Option<Timestamp>, Refusal> {
+    let Some(number) = number(asked, name)? else {
+        return Ok(None);
+    };
+    let number = i64::try_from(number).unwrap_or(i64::MAX);
+    Ok(Some(if number < 1_000_000_000_000 {
+        Timestamp::from_millis(number * 1_000)
+    } else if number < 1_000_000_000_000_000 {
+        Timestamp::from_millis(number)
+    } else if number < 1_000_000_000_000_000_000 {
+        Timestamp::from_micros(number)
+    } else {
+        Timestamp::from_millis(number / 1_000_000)
+    }))
+}

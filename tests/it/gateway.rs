@@ -1,0 +1,1003 @@
+//! The embedded gateway over a real listener: requests in, status, code and shape
+//! out, and what the bus heard. No scheduler runs, so a job stays where the
+//! gateway put it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use capdeck::bus::local::LocalBus;
+use capdeck::bus::{Bus, Pattern, Subscription};
+use capdeck::control_plane::gateway::{ApiKey, Gateway, GatewayError, Options, Parts};
+use capdeck::control_plane::kernel::live::PolicyKernel;
+use capdeck::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
+use capdeck::control_plane::ledger::{Ledger, SharedLedger};
+use capdeck::control_plane::scheduler::placement::Routes;
+use capdeck::ids::{PoolName, WorkerId};
+use capdeck::store::Store;
+use capdeck::store::memory::MemoryStore;
+use capdeck::time::{BoxFuture, Clock, Elapsed, ManualClock, Timestamp};
+use capdeck::wire::job_hash::sha256_hex;
+use capdeck::wire::json::{Unknown, job_request_from_json};
+use capdeck::wire::packet::{Body, Heartbeat, WireEnum as _};
+use capdeck::wire::{decode, job_hash};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const POLICY: &str = "version: v1
+rules:
+  - {id: read, match: {labels: {mcp.action: read}}, decision: allow, reason: reading is fine}
+  - id: hold
+    match: {labels: {mcp.action: write}}
+    decision: require_approval
+    reason: look first
+    constraints: {max_runtime_sec: 60}
+    remediations: [{id: ro, title: Read only}]
+  - {id: stop, match: {labels: {mcp.action: delete}}, decision: deny, reason: never}
+  - {id: slow, match: {topics: [job.web.search]}, decision: throttle, reason: later}
+  - {id: capped, match: {topics: ['job.batch.*']}, decision: allow_with_constraints, constraints: {max_runtime_sec: 120, max_retries: 1}}
+";
+
+/// A kernel that can be taken away.
+#[derive(Debug)]
+struct Scripted {
+    policy: PolicyKernel,
+    down: Mutex<bool>,
+}
+
+impl Scripted {
+    fn gone(&self) -> Option<KernelError> {
+        let down = *self.down.lock().unwrap();
+        down.then(|| KernelError::Unavailable("it is away".to_owned()))
+    }
+}
+
+impl SafetyKernel for Scripted {
+    fn check<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, KernelError>> {
+        match self.gone() {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.policy.check(question),
+        }
+    }
+
+    fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>> {
+        match self.gone() {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.policy.snapshots(),
+        }
+    }
+
+    fn refresh(&self) -> BoxFuture<'_, ()> {
+        self.policy.refresh()
+    }
+}
+
+struct Bench {
+    gateway: Gateway,
+    ledger: SharedLedger,
+    bus: LocalBus,
+    store: MemoryStore,
+    clock: ManualClock,
+    kernel: Arc<Scripted>,
+    heard: Subscription,
+    policy: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+struct Reply {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+impl Reply {
+    /// Status and code, as `403 policy_denied`.
+    fn short(&self) -> String {
+        match self.body["code"].as_str() {
+            Some(code) => {
+                assert_eq!(self.body["status"], self.status, "{}", self.body);
+                assert!(self.body["error"].is_string(), "{}", self.body);
+                format!("{} {code}", self.status)
+            }
+            None => self.status.to_string(),
+        }
+    }
+
+    fn job_id(&self) -> String {
+        self.body["job_id"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Bench {
+    async fn start() -> Self {
+        Self::with(None).await
+    }
+
+    async fn with(api_key: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = dir.path().join("policy.yaml");
+        std::fs::write(&policy, POLICY).unwrap();
+        let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let kernel = Arc::new(Scripted {
+            policy: PolicyKernel::from_file(&policy, Arc::clone(&shared)).unwrap(),
+            down: Mutex::new(false),
+        });
+        let bus = LocalBus::new();
+        let heard = bus
+            .subscribe(&Pattern::parse(">").unwrap(), None)
+            .await
+            .unwrap();
+        let store = MemoryStore::new(Arc::clone(&shared));
+        let ledger: SharedLedger = Arc::new(Mutex::new(Ledger::new(1_000, 7)));
+        let parts = Parts {
+            bus: Arc::new(bus.clone()),
+            store: Arc::new(store.clone()),
+            clock: shared,
+            ledger: Arc::clone(&ledger),
+            kernel: kernel.clone(),
+            routes: Arc::new(Routes::new([(
+                "job.batch.*".to_owned(),
+                vec![PoolName::from("batch")],
+            )])),
+            wake: Arc::default(),
+        };
+        let options = Options {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            api_key: api_key.map(ApiKey::new),
+            next_free_port: false,
+        };
+        let gateway = Gateway::start(parts, options).await.unwrap();
+        Self {
+            gateway,
+            ledger,
+            bus,
+            store,
+            clock,
+            kernel,
+            heard,
+            policy,
+            _dir: dir,
+        }
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        call(self.gateway.addr(), method, path, headers, body).await
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], b"").await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Reply {
+        let text = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        self.send("POST", path, &[], text.as_bytes()).await
+    }
+
+    async fn submit(&self, body: Value) -> Reply {
+        self.post("/api/v1/jobs", &body).await
+    }
+
+    /// Submits a job that waits for a person, and forgets what the bus heard.
+    async fn hold(&mut self) -> String {
+        let held = self
+            .submit(json!({"topic":"job.mcp.update","labels":{"mcp.action":"write"}}))
+            .await;
+        assert_eq!(held.body["status"], "approval_required", "{}", held.body);
+        assert_eq!(self.heard(), Vec::<String>::new());
+        held.job_id()
+    }
+
+    async fn detail(&self, id: &str) -> Value {
+        let reply = self.get(&format!("/api/v1/jobs/{id}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.body
+    }
+
+    /// What the bus heard since the last time, as `subject kind sender status`.
+    fn heard(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(delivery) = now_or_never(self.heard.recv()) {
+            let delivery = delivery.expect("the bus lives");
+            let packet = decode::decode(&delivery).unwrap();
+            let more = match &packet.body {
+                Body::JobResult(result) => {
+                    format!(" {} {}", result.status.name(), result.error_code)
+                }
+                Body::JobCancel(cancel) => {
+                    format!(" {} {}", cancel.requested_by, cancel.reason)
+                }
+                _ => String::new(),
+            };
+            let line = format!(
+                "{} {} {}{more}",
+                delivery.subject,
+                packet.body.kind(),
+                packet.sender
+            );
+            lines.push(line.trim_end().to_owned());
+        }
+        lines
+    }
+
+    async fn context(&self, id: &str) -> Option<Bytes> {
+        self.store.get(&format!("ctx:{id}")).await.unwrap()
+    }
+}
+
+fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let waker = std::task::Waker::noop();
+    match future
+        .as_mut()
+        .poll(&mut std::task::Context::from_waker(waker))
+    {
+        std::task::Poll::Ready(it) => Some(it),
+        std::task::Poll::Pending => None,
+    }
+}
+
+async fn call(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        request.push_str(&format!("Host: {addr}\r\n"));
+    }
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // A gateway that refuses by the head alone may close before it read the body.
+    let _refused_early = stream.write_all(body).await;
+    let mut answer = Vec::new();
+    let _reset_after_answer = stream.read_to_end(&mut answer).await;
+    let text = String::from_utf8(answer).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+    Reply {
+        status: head[9..12].parse().unwrap(),
+        head: head.to_lowercase(),
+        body: serde_json::from_str(body).unwrap_or(Value::Null),
+    }
+}
+
+#[tokio::test]
+async fn each_verdict_has_its_answer_its_record_and_its_packet() {
+    let mut bench = Bench::start().await;
+
+    let go = bench
+        .submit(json!({"topic":"job.a","labels":{"mcp.action":"read"},"zzz":1}))
+        .await;
+    assert_eq!(go.status, 200, "{}", go.body);
+    assert_eq!(go.body["ignored"], json!(["zzz"]));
+    assert!(go.head.contains("x-trace-id: "), "{}", go.head);
+    assert_eq!(
+        bench.heard(),
+        ["sys.job.submit job_request api-gateway-http"]
+    );
+    let detail = bench.detail(&go.job_id()).await;
+    assert_eq!(detail["state"], "PENDING");
+    assert_eq!(detail["safety_decision"], "ALLOW");
+    assert_eq!(detail["trace_id"], go.body["trace_id"]);
+    assert_eq!(detail["context"]["topic"], "job.a");
+
+    let held = bench
+        .submit(json!({"topic":"job.a","labels":{"mcp.action":"write"}}))
+        .await;
+    assert_eq!(held.status, 200);
+    assert_eq!(held.body["status"], "approval_required");
+    assert_eq!(held.body["reason"], "look first");
+    assert!(held.body["trace_id"].is_string());
+    assert_eq!(bench.heard(), Vec::<String>::new());
+    let detail = bench.detail(&held.job_id()).await;
+    assert_eq!(detail["state"], "APPROVAL_REQUIRED");
+    assert_eq!(
+        detail["safety_constraints"]["budgets"]["max_runtime_ms"],
+        60_000
+    );
+    assert_eq!(detail["safety_remediations"][0]["id"], "ro");
+    assert_eq!(detail["approval_status"], "pending");
+
+    let denied = bench
+        .submit(json!({"topic":"job.a","labels":{"mcp.action":"delete"}}))
+        .await;
+    assert_eq!(denied.short(), "403 policy_denied");
+    assert_eq!(denied.body["error"], "never");
+    assert_eq!(
+        bench.heard(),
+        ["sys.job.dlq job_result api-gateway DENIED policy_denied"]
+    );
+    let detail = bench.detail(&denied.job_id()).await;
+    assert_eq!(detail["state"], "DENIED");
+    assert_eq!(detail["error_code"], "policy_denied");
+    assert_eq!(detail["last_state"], "PENDING");
+
+    let before = bench.get("/api/v1/jobs").await.body["items"].clone();
+    let throttled = bench.submit(json!({"topic":"job.web.search"})).await;
+    assert_eq!(throttled.short(), "429 throttled");
+    assert!(throttled.head.contains("retry-after: 30"));
+    assert_eq!(bench.heard(), Vec::<String>::new());
+    assert_eq!(bench.get("/api/v1/jobs").await.body["items"], before);
+
+    let capped = bench.submit(json!({"topic":"job.batch.embed"})).await;
+    let detail = bench.detail(&capped.job_id()).await;
+    assert_eq!(detail["safety_decision"], "ALLOW_WITH_CONSTRAINTS");
+    let unmatched = bench.submit(json!({"topic":"job.x"})).await;
+    assert_eq!(unmatched.short(), "403 policy_denied");
+
+    bench.heard();
+    *bench.kernel.down.lock().unwrap() = true;
+    let waits = bench
+        .submit(json!({"topic":"job.a","labels":{"mcp.action":"delete"}}))
+        .await;
+    assert_eq!(waits.status, 200, "{}", waits.body);
+    assert_eq!(waits.body["status"], "pending");
+    let detail = bench.detail(&waits.job_id()).await;
+    assert_eq!(detail["state"], "PENDING");
+    assert_eq!(detail["safety_decision"], "UNAVAILABLE");
+    assert_eq!(detail["waiting_on"], "kernel_unavailable");
+    assert_eq!(
+        bench.heard(),
+        ["sys.job.submit job_request api-gateway-http"]
+    );
+    bench.gateway.shutdown().await;
+}
+
+#[tokio::test]
+async fn bad_requests_have_their_codes_and_leave_nothing_behind() {
+    let mut bench = Bench::start().await;
+    let jobs = "/api/v1/jobs";
+    for (method, path, body, expected) in [
+        ("POST", jobs, "", "400 invalid_json"),
+        ("POST", jobs, "not json", "400 invalid_json"),
+        ("POST", jobs, "[]", "400 invalid_body"),
+        ("POST", jobs, r#"{"labels":{"a":1}}"#, "400 invalid_body"),
+        (
+            "POST",
+            jobs,
+            r#"{"topic":"sys.job.submit"}"#,
+            "400 invalid_topic",
+        ),
+        ("POST", jobs, r#"{"topic":"job.a b"}"#, "400 invalid_topic"),
+        (
+            "POST",
+            jobs,
+            r#"{"topic":"job.a","step_index":-1}"#,
+            "400 invalid_field",
+        ),
+        ("GET", "/api/v1/jobs/nope", "", "404 job_not_found"),
+        (
+            "GET",
+            "/api/v1/jobs/nope/decisions",
+            "",
+            "404 job_not_found",
+        ),
+        ("POST", "/api/v1/jobs/nope/cancel", "", "404 job_not_found"),
+        (
+            "POST",
+            "/api/v1/approvals/nope/approve",
+            "",
+            "404 job_not_found",
+        ),
+        (
+            "POST",
+            "/api/v1/approvals/nope/reject",
+            "",
+            "404 job_not_found",
+        ),
+        (
+            "POST",
+            "/api/v1/approvals/nope/approve",
+            r#"{"nte":"x"}"#,
+            "400 invalid_body",
+        ),
+        (
+            "POST",
+            "/api/v1/approvals/nope/approve",
+            r#"{"expect":{"hash":"x"}}"#,
+            "400 invalid_body",
+        ),
+        (
+            "POST",
+            "/api/v1/approvals/nope/reject",
+            r#"["x"]"#,
+            "400 invalid_body",
+        ),
+        (
+            "POST",
+            "/api/v1/approvals/nope/reject",
+            "{",
+            "400 invalid_json",
+        ),
+        ("GET", "/api/v1/jobs?state=RUNING", "", "400 invalid_state"),
+        (
+            "GET",
+            "/api/v1/jobs?limit=many",
+            "",
+            "400 invalid_parameter",
+        ),
+        (
+            "GET",
+            "/api/v1/approvals?include_resolved=no",
+            "",
+            "400 invalid_parameter",
+        ),
+        ("GET", "/api/v1/memory", "", "400 invalid_parameter"),
+        (
+            "GET",
+            "/api/v1/memory?ptr=https://x/y",
+            "",
+            "400 invalid_pointer",
+        ),
+        (
+            "GET",
+            "/api/v1/memory?ptr=redis://job:meta:x",
+            "",
+            "400 invalid_pointer",
+        ),
+        ("GET", "/api/v1/memory?key=art:x", "", "403 key_not_allowed"),
+        (
+            "GET",
+            "/api/v1/memory?ptr=redis://ctx:nope",
+            "",
+            "404 payload_not_found",
+        ),
+        ("GET", "/api/v1/nothing", "", "404 not_found"),
+        ("GET", "/", "", "404 not_found"),
+        ("DELETE", jobs, "", "405 method_not_allowed"),
+    ] {
+        let reply = bench.send(method, path, &[], body.as_bytes()).await;
+        assert_eq!(reply.short(), expected, "{method} {path} {body}");
+    }
+    let long = vec![b'x'; (2 << 20) + 1];
+    let reply = bench.send("POST", jobs, &[], &long).await;
+    assert_eq!(reply.short(), "413 body_too_large");
+    assert_eq!(bench.get(jobs).await.body["items"], json!([]));
+    assert_eq!(bench.heard(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_bounded_too() {
+    let bench = Bench::start().await;
+    let addr = bench.gateway.addr();
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let head = format!(
+        "POST /api/v1/jobs HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    for _ in 0..40 {
+        if stream.write_all(chunk.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[tokio::test]
+async fn strangers_are_refused_before_anything_is_read() {
+    let bench = Bench::with(Some("s3cret")).await;
+    let port = bench.gateway.addr().port();
+    let host = format!("localhost:{port}");
+    let origin = format!("http://{host}");
+    for (headers, expected) in [
+        (vec![], "401 unauthorized"),
+        (vec![("X-API-Key", "wrong")], "401 unauthorized"),
+        (vec![("X-API-Key", "s3cret")], "200"),
+        (
+            vec![("X-API-Key", "s3cret"), ("Host", "evil.example")],
+            "403 foreign_host",
+        ),
+        (
+            vec![("X-API-Key", "s3cret"), ("Origin", "http://evil.example")],
+            "403 foreign_origin",
+        ),
+        (
+            vec![
+                ("X-API-Key", "s3cret"),
+                ("Host", &host),
+                ("Origin", &origin),
+            ],
+            "200",
+        ),
+    ] {
+        let reply = bench.send("GET", "/api/v1/status", &headers, b"").await;
+        assert_eq!(reply.short(), expected, "{headers:?}");
+    }
+    let alive = bench.get("/healthz").await;
+    assert_eq!(alive.status, 200);
+    let named = bench
+        .send("GET", "/nowhere", &[("X-Request-Id", "req-1")], b"")
+        .await;
+    assert!(named.head.contains("x-request-id: req-1"), "{}", named.head);
+}
+
+#[tokio::test]
+async fn a_yes_puts_the_job_back_on_the_bus_with_the_labels_of_its_approval() {
+    let mut bench = Bench::start().await;
+    let id = bench.hold().await;
+    let open = bench.get("/api/v1/approvals?include_resolved=false").await;
+    let item = &open.body["items"][0];
+    assert_eq!(item["job"]["id"], id);
+    assert_eq!(item["decision"], "REQUIRE_APPROVAL");
+    assert_eq!(item["policy_rule_id"], "hold");
+    assert_eq!(item["approval_status"], "pending");
+    assert_eq!(item["approval_actionability"], "actionable");
+    assert_eq!(item["approval_ref"], id);
+    let detail = bench.detail(&id).await;
+    assert_eq!(item["job_hash"], detail["safety_job_hash"]);
+    // Anybody can compute the hash from what the gateway shows.
+    let (request, _) =
+        job_request_from_json(detail["request"].to_string().as_bytes(), Unknown::Refuse).unwrap();
+    assert_eq!(item["job_hash"], job_hash::job_hash(&request).as_str());
+
+    let path = format!("/api/v1/approvals/{id}/approve");
+    let yes = bench
+        .send(
+            "POST",
+            &path,
+            &[("X-Principal-Id", "oncall-1")],
+            br#"{"note":"in the window"}"#,
+        )
+        .await;
+    assert_eq!(yes.status, 200, "{}", yes.body);
+    assert_eq!(
+        yes.body,
+        json!({"job_id": id, "trace_id": detail["trace_id"]})
+    );
+    assert_eq!(bench.heard(), ["sys.job.submit job_request api-gateway"]);
+    let detail = bench.detail(&id).await;
+    assert_eq!(detail["state"], "PENDING");
+    assert_eq!(detail["approval_by"], "oncall-1");
+    assert_eq!(detail["approval_note"], "in the window");
+    assert_eq!(detail["labels"]["approval_granted"], "true");
+    assert_eq!(detail["labels"]["approval_note"], "in the window");
+    assert_eq!(
+        detail["labels"]["cordum.bus_msg_id"],
+        format!("approval:{id}")
+    );
+    assert_eq!(
+        detail["labels"]["approval_snapshot"],
+        item["policy_snapshot"]
+    );
+
+    for again in ["approve", "reject"] {
+        let path = format!("/api/v1/approvals/{id}/{again}");
+        let again = bench.post(&path, &Value::Null).await;
+        assert_eq!(again.short(), "409 approval_already_resolved");
+        assert_eq!(again.body["resolved_by"], "oncall-1");
+    }
+    assert_eq!(bench.heard(), Vec::<String>::new());
+    let open = bench.get("/api/v1/approvals?include_resolved=false").await;
+    assert_eq!(open.body["items"], json!([]));
+    let all = bench.get("/api/v1/approvals").await;
+    assert_eq!(all.body["items"][0]["resolution"], "approved");
+    assert_eq!(all.body["items"][0]["resolved_comment"], "in the window");
+}
+
+#[tokio::test]
+async fn a_no_ends_the_job_as_a_dead_letter() {
+    let mut bench = Bench::start().await;
+    let id = bench.hold().await;
+    let no = bench
+        .post(
+            &format!("/api/v1/approvals/{id}/reject"),
+            &json!({"reason":"not today"}),
+        )
+        .await;
+    assert_eq!(no.status, 200, "{}", no.body);
+    assert_eq!(no.body, json!({ "job_id": id }));
+    assert_eq!(
+        bench.heard(),
+        ["sys.job.dlq job_result api-gateway DENIED approval_rejected"]
+    );
+    let detail = bench.detail(&id).await;
+    assert_eq!(detail["state"], "DENIED");
+    assert_eq!(detail["error_message"], "not today");
+    let dead = bench.get("/api/v1/dlq").await;
+    assert_eq!(dead.body["items"][0]["reason_code"], "approval_rejected");
+}
+
+#[tokio::test]
+async fn a_yes_is_bound_to_what_was_seen() {
+    let mut bench = Bench::start().await;
+    let id = bench.hold().await;
+    let path = format!("/api/v1/approvals/{id}/approve");
+    let detail = bench.detail(&id).await;
+    let digest = sha256_hex(&bench.context(&id).await.unwrap());
+    for (expect, expected) in [
+        (json!({"job_hash": "00"}), "409 approval_stale_request"),
+        (
+            json!({"policy_snapshot": "v0:00"}),
+            "409 approval_stale_snapshot",
+        ),
+        (
+            json!({"context_sha256": "00"}),
+            "409 approval_stale_request",
+        ),
+    ] {
+        let reply = bench.post(&path, &json!({ "expect": expect })).await;
+        assert_eq!(reply.short(), expected, "{expect}");
+    }
+    let key = format!("ctx:{id}");
+    bench
+        .store
+        .put(&key, Bytes::from_static(b"something else"), None)
+        .await
+        .unwrap();
+    let expect = json!({
+        "job_hash": detail["safety_job_hash"],
+        "policy_snapshot": detail["safety_snapshot"],
+        "context_sha256": digest,
+    });
+    let moved = bench.post(&path, &json!({ "expect": expect })).await;
+    assert_eq!(moved.short(), "409 approval_stale_request");
+    assert_eq!(bench.detail(&id).await["state"], "APPROVAL_REQUIRED");
+    let now = sha256_hex(b"something else");
+    let expect = json!({
+        "job_hash": detail["safety_job_hash"],
+        "policy_snapshot": detail["safety_snapshot"],
+        "context_sha256": now.to_uppercase(),
+    });
+    let yes = bench.post(&path, &json!({ "expect": expect })).await;
+    assert_eq!(yes.status, 200, "{}", yes.body);
+}
+
+#[tokio::test]
+async fn a_policy_that_was_edited_since_is_looked_at_before_the_yes() {
+    let mut bench = Bench::start().await;
+    let id = bench.hold().await;
+    std::fs::write(&bench.policy, POLICY.replace("v1", "v2")).unwrap();
+    let path = format!("/api/v1/approvals/{id}/approve");
+    let stale = bench.post(&path, &Value::Null).await;
+    assert_eq!(stale.short(), "409 approval_stale_snapshot");
+    let moved = bench.get("/api/v1/approvals").await;
+    assert_eq!(moved.body["items"][0]["snapshot_current"], false);
+    let known = bench.get("/api/v1/policy/snapshots").await;
+    let versions: Vec<&str> = known.body["snapshots"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|snapshot| &snapshot.as_str().unwrap()[..3])
+        .collect();
+    assert_eq!(versions, ["v2:", "v1:"]);
+    // Edited back, it is the policy that asked.
+    std::fs::write(&bench.policy, POLICY).unwrap();
+    *bench.kernel.down.lock().unwrap() = true;
+    let away = bench.post(&path, &Value::Null).await;
+    assert_eq!(away.short(), "503 kernel_unavailable");
+    *bench.kernel.down.lock().unwrap() = false;
+    let yes = bench.post(&path, &Value::Null).await;
+    assert_eq!(yes.status, 200, "{}", yes.body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_fifty_yeses_at_once_one_counts() {
+    let mut bench = Bench::start().await;
+    let id = bench.hold().await;
+    let path = format!("/api/v1/approvals/{id}/approve");
+    let addr = bench.gateway.addr();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let path = path.clone();
+        calls.spawn(async move { call(addr, "POST", &path, &[], b"{}").await.short() });
+    }
+    let mut answers = calls.join_all().await;
+    answers.sort();
+    assert_eq!(answers[0], "200");
+    assert!(
+        answers[1..]
+            .iter()
+            .all(|it| it == "409 approval_already_resolved")
+    );
+    assert_eq!(answers.len(), 50);
+    assert_eq!(bench.heard(), ["sys.job.submit job_request api-gateway"]);
+}
+
+#[tokio::test]
+async fn where_callers_have_a_key_nobody_decides_about_their_own_job() {
+    let bench = Bench::with(Some("k")).await;
+    let alice = [("X-API-Key", "k"), ("X-Principal-Id", "alice")];
+    let bob = [("X-API-Key", "k"), ("X-Principal-Id", "bob")];
+    let body = br#"{"topic":"job.a","labels":{"mcp.action":"write"}}"#;
+    let held = bench.send("POST", "/api/v1/jobs", &alice, body).await;
+    let id = held.job_id();
+    for verb in ["approve", "reject"] {
+        let path = format!("/api/v1/approvals/{id}/{verb}");
+        let own = bench.send("POST", &path, &alice, b"").await;
+        assert_eq!(own.short(), "403 self_approval_denied");
+    }
+    let path = format!("/api/v1/approvals/{id}/approve");
+    assert_eq!(bench.send("POST", &path, &bob, b"").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_cancel_tells_the_worker_and_ends_the_job_once() {
+    let mut bench = Bench::start().await;
+    let go = bench
+        .submit(json!({"topic":"job.a","labels":{"mcp.action":"read"}}))
+        .await;
+    bench.heard();
+    let path = format!("/api/v1/jobs/{}/cancel", go.job_id());
+    let body = json!({"reason":"wrong table","requested_by":"oncall-1"});
+    let done = bench.post(&path, &body).await;
+    assert_eq!(done.body, json!({"id": go.job_id(), "state": "CANCELLED"}));
+    assert_eq!(
+        bench.heard(),
+        [
+            "sys.job.cancel job_cancel api-gateway oncall-1 wrong table",
+            "sys.job.result job_result api-gateway CANCELLED",
+        ]
+    );
+    let again = bench.post(&path, &Value::Null).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(again.body["state"], "CANCELLED");
+    assert!(again.body["reason"].as_str().unwrap().contains("already"));
+    assert_eq!(bench.heard(), Vec::<String>::new());
+    let unknown = bench.post(&path, &json!({"why":"x"})).await;
+    assert_eq!(unknown.short(), "400 invalid_body");
+    let detail = bench.detail(&go.job_id()).await;
+    assert_eq!(detail["cancel_requested_by"], "oncall-1");
+    assert_eq!(detail["cancel_reason"], "wrong table");
+}
+
+#[tokio::test]
+async fn an_envelope_travels_unchanged() {
+    let mut bench = Bench::start().await;
+    let request = json!({
+        "job_id": "job-77", "topic": "job.mcp-bridge.read.get_ticket", "tenant_id": "default",
+        "context_ptr": "redis://ctx:job-77",
+        "labels": {"mcp.server": "jira", "mcp.tool": "get_ticket", "mcp.action": "read"},
+    });
+    let envelope = json!({
+        "trace_id": "trace-77", "sender_id": "bridge-1", "created_at": "2026-01-01T00:00:00Z",
+        "protocol_version": 1, "job_request": request,
+    });
+    let reply = bench.submit(envelope.clone()).await;
+    assert_eq!(
+        reply.body,
+        json!({"job_id": "job-77", "trace_id": "trace-77"})
+    );
+    assert_eq!(bench.heard(), ["sys.job.submit job_request bridge-1"]);
+    let detail = bench.detail("job-77").await;
+    for (name, value) in request["labels"].as_object().unwrap() {
+        assert_eq!(detail["labels"][name], *value);
+    }
+    assert_eq!(detail["context_ptr"], "redis://ctx:job-77");
+    assert!(bench.context("job-77").await.is_some());
+    let again = bench.submit(envelope).await;
+    assert_eq!(again.body["job_id"], "job-77");
+    assert_eq!(bench.heard(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn one_idempotency_key_is_one_job() {
+    let mut bench = Bench::start().await;
+    let body = json!({"topic":"job.a","labels":{"mcp.action":"read"},"idempotency_key":"k1"});
+    let first = bench.submit(body.clone()).await;
+    bench.heard();
+    let second = bench.submit(body.clone()).await;
+    assert_eq!(second.body, first.body);
+    assert_eq!(bench.heard(), Vec::<String>::new());
+    let other = bench
+        .submit(json!({"topic":"job.b","labels":{"mcp.action":"read"},"idempotency_key":"k1"}))
+        .await;
+    assert_eq!(other.short(), "409 IDEMPOTENCY_CONFLICT");
+    assert_eq!(other.body["existing_job_id"], first.body["job_id"]);
+    let jobs = bench.get("/api/v1/jobs").await;
+    assert_eq!(jobs.body["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_compensation_is_shown_with_its_job() {
+    let bench = Bench::start().await;
+    let reply = bench
+        .submit(json!({
+            "topic": "job.mcp.update", "labels": {"mcp.action": "read"}, "workflow_id": "wf-1",
+            "compensation": {
+                "topic": "job.mcp-bridge.write.revert_ticket",
+                "context_ptr": "redis://ctx:x:undo",
+                "meta": {"idempotency_key": "x/undo"},
+            },
+        }))
+        .await;
+    let detail = bench.detail(&reply.job_id()).await;
+    assert_eq!(
+        detail["compensation"]["topic"],
+        "job.mcp-bridge.write.revert_ticket"
+    );
+    assert_eq!(detail["compensation"]["context_ptr"], "redis://ctx:x:undo");
+    assert_eq!(detail["compensation"]["meta"]["idempotency_key"], "x/undo");
+    assert_eq!(detail["workflow_id"], "wf-1");
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_paged_without_losing_or_repeating_a_job() {
+    let bench = Bench::start().await;
+    let mut all = Vec::new();
+    for n in 0..12 {
+        // Three at a time share an instant.
+        if n % 3 == 0 {
+            bench.clock.advance(Elapsed::from_secs(1));
+        }
+        let topic = if n % 2 == 0 { "job.even" } else { "job.odd" };
+        let reply = bench
+            .submit(json!({"topic": topic, "labels": {"mcp.action": "read"}, "tenant_id": "acme"}))
+            .await;
+        all.push(reply.job_id());
+    }
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..20 {
+        let page = bench.get(&format!("/api/v1/jobs?limit=2{cursor}")).await;
+        for item in page.body["items"].as_array().unwrap() {
+            seen.push(item["id"].as_str().unwrap().to_owned());
+        }
+        match page.body["next_cursor"].as_i64() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 12);
+    seen.sort();
+    all.sort();
+    assert_eq!(seen, all);
+    let count = async |query: &str| {
+        let page = bench.get(&format!("/api/v1/jobs?{query}")).await;
+        page.body["items"].as_array().unwrap().len()
+    };
+    assert_eq!(count("topic=job.odd").await, 6);
+    assert_eq!(count("tenant=acme&topic=job.even").await, 6);
+    assert_eq!(count("tenant=default").await, 0);
+    assert_eq!(count("state=PENDING").await, 12);
+    assert_eq!(count("state=running").await, 0);
+    let trace = bench.detail(&all[0]).await["trace_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(count(&format!("trace_id={trace}")).await, 1);
+}
+
+#[tokio::test]
+async fn payloads_workers_pools_and_status_have_their_shapes() {
+    let bench = Bench::start().await;
+    let reply = bench
+        .submit(json!({"topic":"job.a","labels":{"mcp.action":"read"},"prompt":"hello"}))
+        .await;
+    let id = reply.job_id();
+    let memory = bench
+        .get(&format!("/api/v1/memory?ptr=redis://ctx:{id}"))
+        .await;
+    assert_eq!(memory.body["kind"], "context");
+    assert_eq!(memory.body["key"], format!("ctx:{id}"));
+    assert_eq!(memory.body["json"]["prompt"], "hello");
+    let stored = bench.context(&id).await.unwrap();
+    assert_eq!(memory.body["size_bytes"], stored.len());
+    let slash = bench
+        .get(&format!("/api/v1/memory?ptr=redis://ctx/{id}"))
+        .await;
+    assert_eq!(slash.body["key"], format!("ctx:{id}"));
+    bench
+        .store
+        .put("ctx:bin", Bytes::from_static(&[0xff, 0x00]), None)
+        .await
+        .unwrap();
+    let binary = bench.get("/api/v1/memory?key=ctx:bin").await;
+    assert_eq!(binary.body["base64"], "/wA=");
+    assert_eq!(binary.body["text"], Value::Null);
+    bench
+        .store
+        .put("ctx:empty", Bytes::new(), None)
+        .await
+        .unwrap();
+    let empty = bench.get("/api/v1/memory?key=ctx:empty").await;
+    assert_eq!(
+        (&empty.body["base64"], &empty.body["size_bytes"]),
+        (&json!(""), &json!(0))
+    );
+
+    bench.ledger.lock().unwrap().heartbeat(
+        Heartbeat {
+            worker_id: WorkerId::from("w-1"),
+            pool: PoolName::from("batch"),
+            kind: "python".to_owned(),
+            active_jobs: 1,
+            max_parallel_jobs: 4,
+            ..Heartbeat::default()
+        },
+        bench.clock.now(),
+    );
+    bench.clock.advance(Elapsed::from_millis(2_500));
+    let workers = bench.get("/api/v1/workers").await;
+    let worker = &workers.body["items"][0];
+    assert_eq!(worker["worker_id"], "w-1");
+    assert_eq!(worker["type"], "python");
+    assert_eq!(worker["heartbeat_age_seconds"], 2.5);
+    assert_eq!(worker["online"], true);
+    let pools = bench.get("/api/v1/pools").await;
+    assert_eq!(pools.body[0]["name"], "batch");
+    assert_eq!(pools.body[0]["topics"], json!(["job.batch.*"]));
+    assert_eq!(pools.body[0]["capacity"], 4);
+
+    let status = bench.get("/api/v1/status").await.body;
+    assert!(
+        status["capabilities"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("expect"))
+    );
+    assert_eq!(status["nats"]["connected"], true);
+    assert_eq!(status["redis"]["ok"], true);
+    assert_eq!(status["kernel"]["ok"], true);
+    assert_eq!(status["pipeline"]["pending"], 1);
+    assert_eq!(status["workers"]["count"], 1);
+    assert_eq!(status["uptime_seconds"], 2);
+    let decisions = bench.get(&format!("/api/v1/jobs/{id}/decisions")).await;
+    assert_eq!(decisions.body[0]["decision"], "ALLOW");
+    assert_eq!(decisions.body[0]["rule_id"], "read");
+}
+
+#[tokio::test]
+async fn nothing_is_done_while_the_bus_is_away() {
+    let mut bench = Bench::start().await;
+    let id = bench.hold().await;
+    bench.bus.close(bench.clock.now());
+    for (path, body) in [
+        ("/api/v1/jobs".to_owned(), r#"{"topic":"job.batch.a"}"#),
+        (format!("/api/v1/approvals/{id}/approve"), ""),
+        (format!("/api/v1/approvals/{id}/reject"), ""),
+        (format!("/api/v1/jobs/{id}/cancel"), ""),
+    ] {
+        let reply = bench.send("POST", &path, &[], body.as_bytes()).await;
+        assert_eq!(reply.short(), "503 bus_unavailable", "{path}");
+    }
+    assert_eq!(bench.detail(&id).await["state"], "APPROVAL_REQUIRED");
+    let jobs = bench.get("/api/v1/jobs").await;
+    assert_eq!(jobs.body["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_is_taken_once_and_only_loopback_goes_without_a_key() {
+    let bench = Bench::start().await;
+    let taken = bench.gateway.addr();
+    let start = async |listen: SocketAddr, key: Option<&str>, next_free_port| {
+        let parts = Parts {
+            bus: Arc::new(bench.bus.clone()),
+            store: Arc::new(bench.store.clone()),
+            clock: Arc::new(bench.clock.clone()),
+            ledger: Arc::clone(&bench.ledger),
+            kernel: bench.kernel.clone(),
+            routes: Arc::default(),
+            wake: Arc::default(),
+        };
+        let api_key = key.map(ApiKey::new);
+        let options = Options {
+            listen,
+            api_key,
+            next_free_port,
+        };
+        Gateway::start(parts, options).await
+    };
+    let error = start(taken, None, false).await.unwrap_err();
+    assert!(matches!(error, GatewayError::Taken { .. }));
+    assert_eq!(error.to_string(), format!("the address {taken} is taken"));
+    let next = start(taken, None, true).await.unwrap();
+    assert!(next.addr().port() > taken.port());
+    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+    let error = start(any, None, false).await.unwrap_err();
+    assert!(matches!(error, GatewayError::KeyNeeded { .. }));
+    assert!(start(any, Some("k"), false).await.is_ok());
+}
