@@ -9,4 +9,5 @@ pub mod kernel;
 pub mod ledger;
 pub mod scenario;
 pub mod scheduler;
+pub mod simulation;
 pub mod worker;

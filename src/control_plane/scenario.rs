@@ -86,26 +86,19 @@ impl Scenario {
         Some(scenario.expect("a test reads every built-in scenario"))
     }
 
-    /// The pools that jobs of `topic` go to, in the order of the file; empty if
-    /// the scenario maps it nowhere. A pool's topic may end in `*`, which stands
-    /// for any rest; exact names win over those.
-    pub fn pools_of(&self, topic: &str) -> Vec<PoolName> {
-        let with = |fits: &dyn Fn(&str) -> bool| -> Vec<PoolName> {
-            self.pools
-                .iter()
-                .filter(|pool| pool.topics.iter().any(|pattern| fits(pattern)))
-                .map(|pool| pool.name.clone())
-                .collect()
-        };
-        let exact = with(&|pattern| pattern == topic);
-        if !exact.is_empty() {
-            return exact;
+    /// The topics of the pools with the pools that take them, in the order of the
+    /// file. A topic may end in `*`, which stands for any rest.
+    pub fn topics(&self) -> Vec<(String, Vec<PoolName>)> {
+        let mut topics: Vec<(String, Vec<PoolName>)> = Vec::new();
+        for pool in &self.pools {
+            for topic in &pool.topics {
+                match topics.iter_mut().find(|(known, _)| known == topic) {
+                    Some((_, pools)) => pools.push(pool.name.clone()),
+                    None => topics.push((topic.clone(), vec![pool.name.clone()])),
+                }
+            }
         }
-        with(&|pattern| {
-            pattern
-                .strip_suffix('*')
-                .is_some_and(|stem| topic.starts_with(stem))
-        })
+        topics
     }
 
     /// The same scenario without traffic, alerts and mishaps: workers alone.

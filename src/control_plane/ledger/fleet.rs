@@ -53,10 +53,17 @@ impl Worker {
         u32::try_from(self.heartbeat.max_parallel_jobs).unwrap_or(0)
     }
 
+    /// Whether it says that it takes no new job.
+    pub fn is_draining(&self) -> bool {
+        let label = self.heartbeat.labels.get("draining");
+        label.is_some_and(|value| value == "true")
+    }
+
     fn is_full(&self, more: u32) -> bool {
         let active = u64::from(self.active()) + u64::from(more);
         let capacity = u64::from(self.capacity());
         (capacity > 0 && active * 10 >= capacity * 9)
+            || self.is_draining()
             || self.heartbeat.cpu_load >= BUSY_PERCENT
             || self.heartbeat.gpu_utilization >= BUSY_PERCENT
     }

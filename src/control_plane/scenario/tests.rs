@@ -147,15 +147,16 @@ fn every_built_in_scenario_is_read_and_every_file_in_demo_is_built_in() {
 }
 
 #[test]
-fn a_topic_goes_to_the_pools_that_name_it_before_those_that_match_it() {
+fn a_topic_that_two_pools_take_is_listed_once_with_both() {
     let text = format!(
-        "{HEAD}[[pool]]\nname = \"special\"\nworkers = 1\nslots = 1\ntopics = [\"job.crawl.pdf\"]"
+        "{HEAD}[[pool]]\nname = \"special\"\nworkers = 1\nslots = 1\n\
+         topics = [\"job.pdf\", \"job.crawl.*\"]"
     );
-    let scenario = read(&text).expect("good test data");
-    let pools = |topic: &str| format!("{:?}", scenario.pools_of(topic));
-    assert_eq!(pools("job.crawl.fetch"), r#"["crawl"]"#);
-    assert_eq!(pools("job.crawl.pdf"), r#"["special"]"#);
-    assert_eq!(pools("job.other"), "[]");
+    let topics = read(&text).expect("good test data").topics();
+    assert_eq!(
+        format!("{topics:?}"),
+        r#"[("job.crawl.*", ["crawl", "special"]), ("job.pdf", ["special"])]"#
+    );
 }
 
 fn play(scenario: &str, seed: u64, step_ms: u64, seconds: u64) -> Vec<(Timestamp, Move)> {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use crate::control_plane::ledger::job::is_compensation;
 use crate::control_plane::scenario::{Cause, Outcome, SCRIPT_ENV, Scenario, Script};
 use crate::time::Elapsed;
 use crate::wire::packet::{ErrorCode, JobRequest, JobStatus};
@@ -107,15 +108,6 @@ impl Behavior {
 /// prefix; unspecified for words of somebody's own.
 pub(super) fn error_number(code: &str) -> ErrorCode {
     ErrorCode::from_name(code.trim_start_matches("ERROR_CODE_")).unwrap_or_default()
-}
-
-fn is_compensation(request: &JobRequest) -> bool {
-    ["saga_compensation", "is_compensation"].iter().any(|key| {
-        request
-            .labels
-            .get(*key)
-            .is_some_and(|value| value == "true")
-    })
 }
 
 fn own_duration(request: &JobRequest, seed: u64) -> Elapsed {
