@@ -420,6 +420,12 @@ impl UiState {
         self.size
     }
 
+    /// Whether the window is too small to decide anything in it.
+    pub fn is_too_small(&self) -> bool {
+        let (columns, rows) = self.size;
+        self.size != (0, 0) && (columns < modal::NEEDS.0 || rows < modal::NEEDS.1)
+    }
+
     /// What the last frame showed.
     pub fn drawn(&self) -> Drawn {
         self.drawn

@@ -25,10 +25,18 @@ impl UiState {
         now: Timestamp,
         effects: &mut EffectQueue,
     ) {
+        let too_small = self.is_too_small();
         let Some(top) = self.modals.last_mut() else {
             return;
         };
         match action {
+            // A dialog that cannot be read is not answered either.
+            Action::Edit(_)
+            | Action::Paste(_)
+            | Action::Confirm
+            | Action::NextField
+            | Action::PreviousField
+                if top.is_dialog() && too_small => {}
             Action::Edit(edit) => {
                 let changed = modal::edit(top, *edit);
                 self.edited(changed);
@@ -46,7 +54,7 @@ impl UiState {
                 }
             }
             Action::Confirm => self.confirm(model, now, effects),
-            Action::Complete => self.complete(model, now),
+            Action::Complete => self.complete(),
             Action::Down | Action::Up | Action::PageDown | Action::PageUp => {
                 let page = usize::from(self.drawn.height.max(1));
                 let last = (self.drawn.rows as usize).saturating_sub(page);
@@ -67,7 +75,7 @@ impl UiState {
                     Modal::Log(scroll) => *scroll = moved(*scroll, last),
                     Modal::Palette(palette) => {
                         palette.chosen = moved(palette.chosen, usize::MAX);
-                        self.clamp_choice(model);
+                        self.clamp_choice();
                     }
                     Modal::Filter(_) | Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) => {}
                 }
@@ -347,7 +355,7 @@ impl UiState {
         self.open_modal(Modal::Approve(dialog), now);
     }
 
-    pub(super) fn ask_reject(&mut self, _model: &Model, now: Timestamp) {
+    pub(super) fn ask_reject(&mut self, now: Timestamp) {
         let Some(review) = &self.review else { return };
         let dialog = DecideDialog {
             jobs: vec![review.job.clone()],
@@ -481,15 +489,15 @@ impl UiState {
         });
         let (text, twin) = match what {
             What::Cancel { job, reason } => (
-                format!("✓ cancel of {tail} taken in {took_ms}ms{state}."),
+                format!("cancel of {tail} taken in {took_ms}ms{state}."),
                 format!("capdeck cancel {job} --reason '{reason}'"),
             ),
             What::Approve { job, note } => (
-                format!("✓ approved {tail} in {took_ms}ms{state}."),
+                format!("approved {tail} in {took_ms}ms{state}."),
                 format!("capdeck approve {job} --note '{note}'"),
             ),
             What::Reject { job, reason } => (
-                format!("✓ rejected {tail} in {took_ms}ms{state}."),
+                format!("rejected {tail} in {took_ms}ms{state}."),
                 format!("capdeck reject {job} --reason '{reason}'"),
             ),
             What::Read { .. } | What::Refresh => return,
@@ -508,7 +516,7 @@ impl UiState {
                 } else {
                     Tone::Done
                 },
-                format!("✓ cancel of {done} of {of} jobs taken{rest}."),
+                format!("cancel of {done} of {of} jobs taken{rest}."),
                 now,
             );
         } else {

@@ -169,7 +169,7 @@ impl UiState {
         }
     }
 
-    pub(super) fn clamp_choice(&mut self, _model: &Model) {
+    pub(super) fn clamp_choice(&mut self) {
         let Some(Modal::Palette(palette)) = self.modals.last() else {
             return;
         };
@@ -183,7 +183,7 @@ impl UiState {
     }
 
     /// `Tab`: takes the chosen completion.
-    pub(super) fn complete(&mut self, _model: &Model, _now: Timestamp) {
+    pub(super) fn complete(&mut self) {
         let Some(Modal::Palette(palette)) = self.modals.last() else {
             return;
         };

@@ -16,6 +16,9 @@ use crate::time::Elapsed;
 /// list shifted under the cursor the same holds for acting keys.
 pub const GUARD: Elapsed = Elapsed::from_millis(350);
 
+/// The smallest window in which a dialog can be read and answered: columns, rows.
+pub const NEEDS: (u16, u16) = (60, 16);
+
 /// Something that has the keyboard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Modal {

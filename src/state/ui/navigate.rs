@@ -143,7 +143,7 @@ impl UiState {
             }
             Action::Cancel => self.ask_cancel(model, now),
             Action::Approve => self.ask_approve(model, now),
-            Action::Reject => self.ask_reject(model, now),
+            Action::Reject => self.ask_reject(now),
             Action::Quit | Action::Suspend | Action::Repaint => {}
             Action::NextField
             | Action::PreviousField

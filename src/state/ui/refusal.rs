@@ -3,6 +3,7 @@
 //! The same sentence stands in the help under "cannot work now", in the footer,
 //! and is the answer when the key is pressed all the same.
 
+use super::modal::NEEDS;
 use super::review::{Condition, Met};
 use super::{Subject, UiState, View};
 use crate::state::action::Action;
@@ -14,6 +15,12 @@ impl UiState {
     /// Why `action` cannot work now; `None` if it can.
     pub fn refusal(&self, action: &Action, model: &Model) -> Option<String> {
         if action.acts() {
+            if self.is_too_small() {
+                let (columns, rows) = NEEDS;
+                return Some(format!(
+                    "Make the window larger to decide: {columns}x{rows} at least."
+                ));
+            }
             if self.manners.read_only {
                 return Some("This console only reads (--read-only). A R X are off.".to_owned());
             }

@@ -1,0 +1,156 @@
+//! The keys that work now, for the last row of the screen.
+//!
+//! Made from the key table and from the state's own reasons, so that the footer
+//! never offers a key that would be refused.
+
+use crate::state::State;
+use crate::state::action::Action;
+use crate::state::event::Source;
+use crate::state::ui::{View, WorkersAs};
+use crate::tui::keymap::{Keymap, Mode};
+
+/// A key and what it does here, in a word or two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHint {
+    /// The key.
+    pub key: String,
+    /// What it does.
+    pub says: String,
+}
+
+/// The keys that work now, the most useful first, and what cannot work and why.
+pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
+    let ui = &state.ui;
+    let marks = ui.current().state.marks().len();
+    let marked = |verb: &str| {
+        if marks > 0 {
+            format!("{verb} {marks}")
+        } else {
+            verb.to_owned()
+        }
+    };
+    let wanted: Vec<(Action, String)> = if ui.review().is_some() {
+        vec![
+            (Action::Down, "scroll".to_owned()),
+            (Action::Approve, "approve".to_owned()),
+            (Action::Reject, "reject".to_owned()),
+            (Action::Reveal, "reveal secrets".to_owned()),
+            (Action::Right, "facts".to_owned()),
+            (Action::Reload, "read again".to_owned()),
+            (Action::Back, "back to the queue".to_owned()),
+            (Action::Help, "help".to_owned()),
+        ]
+    } else if ui.detail().is_some() {
+        vec![
+            (Action::Right, "pane".to_owned()),
+            (Action::Down, "scroll".to_owned()),
+            (Action::Cancel, "cancel".to_owned()),
+            (Action::Reload, "read again".to_owned()),
+            (Action::CopyId, "copy id".to_owned()),
+            (Action::Workers, "its worker".to_owned()),
+            (Action::Back, "back".to_owned()),
+            (Action::Help, "help".to_owned()),
+        ]
+    } else {
+        let mut keys = match ui.view() {
+            View::Overview => vec![
+                (Action::Open, "open".to_owned()),
+                (Action::Right, "pane".to_owned()),
+                (Action::Review, "review".to_owned()),
+            ],
+            View::Approvals => vec![
+                (Action::Open, "review".to_owned()),
+                (Action::Mark, "mark".to_owned()),
+                (Action::Cancel, marked("cancel")),
+                (Action::Sort, "sort".to_owned()),
+                (Action::Filter, "filter".to_owned()),
+            ],
+            View::Jobs => vec![
+                (Action::Open, "detail".to_owned()),
+                (Action::Mark, "mark".to_owned()),
+                (Action::Cancel, marked("cancel")),
+                (Action::Sort, "sort".to_owned()),
+                (Action::Filter, "filter".to_owned()),
+                (Action::CopyId, "copy id".to_owned()),
+            ],
+            View::Workers => vec![
+                (Action::Open, "its jobs".to_owned()),
+                (
+                    Action::ByPool,
+                    if ui.workers_as() == WorkersAs::Pools {
+                        "table".to_owned()
+                    } else {
+                        "by pool".to_owned()
+                    },
+                ),
+                (
+                    Action::HeatMap,
+                    if ui.workers_as() == WorkersAs::HeatMap {
+                        "table".to_owned()
+                    } else {
+                        "heat map".to_owned()
+                    },
+                ),
+                (Action::Sort, "sort".to_owned()),
+                (Action::Filter, "filter".to_owned()),
+                (Action::Cancel, "cancel its jobs".to_owned()),
+            ],
+        };
+        if ui.frozen().is_some() {
+            keys.insert(0, (Action::Live, "live".to_owned()));
+        }
+        if marks > 0 {
+            keys.push((Action::Back, "clear marks".to_owned()));
+        }
+        keys.push((Action::Palette, "command".to_owned()));
+        keys.push((Action::Help, "help".to_owned()));
+        keys
+    };
+    let keys = wanted
+        .into_iter()
+        .filter(|(action, _)| ui.refusal(action, &state.model).is_none())
+        .filter_map(|(action, says)| {
+            let key = keymap.label(Mode::View, &action)?;
+            Some(KeyHint { key, says })
+        })
+        .collect();
+    (keys, cannot(state))
+}
+
+/// What cannot work, and why, in a few words.
+fn cannot(state: &State) -> String {
+    let ui = &state.ui;
+    let links = &state.model.links;
+    if ui.manners.read_only {
+        return "read only: A R X are off".to_owned();
+    }
+    if ui.frozen().is_some() {
+        return "A R X are off while frozen".to_owned();
+    }
+    if ui.review().is_some() && ui.refusal(&Action::Approve, &state.model).is_some() {
+        return "A approve: not yet".to_owned();
+    }
+    let gateway = links.of(Source::Gateway).is_up();
+    let bus = links.of(Source::Bus).is_up();
+    match (gateway, bus) {
+        (false, false) => "A R X wait for a server".to_owned(),
+        (false, true) => "A R wait for the gateway".to_owned(),
+        (true, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_would_be_refused_are_not_offered() {
+        let (keys, cannot) = hints(&State::default(), &Keymap::default());
+        let keys: Vec<String> = keys
+            .into_iter()
+            .map(|hint| format!("{} {}", hint.key, hint.says))
+            .collect();
+        assert_eq!(keys, ["l pane", ": command", "? help"]);
+        assert_eq!(cannot, "A R X wait for a server");
+    }
+}

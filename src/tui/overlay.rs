@@ -1,0 +1,330 @@
+//! What stands in front of a view: dialogs, help, palette, prompts.
+//!
+//! A box has the keyboard; the view behind it stands still and is drawn faintly.
+//! The edge of an acting dialog has the color of a dangerous context. Start at
+//! [`draw`].
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::state::State;
+use crate::state::action::Drawn;
+use crate::state::ui::modal::Modal;
+use crate::state::ui::prompt::Text;
+use crate::text::Shown;
+use crate::tui::keymap::Keymap;
+use crate::tui::theme::Role;
+use crate::tui::widget::words::{Ink, Words};
+use crate::tui::widget::{Pen, split_rows};
+
+mod dialog;
+mod help;
+mod palette;
+
+/// The smallest window in which a dialog can be read: columns, rows.
+pub use crate::state::ui::modal::NEEDS;
+
+/// What an overlay is drawn from.
+#[derive(Clone, Copy)]
+pub struct Front<'a> {
+    /// What is known and looked at.
+    pub state: &'a State,
+    /// The keys in force.
+    pub keymap: &'a Keymap,
+    /// Looks and signs.
+    pub pen: Pen<'a>,
+    /// The context as the header shows it.
+    pub context: &'a str,
+    /// The ground of the context; [`Role::Frame`] where it is dangerous.
+    pub ground: Role,
+}
+
+/// Draws what is in front, if anything is; says what it showed, so that it can be scrolled.
+pub fn draw(front: &Front<'_>, area: Rect, buf: &mut Buffer) -> Option<Drawn> {
+    let area = area.intersection(buf.area);
+    let modal = front.state.ui.modal()?;
+    if area.is_empty() {
+        return Some(Drawn::default());
+    }
+    if let Modal::Filter(prompt) = modal {
+        palette::filter(front, prompt, area, buf);
+        return None;
+    }
+    front.pen.recolor(buf, area, Role::Mark);
+    let drawn = match modal {
+        Modal::Help(help) => help::draw(front, help, area, buf),
+        Modal::Palette(line) => palette::draw(front, line, area, buf),
+        Modal::Filter(_) => return None,
+        Modal::Log(scroll) => help::log(front, *scroll, area, buf),
+        Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) => {
+            if area.width < NEEDS.0 || area.height < NEEDS.1 {
+                let says = format!(
+                    "Make the window larger to decide: {}x{} at least.",
+                    NEEDS.0, NEEDS.1
+                );
+                front.pen.ground(buf, area, Role::Panel);
+                let words = Words::new().bold(says, Role::Warn);
+                let mut left = area;
+                for line in words.wrap(usize::from(area.width)) {
+                    front.pen.put(buf, left, &line);
+                    left = split_rows(left, 1).1;
+                }
+            } else {
+                dialog::draw(front, modal, area, buf);
+            }
+            Drawn::default()
+        }
+    };
+    Some(drawn)
+}
+
+/// A box in the middle of `area` with room for `rows` rows of `width` cells;
+/// returns the inside, two cells away from the edge.
+fn boxed(
+    front: &Front<'_>,
+    area: Rect,
+    buf: &mut Buffer,
+    size: (u16, u16),
+    titles: (&str, &str, &str),
+    edge: Role,
+) -> Rect {
+    let pen = front.pen;
+    let width = (size.0 + 6).min(area.width);
+    let height = (size.1 + 2).min(area.height);
+    let rect = Rect {
+        x: area.x + (area.width - width) / 2,
+        y: area.y + (area.height - height) / 2,
+        width,
+        height,
+    };
+    pen.ground(buf, rect, Role::Panel);
+    let (title, right, below) = titles;
+    let [tl, tr, bl, br, rule, side] = if pen.glyphs.is_ascii() {
+        ["+", "+", "+", "+", "-", "|"]
+    } else {
+        ["┌", "┐", "└", "┘", "─", "│"]
+    };
+    let inner = usize::from(width).saturating_sub(2);
+    let line = |left: &str, right: &str| {
+        let left = if left.is_empty() {
+            Words::new()
+        } else {
+            Words::new()
+                .ink(rule, edge)
+                .gap(1)
+                .ink(left, Ink::new(edge).bold())
+                .gap(1)
+        };
+        let right = if right.is_empty() {
+            Words::new()
+        } else {
+            Words::new().gap(1).line(right, edge).gap(1).ink(rule, edge)
+        };
+        let left = left.head(inner);
+        let right = if left.width() + right.width() < inner {
+            right
+        } else {
+            Words::new()
+        };
+        let rest = inner - left.width() - right.width();
+        left.ink(rule.repeat(rest), edge).then(right)
+    };
+    let top = Words::new()
+        .ink(tl, edge)
+        .then(line(title, right))
+        .ink(tr, edge);
+    pen.put(buf, rect, &top);
+    for y in 1..height.saturating_sub(1) {
+        let row = Rect {
+            y: rect.y + y,
+            height: 1,
+            ..rect
+        };
+        pen.put(buf, row, &Words::new().ink(side, edge));
+        pen.put_right(buf, row, &Words::new().ink(side, edge));
+    }
+    if height > 1 {
+        let bottom = Rect {
+            y: rect.bottom() - 1,
+            height: 1,
+            ..rect
+        };
+        let words = Words::new()
+            .ink(bl, edge)
+            .then(line(below, ""))
+            .ink(br, edge);
+        pen.put(buf, bottom, &words);
+    }
+    Rect {
+        x: rect.x + 3.min(width),
+        y: rect.y + 1,
+        width: width.saturating_sub(6),
+        height: height.saturating_sub(2),
+    }
+}
+
+/// A text with its cursor, the last `width` cells before the cursor kept in sight.
+fn typed(pen: Pen<'_>, text: &Text, focused: bool, width: usize) -> Words {
+    let (before, after) = text.value().split_at(text.cursor());
+    let mut words = Words::new();
+    words = words.shown(Shown::line(before), Role::Text);
+    if !focused {
+        return words.shown(Shown::line(after), Role::Text).head(width);
+    }
+    let cursor = if pen.glyphs.is_ascii() { "|" } else { "▏" };
+    let kept = words
+        .tail(width.saturating_sub(1))
+        .ink(cursor, Ink::new(Role::Accent).bold());
+    let rest = width.saturating_sub(kept.width());
+    if rest == 0 || after.is_empty() {
+        return kept;
+    }
+    kept.then(
+        Words::new()
+            .shown(Shown::line(after), Role::Text)
+            .head(rest),
+    )
+}
+
+/// An area of text with its cursor, wrapped: the last `rows` rows up to the cursor.
+fn area_rows(pen: Pen<'_>, text: &Text, focused: bool, width: usize, rows: usize) -> Vec<Words> {
+    let cursor = if pen.glyphs.is_ascii() { "|" } else { "▏" };
+    let mut all = Vec::new();
+    let mut at = 0;
+    let mut cursor_row = 0;
+    for line in text.value().split('\n') {
+        let here = text.cursor() >= at && text.cursor() <= at + line.len();
+        let mut words = Words::new();
+        if here && focused {
+            let (before, after) = line.split_at(text.cursor() - at);
+            words = words
+                .shown(Shown::line(before), Role::Text)
+                .ink(cursor, Ink::new(Role::Accent).bold())
+                .shown(Shown::line(after), Role::Text);
+        } else {
+            words = words.shown(Shown::line(line), Role::Text);
+        }
+        let wrapped = words.wrap(width);
+        if here {
+            cursor_row = all.len() + wrapped.len() - 1;
+        }
+        all.extend(wrapped);
+        at += line.len() + 1;
+    }
+    let first = (cursor_row + 1).saturating_sub(rows);
+    all.into_iter().skip(first).take(rows).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::action::{Action, Edit};
+    use crate::state::effect::EffectQueue;
+    use crate::state::event::{Event, LinkState, Source, Stamped};
+    use crate::state::model::jobs::{JobFact, JobState};
+    use crate::time::Timestamp;
+    use crate::tui::glyph::Glyphs;
+    use crate::tui::theme::{Depth, Theme};
+    use crate::tui::widget::tests::text_of;
+
+    /// The state after actions on two running jobs, `"text"` typed; a second apart.
+    fn state(actions: &str) -> State {
+        let mut state = State::default();
+        let fact = |id: &str| JobFact {
+            id: id.into(),
+            state: Some(JobState::Running),
+            ..JobFact::default()
+        };
+        let mut events = vec![
+            Event::Link(Source::Gateway, LinkState::Up),
+            Event::Jobs(vec![fact("job-aaaa"), fact("job-bbbb")]),
+        ];
+        for word in actions
+            .split('|')
+            .map(str::trim)
+            .filter(|it| !it.is_empty())
+        {
+            match word.strip_prefix('"') {
+                Some(text) => {
+                    let chars = text.trim_end_matches('"').chars();
+                    events.extend(chars.map(|c| Event::User(Action::Edit(Edit::Insert(c)))));
+                }
+                None => events.push(Event::User(word.parse().expect("an action"))),
+            }
+        }
+        for (seq, value) in events.into_iter().enumerate() {
+            let seq = seq as u64;
+            let at = Timestamp::from_millis(1_767_225_600_000 + 1_000 * seq as i64);
+            let mut effects = EffectQueue::new();
+            state.step(&Stamped { seq, at, value }, &mut effects);
+        }
+        state
+    }
+
+    fn drawn(state: &State, width: u16, height: u16, glyphs: Glyphs) -> String {
+        let theme = Theme::shipped("dark", Depth::True);
+        let keymap = Keymap::default();
+        let front = Front {
+            state,
+            keymap: &keymap,
+            pen: Pen::new(&theme, glyphs),
+            context: "eu-1",
+            ground: Role::Frame,
+        };
+        let area = Rect::new(0, 0, width, height);
+        let mut buf = Buffer::empty(area);
+        draw(&front, area, &mut buf);
+        text_of(&buf)
+    }
+
+    #[test]
+    fn a_cancel_dialog_names_its_object_and_its_effect() {
+        let one = state("jobs | cancel | \"wrong model\"");
+        insta::assert_snapshot!(drawn(&one, 80, 20, Glyphs::UNICODE));
+    }
+
+    #[test]
+    fn several_jobs_are_listed_and_their_number_is_typed() {
+        let two = state("jobs | mark | down | mark | cancel | next-field | \"cancl\"");
+        insta::assert_snapshot!(drawn(&two, 80, 24, Glyphs::UNICODE));
+    }
+
+    #[test]
+    fn help_is_searched_and_says_what_cannot_work() {
+        let help = state("jobs | help | \"cop\"");
+        insta::assert_snapshot!(drawn(&help, 80, 16, Glyphs::UNICODE));
+    }
+
+    #[test]
+    fn the_palette_completes_and_previews() {
+        let palette = state("palette | \"jobs state:run\"");
+        insta::assert_snapshot!(drawn(&palette, 80, 12, Glyphs::UNICODE));
+    }
+
+    #[test]
+    fn a_dialog_that_does_not_fit_asks_for_room() {
+        let one = state("jobs | cancel");
+        assert!(drawn(&one, 50, 20, Glyphs::UNICODE).contains("Make the window larger"));
+    }
+
+    #[test]
+    fn nothing_in_front_breaks_at_any_size_or_leaves_ascii() {
+        for keys in [
+            "jobs | cancel",
+            "jobs | mark | down | mark | cancel",
+            "help",
+            "palette",
+            "palette | \"aprove\" | confirm",
+            "jobs | filter | \"state:\"",
+            "log",
+        ] {
+            let state = state(keys);
+            for width in (0..90).step_by(7) {
+                for height in 0..26 {
+                    let text = drawn(&state, width, height, Glyphs::ASCII);
+                    assert!(text.is_ascii(), "{keys} {width}x{height}: {text}");
+                }
+            }
+        }
+    }
+}
