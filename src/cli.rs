@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 mod audit;
+mod cancel;
 mod decide;
 mod keys;
 mod operate;
@@ -32,6 +33,8 @@ enum Verb {
     Approve(decide::ApproveArgs),
     /// Reject a job that waits for a person
     Reject(decide::RejectArgs),
+    /// Ask that a job stops, and say what came of it
+    Cancel(cancel::CancelArgs),
     /// Check the operator's own log
     Audit(audit::AuditArgs),
     /// List every key and command
@@ -73,6 +76,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Some(Verb::Submit(args)) => submit::run(&args),
         Some(Verb::Approve(args)) => decide::approve(&args),
         Some(Verb::Reject(args)) => decide::reject(&args),
+        Some(Verb::Cancel(args)) => cancel::run(&args),
         Some(Verb::Audit(args)) => audit::run(&args),
         Some(Verb::Keys(args)) => keys::run(&args, &crate::tui::keymap::Keymap::default()),
         Some(Verb::Policy(args)) => policy::run(&args),

@@ -216,10 +216,6 @@ pub(super) fn log_path() -> Result<std::path::PathBuf, CliError> {
     })
 }
 
-#[allow(
-    dead_code,
-    reason = "the one half of `capdeck cancel`; the other is the bus"
-)]
 /// Asks a gateway to cancel a job: written down, sent, and its outcome written
 /// down. What the gateway answers, or its refusal in words.
 pub(super) async fn cancel_by_gateway(

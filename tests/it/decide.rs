@@ -620,6 +620,82 @@ fn without_a_bus_nothing_is_published() {
     );
 }
 
+fn result_of(job: &str, status: JobStatus) -> Packet {
+    Packet::new(
+        TraceId::from("t-7"),
+        SenderId::from("w-1"),
+        SystemClock.now(),
+        Body::JobResult(Box::new(JobResult {
+            job_id: JobId::from(job),
+            worker_id: WorkerId::from("w-1"),
+            status,
+            ..JobResult::default()
+        })),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_reaches_the_bus_and_ends_as_the_job_ends() {
+    let nats = NatsProcess::start();
+    let bus = NatsBus::connect(&nats.config(), clock()).unwrap();
+    link_is(&bus, "a connection", |state| {
+        *state == capdeck::bus::LinkState::Up
+    })
+    .await;
+    let cancel = Pattern::from(&wire::subject(wire::CANCEL));
+    let mut cancels = bus.subscribe(&cancel, None).await.unwrap();
+    let capdeck = Arc::new(Capdeck::new());
+    for (status, code, stdout, stderr) in [
+        (JobStatus::Cancelled, 0, "j-1 CANCELLED\n", ""),
+        (
+            JobStatus::Succeeded,
+            1,
+            "",
+            "error: j-1 had already ended: SUCCEEDED; nothing was cancelled\n",
+        ),
+    ] {
+        let asking = {
+            let (capdeck, url) = (Arc::clone(&capdeck), nats.url());
+            tokio::spawn(async move {
+                let arguments = ["cancel", "j-1", "--reason", "stop", "--as", "ann"];
+                run(&capdeck, &[&arguments[..], &["--nats", &url]].concat()).await
+            })
+        };
+        let packet = decode(&soon("the cancel", cancels.recv()).await.unwrap()).unwrap();
+        assert_eq!(packet.warnings, []);
+        let Body::JobCancel(wish) = packet.body else {
+            panic!("a cancel");
+        };
+        assert_eq!(
+            (wish.job_id.as_str(), &*wish.reason, &*wish.requested_by),
+            ("j-1", "stop", "ann")
+        );
+        let subject = wire::subject(wire::RESULT);
+        for result in [
+            result_of("j-2", JobStatus::Failed),
+            result_of("j-1", JobStatus::Running),
+            result_of("j-1", status),
+        ] {
+            bus.publish(&subject, encode(&subject, &result).unwrap())
+                .await
+                .unwrap();
+        }
+        let ran = soon("the end", asking).await.unwrap();
+        assert_eq!(
+            (ran.code, &*ran.stdout, &*ran.stderr),
+            (code, stdout, stderr)
+        );
+    }
+    bus.shutdown().await;
+    let log = audit_log(&capdeck);
+    assert_eq!(log.matches(r#""action":"cancel""#).count(), 2, "{log}");
+
+    let nowhere = format!("nats://127.0.0.1:{}", free_port());
+    let ran = run(&capdeck, &["cancel", "j-1", "--nats", &nowhere]).await;
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert_eq!(audit_log(&capdeck), log, "nothing was asked for");
+}
+
 #[test]
 fn one_altered_byte_of_the_operators_log_is_found() {
     let capdeck = Capdeck::new();
