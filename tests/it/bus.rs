@@ -492,6 +492,21 @@ async fn an_encrypted_line_is_trusted_by_its_authority_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_the_server_would_not_take_is_refused_alone() {
+    let server = NatsProcess::start();
+    let bus = connected(&server).await;
+    let object: Arc<dyn Bus> = bus.clone();
+    let mut subscription = hear(&object, "a", None).await;
+    let large = Bytes::from(vec![0; 2 << 20]);
+    let refused = failure(bus.publish(&subject("a"), large).await);
+    assert!(matches!(refused, BusError::Refused { .. }), "{refused:?}");
+    say(&*bus, "a", "small").await;
+    let delivery = soon("the next", subscription.recv()).await.unwrap();
+    assert_eq!(delivery.payload, "small");
+    assert_eq!(*bus.link().borrow(), LinkState::Up);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_nkey_opens_the_door() {
     let made = Certificates::make();
     let (public, seed) = &made.nkey;

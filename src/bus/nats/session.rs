@@ -103,6 +103,8 @@ impl Session {
         let attaching = async {
             for (id, wanted) in wanted {
                 let subject = wanted.pattern.as_str().to_owned();
+                // Its channel does not exist yet, so there is nothing in it.
+                self.meter.empty_at(*id, self.meter.received());
                 let subscribed = match &wanted.queue {
                     None => self.listening.subscribe(subject).await,
                     Some(queue) => self.listening.queue_subscribe(subject, queue.clone()).await,
