@@ -1,178 +1,305 @@
-//! Filters: which rows a list shows.
+//! The filter language, the same in every view and in `get --filter`.
 //!
-//! Words must all occur in a row; `field:value` must equal that field, where a
-//! value may end in `*`; `!` turns a term around. An unknown field is an error
-//! with its column.
+//! Words match fuzzily; `field:value` matches a field, with `*` for any text;
+//! `label:key=value` a label; `age>5m` and `pressure>=0.9` compare; `!` negates,
+//! `and` is implied, `or` and parentheses exist. Start at [`Filter::parse`]; what
+//! a thing offers to filters is its [`Subject`] in [`subjects`].
 
 use std::fmt;
 
 use crate::state::model::Model;
+use crate::state::model::approvals;
 use crate::state::model::approvals::Approval;
 use crate::state::model::jobs::Job;
 use crate::state::model::workers::Worker;
 use crate::time::Timestamp;
 
-const FIELDS: [&str; 7] = [
-    "state", "topic", "worker", "pool", "tenant", "id", "standing",
-];
+mod parse;
+mod subjects;
 
-/// A filter that was understood.
+pub use subjects::{ApprovalRow, WorkerRow};
+
+/// Something that a filter can look at.
+pub trait Subject {
+    /// The fields it has.
+    const FIELDS: &'static [Field];
+    /// What one of it is called, such as `job`.
+    const NAME: &'static str;
+
+    /// Shows every text of a field to `look`, until that says it has seen enough.
+    fn texts(&self, field: &str, now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool;
+
+    /// The amount of a field: milliseconds of a time, thousandths of a number.
+    fn amount(&self, field: &str, now: Timestamp) -> Option<i64>;
+
+    /// The value of a label.
+    fn label(&self, key: &str) -> Option<&str>;
+
+    /// Shows every text that words are looked for in, until `look` has seen enough.
+    fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool;
+}
+
+/// A field of a [`Subject`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name in a filter.
+    pub name: &'static str,
+    /// What it holds.
+    pub holds: Holds,
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Any text.
+    Text,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A length of time.
+    Time,
+    /// A number.
+    Number,
+}
+
+impl Field {
+    const fn text(name: &'static str) -> Self {
+        Self {
+            name,
+            holds: Holds::Text,
+        }
+    }
+
+    const fn one_of(name: &'static str, words: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            holds: Holds::OneOf(words),
+        }
+    }
+
+    const fn time(name: &'static str) -> Self {
+        Self {
+            name,
+            holds: Holds::Time,
+        }
+    }
+
+    const fn number(name: &'static str) -> Self {
+        Self {
+            name,
+            holds: Holds::Number,
+        }
+    }
+}
+
+/// A filter that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    terms: Vec<Term>,
+    source: Box<str>,
+    root: Node,
+    suggestion: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Term {
-    negated: bool,
-    field: Option<&'static str>,
-    value: String,
+enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Word(Vec<char>),
+    Text {
+        field: &'static str,
+        pattern: Pattern,
+    },
+    Label {
+        key: Box<str>,
+        value: Option<Pattern>,
+    },
+    Amount {
+        field: &'static str,
+        than: Than,
+        limit: i64,
+    },
 }
 
-/// What is wrong with a filter, and where.
+/// How an amount compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Than {
+    More,
+    MoreOrSame,
+    Less,
+    LessOrSame,
+    Same,
+}
+
+/// A text with `*` in it, compared without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    parts: Vec<Vec<char>>,
+}
+
+/// Why a filter cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct FilterError {
-    /// The column, from 1.
+    /// Where it goes wrong: the character, counted from 1.
     pub column: usize,
-    /// What is wrong.
-    pub says: String,
+    /// The part that is wrong.
+    pub part: String,
+    /// What it should be.
+    pub wants: String,
 }
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "column {}: {}", self.column, self.says)
+        let Self {
+            column,
+            part,
+            wants,
+        } = self;
+        write!(f, "column {column}: {part} {wants}")
     }
 }
 
-impl std::error::Error for FilterError {}
-
 impl Filter {
-    /// Reads a filter.
+    /// Reads a filter for things of one kind; an empty one lets everything through.
     ///
     /// # Errors
-    /// An unknown field or a term without a value, with its column.
-    pub fn parse(text: &str) -> Result<Self, FilterError> {
-        let mut terms = Vec::new();
-        for word in text.split_whitespace() {
-            let at = word.as_ptr() as usize - text.as_ptr() as usize;
-            let column = text[..at].chars().count() + 1;
-            let (negated, rest) = match word.strip_prefix('!') {
-                Some(rest) => (true, rest),
-                None => (false, word),
-            };
-            let (field, value) = match rest.split_once(':') {
-                Some((name, value)) => {
-                    let field = FIELDS.into_iter().find(|field| *field == name);
-                    let Some(field) = field else {
-                        let nearest = crate::state::action::nearest(name, FIELDS.into_iter());
-                        return Err(FilterError {
-                            column,
-                            says: format!("no field is called {name}; did you mean {nearest}?"),
-                        });
-                    };
-                    (Some(field), value)
-                }
-                None => (None, rest),
-            };
-            if value.is_empty() {
-                return Err(FilterError {
-                    column,
-                    says: format!("{word} wants a value"),
-                });
-            }
-            terms.push(Term {
-                negated,
-                field,
-                value: value.to_lowercase(),
-            });
-        }
-        Ok(Self { terms })
+    /// [`FilterError`] with the column, and the nearest field where one is unknown.
+    pub fn parse<T: Subject>(source: &str) -> Result<Self, FilterError> {
+        let (root, suggestion) = parse::read(source, T::FIELDS)?;
+        Ok(Self {
+            source: source.into(),
+            root,
+            suggestion: suggestion.map(Into::into),
+        })
+    }
+
+    /// The filter as it was typed.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it lets everything through.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.root, Node::All(all) if all.is_empty())
+    }
+
+    /// What was probably meant, when a word is given that the field never holds:
+    /// `state:pending` for `state:pendng`. For the line that says nothing matches.
+    pub fn suggestion(&self) -> Option<&str> {
+        self.suggestion.as_deref()
     }
 
     /// Whether a job passes at `now`.
-    pub fn matches_job(&self, job: &Job, _now: Timestamp) -> bool {
-        let request = job.request.as_deref();
-        self.passes(&[
-            ("id", Some(job.id.as_str())),
-            ("state", job.state.map(|state| state.name())),
-            ("topic", request.and_then(|it| it.topic.as_deref())),
-            ("tenant", request.and_then(|it| it.tenant.as_deref())),
-            ("worker", job.worker().map(|worker| worker.as_str())),
-        ])
+    pub fn matches_job(&self, job: &Job, now: Timestamp) -> bool {
+        self.matches(job, now)
     }
 
-    /// Whether an approval passes at `now`.
-    pub fn matches_approval(&self, approval: &Approval, _now: Timestamp) -> bool {
-        let request = approval.fact.job.request.as_ref();
-        self.passes(&[
-            ("id", Some(approval.id().as_str())),
-            ("state", Some(approval.fact.status.name())),
-            ("topic", request.and_then(|it| it.topic.as_deref())),
-            ("tenant", request.and_then(|it| it.tenant.as_deref())),
-        ])
+    /// Whether an approval passes at `now`, with the jobs that it holds up.
+    pub fn matches_approval(&self, approval: &Approval, model: &Model, now: Timestamp) -> bool {
+        let held = approvals::held(approval, &model.jobs);
+        self.matches(&ApprovalRow { approval, held }, now)
     }
 
-    /// Whether a worker passes at `now`.
+    /// Whether a worker passes at `now`, with how it stands.
     pub fn matches_worker(&self, worker: &Worker, model: &Model, now: Timestamp) -> bool {
-        self.passes(&[
-            ("id", Some(worker.id.as_str())),
-            ("worker", Some(worker.id.as_str())),
-            ("pool", worker.pool.as_ref().map(|pool| pool.as_str())),
-            ("standing", Some(model.standing(worker, now).name())),
-            ("state", Some(model.standing(worker, now).name())),
-        ])
+        let standing = model.standing(worker, now);
+        self.matches(&WorkerRow { worker, standing }, now)
     }
 
-    fn passes(&self, fields: &[(&str, Option<&str>)]) -> bool {
-        self.terms.iter().all(|term| {
-            let found = fields.iter().any(|(name, value)| {
-                let Some(value) = value else { return false };
-                let value = value.to_lowercase();
-                match term.field {
-                    None => value.contains(&term.value),
-                    Some(field) if field != *name => false,
-                    Some(_) => match term.value.strip_suffix('*') {
-                        Some(start) => value.starts_with(start),
-                        None => value == term.value,
-                    },
-                }
-            });
-            found != term.negated
-        })
+    /// Whether `subject` passes at `now`.
+    pub fn matches<T: Subject>(&self, subject: &T, now: Timestamp) -> bool {
+        passes(&self.root, subject, now)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn passes<T: Subject>(node: &Node, subject: &T, now: Timestamp) -> bool {
+    match node {
+        Node::All(all) => all.iter().all(|node| passes(node, subject, now)),
+        Node::Any(any) => any.iter().any(|node| passes(node, subject, now)),
+        Node::Not(not) => !passes(not, subject, now),
+        Node::Word(word) => subject.words(&mut |text| has_word(text, word)),
+        Node::Text { field, pattern } => {
+            subject.texts(field, now, &mut |text| pattern.matches(text))
+        }
+        Node::Label { key, value } => match (subject.label(key), value) {
+            (Some(found), Some(pattern)) => pattern.matches(found),
+            (Some(_), None) => true,
+            (None, _) => false,
+        },
+        Node::Amount { field, than, limit } => {
+            subject.amount(field, now).is_some_and(|it| match than {
+                Than::More => it > *limit,
+                Than::MoreOrSame => it >= *limit,
+                Than::Less => it < *limit,
+                Than::LessOrSame => it <= *limit,
+                Than::Same => it == *limit,
+            })
+        }
+    }
+}
 
-    #[test]
-    fn a_bad_filter_says_where() {
-        let says = |text| Filter::parse(text).map_err(|error| error.to_string());
-        assert_eq!(
-            says("gpu stat:running"),
-            Err("column 5: no field is called stat; did you mean state?".to_owned())
-        );
-        assert_eq!(
-            says("topic:"),
-            Err("column 1: topic: wants a value".to_owned())
-        );
-        assert!(says("!state:running topic:job.gpu.*").is_ok());
+fn folded(text: &str) -> impl Iterator<Item = char> + Clone {
+    text.chars().flat_map(char::to_lowercase)
+}
+
+/// Whether the letters of `word` stand in `text` in this order and close together:
+/// within twice the word's length, so that long ids do not match everything.
+fn has_word(text: &str, word: &[char]) -> bool {
+    let Some((first, rest)) = word.split_first() else {
+        return true;
+    };
+    let span = word.len() * 2;
+    let letters = folded(text);
+    let mut from = letters;
+    while let Some(letter) = from.next() {
+        if letter != *first {
+            continue;
+        }
+        let mut wanted = rest.iter();
+        let mut next = wanted.next();
+        for letter in from.clone().take(span.saturating_sub(1)) {
+            match next {
+                Some(want) if *want == letter => next = wanted.next(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if next.is_none() {
+            return true;
+        }
+    }
+    false
+}
+
+impl Pattern {
+    fn new(text: &str) -> Self {
+        Self {
+            parts: text.split('*').map(|part| folded(part).collect()).collect(),
+        }
     }
 
-    #[test]
-    fn terms_must_all_hold() {
-        let passes = |text: &str| {
-            Filter::parse(text).expect("a filter").passes(&[
-                ("id", Some("a1")),
-                ("state", Some("RUNNING")),
-                ("topic", Some("job.gpu.tune")),
-                ("worker", None),
-            ])
+    /// Greedy from the left, with the last part held to the end: enough for `*`,
+    /// and linear in the text for each part.
+    fn matches(&self, text: &str) -> bool {
+        let text: Vec<char> = folded(text).collect();
+        let Some((first, rest)) = self.parts.split_first() else {
+            return text.is_empty();
         };
-        assert!(passes("state:running topic:job.gpu.*"));
-        assert!(passes("gpu !worker:w-1"));
-        assert!(!passes("state:run"));
-        assert!(!passes("gpu !a1"));
+        let Some(mut left) = text.strip_prefix(first.as_slice()) else {
+            return false;
+        };
+        let Some((last, middle)) = rest.split_last() else {
+            return left.is_empty();
+        };
+        for part in middle.iter().filter(|part| !part.is_empty()) {
+            match left.windows(part.len()).position(|at| at == part) {
+                Some(at) => left = &left[at + part.len()..],
+                None => return false,
+            }
+        }
+        left.ends_with(last)
+    }
+
+    fn is_plain(&self) -> bool {
+        self.parts.len() == 1
     }
 }

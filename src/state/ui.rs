@@ -18,8 +18,9 @@ use crate::ids::{JobId, PoolName};
 use crate::state::action::{Action, Drawn};
 use crate::state::effect::{Effect, EffectId, EffectQueue};
 use crate::state::event::Event;
-use crate::state::filter::Filter;
+use crate::state::filter::{ApprovalRow, Filter, FilterError, WorkerRow};
 use crate::state::model::Model;
+use crate::state::model::jobs::Job;
 use crate::time::{Elapsed, Timestamp};
 
 mod act;
@@ -68,6 +69,18 @@ pub enum View {
 impl View {
     /// Every view, in the order of its number.
     pub const ALL: [Self; 4] = [Self::Overview, Self::Approvals, Self::Jobs, Self::Workers];
+
+    /// Reads a filter for the rows of this view.
+    ///
+    /// # Errors
+    /// [`FilterError`] with the column.
+    pub fn filter(self, text: &str) -> Result<Filter, FilterError> {
+        match self {
+            Self::Approvals => Filter::parse::<ApprovalRow<'_>>(text),
+            Self::Workers => Filter::parse::<WorkerRow<'_>>(text),
+            Self::Overview | Self::Jobs => Filter::parse::<Job>(text),
+        }
+    }
 
     /// Its number, the key that shows it.
     pub fn number(self) -> usize {

@@ -8,7 +8,6 @@ use super::modal::Modal;
 use super::{ListId, Tone, UiState, View};
 use crate::state::action::{Action, nearest};
 use crate::state::effect::EffectQueue;
-use crate::state::filter::Filter;
 use crate::state::model::Model;
 use crate::state::model::jobs::JobState;
 use crate::time::Timestamp;
@@ -124,7 +123,7 @@ impl UiState {
         match read(line) {
             Err(_) if line.trim().is_empty() => String::new(),
             Err(error) => error,
-            Ok(Command::Filter(view, text)) => match Filter::parse(&text) {
+            Ok(Command::Filter(view, text)) => match view.unwrap_or(self.view()).filter(&text) {
                 Err(error) => format!("Bad filter: {error}. The old filter stays."),
                 Ok(filter) => {
                     let view = view.unwrap_or(self.view());
@@ -134,7 +133,7 @@ impl UiState {
                                 .approvals
                                 .by_cost(&model.jobs, now)
                                 .into_iter()
-                                .filter(|row| filter.matches_approval(row, now))
+                                .filter(|row| filter.matches_approval(row, model, now))
                                 .count(),
                             "approvals",
                         ),

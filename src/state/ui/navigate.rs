@@ -10,7 +10,6 @@ use super::review::REVEALED;
 use super::{Detail, Frozen, ListId, Tone, UiState, View, WorkersAs};
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
-use crate::state::filter::Filter;
 use crate::state::model::Model;
 use crate::time::Timestamp;
 
@@ -377,7 +376,7 @@ impl UiState {
         let filter = if text.trim().is_empty() {
             None
         } else {
-            match Filter::parse(text) {
+            match self.view().filter(text) {
                 Ok(filter) => Some(filter),
                 Err(error) => return Some(error.to_string()),
             }

@@ -112,7 +112,7 @@ fn approvals(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Sub
     rows.retain(|row| {
         list.filter
             .as_ref()
-            .is_none_or(|filter| filter.matches_approval(row, now))
+            .is_none_or(|filter| filter.matches_approval(row, model, now))
     });
     if id == ListId::OldestApprovals || list.sort(id) == SortKey::Age {
         rows.sort_by_key(|row| (row.since, row.id().clone()));

@@ -1,0 +1,405 @@
+//! What each kind of thing offers to filters.
+
+use super::{Field, Subject};
+use crate::state::model::alerts::Alert;
+use crate::state::model::approvals::Approval;
+use crate::state::model::jobs::{Job, Request};
+use crate::state::model::workers::{Standing, Worker};
+use crate::time::{Elapsed, Timestamp};
+use crate::wire::packet::WireEnum as _;
+
+const STATES: &[&str] = &[
+    "PENDING",
+    "APPROVAL_REQUIRED",
+    "SCHEDULED",
+    "DISPATCHED",
+    "RUNNING",
+    "RETRYING",
+    "SUCCEEDED",
+    "FAILED",
+    "CANCELLED",
+    "TIMEOUT",
+    "DENIED",
+    "OUTPUT_QUARANTINED",
+];
+const DECISIONS: &[&str] = &[
+    "ALLOW",
+    "ALLOW_WITH_CONSTRAINTS",
+    "REQUIRE_APPROVAL",
+    "THROTTLE",
+    "DENY",
+    "UNAVAILABLE",
+];
+const WAITS: &[&str] = &[
+    "approval",
+    "throttled",
+    "no_workers",
+    "pool_overloaded",
+    "no_pool_mapping",
+    "tenant_limit",
+    "kernel_unavailable",
+    "retry_backoff",
+    "unknown",
+];
+const STANDINGS: &[&str] = &["lost", "zombie", "late", "draining", "live", "unknown"];
+const STATUSES: &[&str] = &[
+    "pending",
+    "approved",
+    "rejected",
+    "expired",
+    "invalidated",
+    "repaired",
+];
+
+fn ms(elapsed: Elapsed) -> i64 {
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Shows the texts of a field that comes from a request.
+fn request_texts(
+    request: Option<&Request>,
+    field: &str,
+    look: &mut dyn FnMut(&str) -> bool,
+) -> bool {
+    let Some(request) = request else {
+        return false;
+    };
+    let one = match field {
+        "topic" => &request.topic,
+        "tenant" => &request.tenant,
+        "actor" => &request.actor,
+        "principal" => &request.principal,
+        "workflow" => &request.workflow_id,
+        "capability" => &request.capability,
+        "pack" => &request.pack_id,
+        "parent" => return request.parent.as_ref().is_some_and(|it| look(it.as_str())),
+        "risk" => return request.risk_tags.iter().any(|tag| look(tag)),
+        _ => return false,
+    };
+    one.as_deref().is_some_and(look)
+}
+
+impl Subject for Job {
+    const NAME: &'static str = "job";
+    const FIELDS: &'static [Field] = &[
+        Field::text("id"),
+        Field::text("job"),
+        Field::one_of("state", STATES),
+        Field::one_of("is", &["ended", "active", "waiting", "stalled"]),
+        Field::text("topic"),
+        Field::text("tenant"),
+        Field::text("worker"),
+        Field::text("trace"),
+        Field::text("workflow"),
+        Field::text("parent"),
+        Field::text("actor"),
+        Field::text("principal"),
+        Field::text("capability"),
+        Field::text("pack"),
+        Field::text("risk"),
+        Field::one_of("decision", DECISIONS),
+        Field::text("rule"),
+        Field::one_of("waiting", WAITS),
+        Field::text("error"),
+        Field::text("message"),
+        Field::number("percent"),
+        Field::number("attempts"),
+        Field::time("age"),
+        Field::time("idle"),
+    ];
+
+    fn texts(&self, field: &str, _now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let verdict = self.verdict.as_deref();
+        match field {
+            "id" | "job" => look(self.id.as_str()),
+            "state" => self.state.is_some_and(|state| look(state.name())),
+            "is" => {
+                let with_worker = self.state.is_some_and(|state| state.is_with_worker());
+                (self.is_ended() && look("ended"))
+                    || (with_worker && look("active"))
+                    || (self.waits_on().is_some() && look("waiting"))
+                    || (self.stalled && look("stalled"))
+            }
+            "worker" => self.worker().is_some_and(|it| look(it.as_str())),
+            "trace" => self.trace.as_ref().is_some_and(|it| look(it.as_str())),
+            "decision" => self.decision().is_some_and(|it| look(it.name())),
+            "rule" => verdict
+                .and_then(|it| it.rule_id.as_deref())
+                .is_some_and(look),
+            "waiting" => self.waits_on().is_some_and(|it| look(it.name())),
+            "error" => {
+                self.error_code().is_some_and(&mut *look) || self.error_message().is_some_and(look)
+            }
+            "message" => self.message().is_some_and(look),
+            _ => request_texts(self.request.as_deref(), field, look),
+        }
+    }
+
+    fn amount(&self, field: &str, now: Timestamp) -> Option<i64> {
+        match field {
+            "percent" => Some(i64::from(self.percent()?) * 1_000),
+            "attempts" => Some(i64::from(self.attempts()) * 1_000),
+            "age" => Some(ms(now.since(self.since))),
+            "idle" => Some(ms(now.since(self.updated_at))),
+            _ => None,
+        }
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.request.as_ref()?.label(key)
+    }
+
+    fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        look(self.id.as_str())
+            || ["topic", "tenant", "workflow", "actor", "principal", "risk"]
+                .iter()
+                .any(|field| request_texts(self.request.as_deref(), field, look))
+            || self.state.is_some_and(|state| look(state.name()))
+            || self.worker().is_some_and(|it| look(it.as_str()))
+            || self.message().is_some_and(&mut *look)
+            || self.error_code().is_some_and(&mut *look)
+            || self.error_message().is_some_and(look)
+    }
+}
+
+/// A worker with what is derived about it.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerRow<'a> {
+    /// The worker.
+    pub worker: &'a Worker,
+    /// How it stands now.
+    pub standing: Standing,
+}
+
+impl Subject for WorkerRow<'_> {
+    const NAME: &'static str = "worker";
+    const FIELDS: &'static [Field] = &[
+        Field::text("id"),
+        Field::text("worker"),
+        Field::one_of("standing", STANDINGS),
+        Field::text("pool"),
+        Field::text("region"),
+        Field::text("kind"),
+        Field::text("agent"),
+        Field::text("capability"),
+        Field::number("pressure"),
+        Field::number("cpu"),
+        Field::number("mem"),
+        Field::number("gpu"),
+        Field::number("slots"),
+        Field::number("active"),
+        Field::time("heard"),
+        Field::time("age"),
+    ];
+
+    fn texts(&self, field: &str, _now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let worker = self.worker;
+        match field {
+            "id" | "worker" => look(worker.id.as_str()),
+            "standing" => look(self.standing.name()),
+            "pool" => worker.pool.as_ref().is_some_and(|it| look(it.as_str())),
+            "region" => worker.region.as_deref().is_some_and(look),
+            "kind" => worker.kind.as_deref().is_some_and(look),
+            "agent" => worker.agent.as_deref().is_some_and(look),
+            "capability" => worker.capabilities.iter().any(|it| look(it)),
+            _ => false,
+        }
+    }
+
+    fn amount(&self, field: &str, now: Timestamp) -> Option<i64> {
+        let worker = self.worker;
+        let milli = |load: Option<crate::state::model::workers::Load>| {
+            load.map(|load| i64::from(load.milli_percent()))
+        };
+        match field {
+            "pressure" => worker
+                .pressure()
+                .map(|_| i64::from(worker.pressure_key()) / 100),
+            "cpu" => milli(worker.cpu),
+            "mem" => milli(worker.memory),
+            "gpu" => milli(worker.gpu),
+            "slots" => milli(worker.slots()).map(|it| it / 100),
+            "active" => Some(i64::from(worker.active_jobs) * 1_000),
+            "heard" | "age" => worker.silence(now).map(ms),
+            _ => None,
+        }
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.worker.label(key)
+    }
+
+    fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let worker = self.worker;
+        look(worker.id.as_str())
+            || look(self.standing.name())
+            || worker.pool.as_ref().is_some_and(|it| look(it.as_str()))
+            || worker.region.as_deref().is_some_and(&mut *look)
+            || worker.last_memo.as_deref().is_some_and(look)
+    }
+}
+
+/// An approval with what is derived about it.
+#[derive(Clone, Copy, Debug)]
+pub struct ApprovalRow<'a> {
+    /// The approval.
+    pub approval: &'a Approval,
+    /// Jobs that it holds up; `None` if not known.
+    pub held: Option<u32>,
+}
+
+impl Subject for ApprovalRow<'_> {
+    const NAME: &'static str = "approval";
+    const FIELDS: &'static [Field] = &[
+        Field::text("id"),
+        Field::text("job"),
+        Field::one_of("status", STATUSES),
+        Field::text("topic"),
+        Field::text("tenant"),
+        Field::text("rule"),
+        Field::text("reason"),
+        Field::text("risk"),
+        Field::text("actor"),
+        Field::text("principal"),
+        Field::text("workflow"),
+        Field::text("capability"),
+        Field::text("snapshot"),
+        Field::one_of("undo", &["yes", "no", "unknown"]),
+        Field::number("held"),
+        Field::time("wait"),
+        Field::time("age"),
+        Field::time("left"),
+    ];
+
+    fn texts(&self, field: &str, _now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let fact = &self.approval.fact;
+        let verdict = fact.job.verdict.as_ref();
+        match field {
+            "id" | "job" => look(self.approval.id().as_str()),
+            "status" => look(fact.status.name()),
+            "rule" => verdict
+                .and_then(|it| it.rule_id.as_deref())
+                .is_some_and(look),
+            "reason" => verdict
+                .and_then(|it| it.reason.as_deref())
+                .is_some_and(look),
+            "snapshot" => verdict
+                .and_then(|it| it.snapshot.as_deref())
+                .is_some_and(look),
+            "undo" => look(match self.approval.undo() {
+                Some(Some(_)) => "yes",
+                Some(None) => "no",
+                None => "unknown",
+            }),
+            _ => request_texts(fact.job.request.as_ref(), field, look),
+        }
+    }
+
+    fn amount(&self, field: &str, now: Timestamp) -> Option<i64> {
+        match field {
+            "held" => Some(i64::from(self.held?) * 1_000),
+            "wait" | "age" => Some(ms(self.approval.wait(now))),
+            "left" => self.approval.time_left(now).map(ms),
+            _ => None,
+        }
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.approval.fact.job.request.as_ref()?.label(key)
+    }
+
+    fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let fact = &self.approval.fact;
+        let verdict = fact.job.verdict.as_ref();
+        look(self.approval.id().as_str())
+            || ["topic", "tenant", "actor", "principal", "risk", "workflow"]
+                .iter()
+                .any(|field| request_texts(fact.job.request.as_ref(), field, look))
+            || fact
+                .job
+                .request
+                .as_ref()
+                .is_some_and(|it| it.labels.iter().any(|(_, value)| look(value)))
+            || verdict
+                .and_then(|it| it.rule_id.as_deref())
+                .is_some_and(&mut *look)
+            || verdict
+                .and_then(|it| it.reason.as_deref())
+                .is_some_and(look)
+    }
+}
+
+impl Subject for Alert {
+    const NAME: &'static str = "alert";
+    const FIELDS: &'static [Field] = &[
+        Field::text("name"),
+        Field::one_of("severity", &["INFO", "WARNING", "ERROR", "CRITICAL"]),
+        Field::text("subject"),
+        Field::one_of("status", &["firing", "cleared"]),
+        Field::text("message"),
+        Field::text("sender"),
+        Field::one_of("source", &["bus"]),
+        Field::number("times"),
+        Field::time("age"),
+    ];
+
+    fn texts(&self, field: &str, now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        match field {
+            "name" => look(&self.name),
+            "severity" => look(&self.severity.name()),
+            "subject" => look(&self.subject),
+            "status" => look(self.status(now)),
+            "message" => self.message.as_deref().is_some_and(look),
+            "sender" => look(self.sender.as_str()),
+            "source" => look("bus"),
+            _ => false,
+        }
+    }
+
+    fn amount(&self, field: &str, now: Timestamp) -> Option<i64> {
+        match field {
+            "times" => Some(i64::from(self.times) * 1_000),
+            "age" => Some(ms(now.since(self.since))),
+            _ => None,
+        }
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        let found = self.details.iter().find(|(name, _)| &**name == key);
+        found.map(|(_, value)| &**value)
+    }
+
+    fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        look(&self.name)
+            || look(&self.subject)
+            || look(self.sender.as_str())
+            || self.message.as_deref().is_some_and(look)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::model::jobs::{Decision, JobState, WaitingOn};
+
+    #[test]
+    fn the_words_of_a_field_are_those_that_the_model_uses() {
+        let names = |names: Vec<&'static str>| names;
+        assert_eq!(
+            names(JobState::ALL.iter().map(|it| it.name()).collect()),
+            STATES
+        );
+        assert_eq!(
+            names(Decision::ALL.iter().map(|it| it.name()).collect()),
+            DECISIONS
+        );
+        assert_eq!(
+            names(WaitingOn::ALL.iter().map(|it| it.name()).collect()),
+            WAITS
+        );
+        assert_eq!(
+            names(Standing::ALL.iter().map(|it| it.name()).collect()),
+            STANDINGS
+        );
+    }
+}
