@@ -10,6 +10,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +39,7 @@ const PAYLOAD_TTL: Elapsed = Elapsed::from_secs(24 * 60 * 60);
 const TURN: usize = 512;
 /// Questions that may wait for the kernel; further ones count as unanswered.
 const MAX_QUESTIONS: usize = 1_024;
-/// The longest sleep: what the gateway changed without a packet is seen then.
+/// The longest sleep, in case a wake-up was lost.
 const NAP: Elapsed = Elapsed::from_secs(1);
 
 /// What the scheduler works with.
@@ -54,6 +55,8 @@ pub struct Parts {
     pub ledger: SharedLedger,
     /// Which pools take which topics.
     pub routes: Arc<Routes>,
+    /// Wakes it when somebody else changed the ledger.
+    pub wake: Arc<Notify>,
 }
 
 /// Why a scheduler stopped by itself.
@@ -118,7 +121,7 @@ impl Ears {
     }
 }
 
-type Answer = (JobId, u64, Result<Verdict, KernelError>);
+type Answer = (JobId, u64, Box<Result<Verdict, KernelError>>);
 
 impl Scheduler {
     /// Begins to listen, so that nothing published after this is missed.
@@ -165,9 +168,10 @@ impl Scheduler {
                 Some(answer) = self.questions.join_next() => {
                     if let Ok((job, ticket, answer)) = answer {
                         let now = self.clock.now();
-                        lock(&self.parts.ledger).answered(&job, ticket, answer, now);
+                        lock(&self.parts.ledger).answered(&job, ticket, *answer, now);
                     }
                 }
+                () = self.parts.wake.notified() => {}
                 () = self.clock.sleep_until(wake) => {}
             }
             self.hear(&batch);
@@ -237,7 +241,7 @@ impl Scheduler {
             for fact in learned {
                 match fact {
                     Fact::Answered((job, ticket, answer)) => {
-                        ledger.answered(&job, ticket, answer, now);
+                        ledger.answered(&job, ticket, *answer, now);
                     }
                     Fact::Dispatched(job, attempt) => ledger.dispatched(&job, attempt, now),
                     Fact::NotSent(job, attempt, why) => {
@@ -321,11 +325,11 @@ impl Scheduler {
             Box::pin(async move { kernel.check(&question).await });
         let at_once = std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
         if let Poll::Ready(answer) = at_once.await {
-            return Some(Fact::Answered((job, ticket, answer)));
+            return Some(Fact::Answered((job, ticket, Box::new(answer))));
         }
         if self.questions.len() >= MAX_QUESTIONS {
             let error = KernelError::Unavailable("too many questions wait for it".to_owned());
-            return Some(Fact::Answered((job, ticket, Err(error))));
+            return Some(Fact::Answered((job, ticket, Box::new(Err(error)))));
         }
         let clock = Arc::clone(&self.clock);
         self.questions.spawn(async move {
@@ -333,7 +337,7 @@ impl Scheduler {
                 answer = answer => answer,
                 () = sleep(&*clock, KERNEL_LIMIT) => Err(KernelError::TimedOut),
             };
-            (job, ticket, answer)
+            (job, ticket, Box::new(answer))
         });
         None
     }

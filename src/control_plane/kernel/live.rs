@@ -329,21 +329,7 @@ impl PolicyKernel {
         in_force.seen = stamp;
         match read_file(path) {
             Ok(policy) => {
-                let changed = policy.snapshot != in_force.policy.snapshot;
-                if changed {
-                    in_force.snapshots.insert(0, policy.snapshot.clone());
-                    in_force.snapshots.truncate(SNAPSHOTS_KEPT);
-                    in_force.policy = Arc::new(policy);
-                }
-                self.health.send_if_modified(|health| {
-                    let mended = health.broken.take().is_some();
-                    if changed {
-                        health.snapshot.clone_from(&in_force.policy.snapshot);
-                        health.rules = in_force.policy.rules.len();
-                        health.loaded_at = self.clock.now();
-                    }
-                    changed || mended
-                });
+                self.put_in_force(&mut in_force, policy);
             }
             Err(error) => {
                 let says = error.in_full();
@@ -354,6 +340,30 @@ impl PolicyKernel {
                 });
             }
         }
+    }
+
+    /// Puts another policy in force, until the file says otherwise, if there is one.
+    pub fn adopt(&self, policy: Policy) {
+        let mut in_force = self.lock();
+        self.put_in_force(&mut in_force, policy);
+    }
+
+    fn put_in_force(&self, in_force: &mut InForce, policy: Policy) {
+        let changed = policy.snapshot != in_force.policy.snapshot;
+        if changed {
+            in_force.snapshots.insert(0, policy.snapshot.clone());
+            in_force.snapshots.truncate(SNAPSHOTS_KEPT);
+            in_force.policy = Arc::new(policy);
+        }
+        self.health.send_if_modified(|health| {
+            let mended = health.broken.take().is_some();
+            if changed {
+                health.snapshot.clone_from(&in_force.policy.snapshot);
+                health.rules = in_force.policy.rules.len();
+                health.loaded_at = self.clock.now();
+            }
+            changed || mended
+        });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, InForce> {

@@ -12,8 +12,8 @@ pub const DEFAULT_POOL: &str = "default";
 /// Which pools take which topics, where somebody said so.
 ///
 /// A topic is written whole, or as a pattern in which `*` stands for any run of
-/// characters, dots included. Whole topics are looked up first, patterns in their
-/// order.
+/// characters, dots included. Whole topics win over patterns; of several patterns
+/// all count.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     exact: BTreeMap<String, Vec<PoolName>>,
@@ -21,14 +21,14 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Takes topics with their pools.
+    /// Takes topics with their pools; a topic that is named twice goes to both.
     pub fn new(topics: impl IntoIterator<Item = (String, Vec<PoolName>)>) -> Self {
         let mut routes = Self::default();
         for (topic, pools) in topics {
             if topic.contains('*') {
                 routes.patterns.push((topic, pools));
             } else {
-                routes.exact.insert(topic, pools);
+                routes.exact.entry(topic).or_default().extend(pools);
             }
         }
         routes
@@ -47,13 +47,15 @@ impl Routes {
         exact.chain(patterns)
     }
 
-    fn of(&self, topic: &str) -> Option<&[PoolName]> {
-        self.exact.get(topic).map(Vec::as_slice).or_else(|| {
-            self.patterns
-                .iter()
-                .find(|(pattern, _)| matches(pattern, topic))
-                .map(|(_, pools)| pools.as_slice())
-        })
+    fn of(&self, topic: &str) -> Vec<PoolName> {
+        if let Some(pools) = self.exact.get(topic) {
+            return pools.clone();
+        }
+        let fitting = self
+            .patterns
+            .iter()
+            .filter(|(pattern, _)| matches(pattern, topic));
+        fitting.flat_map(|(_, pools)| pools).cloned().collect()
     }
 }
 
@@ -112,8 +114,9 @@ pub fn place(routes: &Routes, fleet: &Fleet, request: &JobRequest) -> Placement 
 
 /// The pools that could take a topic, and whether anybody claims it.
 fn candidates(routes: &Routes, fleet: &Fleet, topic: &str) -> (Vec<PoolName>, bool) {
-    if let Some(mapped) = routes.of(topic) {
-        return (mapped.to_vec(), true);
+    let mapped = routes.of(topic);
+    if !mapped.is_empty() {
+        return (mapped, true);
     }
     let naming: Vec<_> = fleet.pools_naming(topic).cloned().collect();
     if !naming.is_empty() {

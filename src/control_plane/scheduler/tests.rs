@@ -1,5 +1,9 @@
 //! The scheduler on a real bus, with scripted workers and kernels and a clock that
 //! moves when it is told to.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not expected fails the comparison"
+)]
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -79,6 +83,7 @@ impl Stage {
             }),
             ledger: Arc::clone(&ledger),
             routes: Arc::new(Routes::default()),
+            wake: Arc::default(),
         };
         let everything = Pattern::parse(">").expect("a pattern");
         let seen = bus.subscribe(&everything, None).await.expect("heard");
