@@ -15,6 +15,7 @@ mod policy;
 pub mod print;
 mod submit;
 mod themes;
+mod up;
 
 /// The terminal console for the Cordum Agent Protocol: watch workers, follow
 /// jobs, review approvals, cancel by keypress.
@@ -43,6 +44,8 @@ enum Verb {
     Policy(policy::PolicyArgs),
     /// List the color themes, or print one as a file to start from
     Themes(themes::ThemesArgs),
+    /// Run the embedded control plane alone, until SIGINT or SIGTERM
+    Up(up::UpArgs),
     /// Print the completion script of a shell
     Completions {
         /// The shell to complete in
@@ -81,6 +84,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Some(Verb::Keys(args)) => keys::run(&args, &crate::tui::keymap::Keymap::default()),
         Some(Verb::Policy(args)) => policy::run(&args),
         Some(Verb::Themes(args)) => themes::run(&args),
+        Some(Verb::Up(args)) => up::run(&args),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "capdeck", &mut script);

@@ -9,7 +9,7 @@ use crate::cli::{CliError, print};
 use crate::control_plane::gateway::submission;
 use crate::control_plane::kernel::explain::{Explanation, Outcome, RuleTrace, explain};
 use crate::control_plane::kernel::live::{PolicyFileError, read_file};
-use crate::control_plane::kernel::policy::{Policy, Problem};
+use crate::control_plane::kernel::policy::{Policy, PolicyError, Problem};
 use crate::control_plane::kernel::{Constraints, Decision, Question, Remediation};
 use crate::text::Shown;
 
@@ -77,15 +77,14 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), CliError> {
 fn load(file: &Path) -> Result<Policy, CliError> {
     read_file(file).map_err(|error| match error {
         PolicyFileError::Unreadable { .. } => CliError::usage(error),
-        PolicyFileError::Invalid { path, source } => {
-            let lines: Vec<String> = source.problems.iter().map(shown).collect();
-            CliError::refused(anyhow::anyhow!(
-                "{} is not a policy: {}",
-                path.display(),
-                lines.join("\n  ")
-            ))
-        }
+        PolicyFileError::Invalid { path, source } => CliError::refused(invalid(&path, &source)),
     })
+}
+
+/// Every problem of a bad policy file with its place.
+pub(super) fn invalid(path: &Path, error: &PolicyError) -> anyhow::Error {
+    let lines: Vec<String> = error.problems.iter().map(shown).collect();
+    anyhow::anyhow!("{} is not a policy: {}", path.display(), lines.join("\n  "))
 }
 
 fn question(job: &Path) -> Result<Question, CliError> {

@@ -1,0 +1,255 @@
+//! `capdeck up`: the embedded control plane alone, without a screen.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bus::local::LocalBus;
+use crate::bus::nats::NatsBus;
+use crate::bus::{Bus, LinkState};
+use crate::cli::{CliError, policy, print};
+use crate::config::servers::{Addresses, environment, servers};
+use crate::control_plane::gateway::{ApiKey, GatewayError};
+use crate::control_plane::kernel::live::PolicyFileError;
+use crate::control_plane::ledger::MAX_JOBS;
+use crate::control_plane::scenario::{Scenario, ScenarioError};
+use crate::control_plane::{ControlPlane, Options, Rules, StartError, gateway};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
+use crate::time::{Clock, Elapsed, SystemClock, sleep};
+
+/// How long the bus may take to come up.
+const BUS_LIMIT: Elapsed = Elapsed::from_secs(5);
+
+/// What a plane of this program is made of, for `up` and `demo` alike.
+#[derive(Debug, clap::Args)]
+pub(super) struct PlaneArgs {
+    /// The policy that decides about jobs; without it a built-in one
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Pools, traffic and mishaps: a file, or one of default, quiet, incident
+    #[arg(long, value_name = "FILE", default_value = "default")]
+    scenario: String,
+    /// Where the gateway listens; any address but loopback needs CORDUM_API_KEY
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    http: SocketAddr,
+    /// What traffic and ids are drawn from; without it every run differs
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How fast the traffic of the scenario comes; 2 is twice as fast
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+}
+
+/// What `capdeck up` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Jobs, decisions and approvals stay in the memory of this process and are gone with
+it, also with --nats and --redis: those carry packets and payloads. Run one plane
+on one bus.")]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    plane: PlaneArgs,
+    /// Run no workers; the work is left to those that beat on the bus
+    #[arg(long)]
+    no_workers: bool,
+    /// Submit nothing
+    #[arg(long)]
+    no_traffic: bool,
+    /// Use this NATS server as the bus, instead of one inside this process
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    /// Keep payloads on this Redis server, instead of in memory
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.01..=1_000.0).contains(&speed) => Ok(speed),
+        Ok(_) | Err(_) => Err("a number from 0.01 to 1000 is needed".to_owned()),
+    }
+}
+
+impl PlaneArgs {
+    /// The plane these arguments ask for, workers and traffic included.
+    ///
+    /// # Errors
+    /// Exit code 2 for a scenario that cannot be used.
+    pub(super) fn options(&self, clock: &dyn Clock) -> Result<Options, CliError> {
+        Ok(Options {
+            rules: match &self.policy {
+                Some(path) => Rules::File(path.clone()),
+                None => Rules::BuiltIn,
+            },
+            scenario: self.scenario()?,
+            workers: true,
+            traffic: true,
+            speed: self.speed,
+            seed: self.seed.unwrap_or_else(|| {
+                let process = u64::from(std::process::id()) << 40;
+                clock.now().as_micros().cast_unsigned() ^ process
+            }),
+            http: gateway::Options {
+                listen: self.http,
+                api_key: environment("CORDUM_API_KEY").map(|key| ApiKey::new(&key)),
+                next_free_port: false,
+            },
+            max_jobs: MAX_JOBS,
+        })
+    }
+
+    fn scenario(&self) -> Result<Scenario, CliError> {
+        let path = PathBuf::from(&self.scenario);
+        let built_in = Scenario::built_in(&self.scenario).filter(|_| !path.exists());
+        match built_in {
+            Some(scenario) => Ok(scenario),
+            None => Scenario::load(&path).map_err(scenario_error),
+        }
+    }
+}
+
+fn scenario_error(error: ScenarioError) -> CliError {
+    let hint = error.hint();
+    let unreadable = matches!(error, ScenarioError::Unreadable { .. });
+    let mut error = CliError::usage(error);
+    if let Some(hint) = hint {
+        error = error.hint(hint);
+    }
+    if unreadable {
+        let names = Scenario::BUILT_IN.join(", ");
+        error = error.hint(format!("built-in scenarios are {names}"));
+    }
+    error
+}
+
+/// What a person is told when a plane does not start.
+pub(super) fn start_error(error: StartError) -> CliError {
+    match error {
+        StartError::Policy(PolicyFileError::Invalid { path, source }) => {
+            CliError::usage(policy::invalid(&path, &source))
+        }
+        StartError::Policy(error) => CliError::usage(error),
+        StartError::Gateway(error @ GatewayError::KeyNeeded { .. }) => {
+            CliError::usage(error).hint("set CORDUM_API_KEY, or listen on 127.0.0.1")
+        }
+        StartError::Gateway(error @ GatewayError::Taken { .. }) => CliError::usage(error)
+            .hint("choose another with `--http 127.0.0.1:PORT`; port 0 is any free one"),
+        StartError::Gateway(error) => CliError::usage(error),
+        StartError::Bus(error) => CliError::unreachable(error),
+    }
+}
+
+/// Runs it until SIGINT or SIGTERM.
+pub(super) fn run(args: &UpArgs) -> Result<(), CliError> {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .map_err(|error| CliError::new(crate::cli::Kind::Bug, error))?;
+    runtime.block_on(up(args))
+}
+
+async fn up(args: &UpArgs) -> Result<(), CliError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut options = args.plane.options(&*clock)?;
+    options.workers = !args.no_workers;
+    options.traffic = !args.no_traffic;
+    let catch = |kind| {
+        signal(kind)
+            .context("cannot listen for signals")
+            .map_err(|error| CliError::new(crate::cli::Kind::Bug, error))
+    };
+    let (mut interrupt, mut terminate) = (
+        catch(SignalKind::interrupt())?,
+        catch(SignalKind::terminate())?,
+    );
+    let (bus, store) = tokio::select! {
+        parts = ground(args, &clock) => parts?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    let plane = ControlPlane::start(bus, store, clock, options)
+        .await
+        .map_err(start_error)?;
+    print::line(&format!(
+        "ready: gateway http://{}, policy {}, bus {}, payloads {}",
+        plane.http_addr(),
+        plane.snapshot().await,
+        args.nats.as_deref().map_or("in memory", |_| "nats"),
+        args.redis.as_deref().map_or("in memory", |_| "redis"),
+    ));
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    plane.shutdown().await;
+    Ok(())
+}
+
+/// The bus and the store, both reachable.
+///
+/// Only flags name servers here. A console that was pointed at production by
+/// `NATS_URL` must not become its scheduler because somebody typed `up`.
+async fn ground(
+    args: &UpArgs,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<dyn Bus>, Arc<dyn Store>), CliError> {
+    let flags = Addresses {
+        nats: args.nats.clone(),
+        redis: args.redis.clone(),
+        gateway: None,
+    };
+    let by_flag = |name: &str| match name {
+        "NATS_URL" | "REDIS_URL" | "CORDUM_GATEWAY" => None,
+        _ => environment(name),
+    };
+    let servers = servers(&flags, &by_flag).map_err(CliError::usage)?;
+    let bus: Arc<dyn Bus> = match &servers.nats {
+        None => Arc::new(LocalBus::new()),
+        Some(server) => {
+            let bus = NatsBus::connect(server, Arc::clone(clock)).map_err(CliError::unreachable)?;
+            let mut link = bus.link();
+            let up = tokio::select! {
+                up = link.wait_for(|link| matches!(link, LinkState::Up)) => up.is_ok(),
+                () = sleep(&**clock, BUS_LIMIT) => false,
+            };
+            if !up {
+                let why = match &*bus.link().borrow() {
+                    LinkState::Down { reason, .. } => reason.to_string(),
+                    LinkState::Connecting | LinkState::Up | LinkState::Lagging { .. } => {
+                        format!("no answer within {} s", BUS_LIMIT.as_secs())
+                    }
+                };
+                let url = &server.url;
+                return Err(CliError::unreachable(anyhow::anyhow!(
+                    "cannot connect to the bus at {url}: {why}"
+                ))
+                .hint("without --nats the bus is inside this process"));
+            }
+            Arc::new(bus)
+        }
+    };
+    let store: Arc<dyn Store> = match &servers.redis {
+        None => Arc::new(MemoryStore::new(Arc::clone(clock))),
+        Some(server) => {
+            let store =
+                RedisStore::connect(server, Arc::clone(clock)).map_err(CliError::unreachable)?;
+            // The connection is made by the first call.
+            store.len("ctx:capdeck").await.map_err(|error| {
+                CliError::unreachable(error).hint("without --redis payloads are kept in memory")
+            })?;
+            Arc::new(store)
+        }
+    };
+    Ok((bus, store))
+}
