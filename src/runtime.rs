@@ -1,1 +1,293 @@
-//! Runs the state: what comes in, the step loop, and the effects that go out.
+//! The runtime: feeds the model and runs its effects.
+//!
+//! Everything that happens comes out of [`Runtime::next_batch`], stamped once, in
+//! one order; everything the model wants done goes into [`Runtime::run`] and comes
+//! back as an outcome. The screen and `get` are the same loop:
+//!
+//! ```text
+//! while runtime.next_batch(wake, &mut batch).await {
+//!     for event in batch.drain(..) { state.step(&event, &mut effects) }
+//!     for (id, effect) in runtime.run(&mut effects) { /* the terminal's own */ }
+//! }
+//! ```
+//!
+//! A key becomes an event by [`Runtime::stamp`]. Queues are bounded: when the model
+//! cannot keep up, the bus waits, and what the bus then loses it counts.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::AuditLog;
+use crate::bus::Bus;
+use crate::gateway_client::GatewayClient;
+use crate::ids::SenderId;
+use crate::state::effect::{Effect, EffectId, EffectQueue, Outcome};
+use crate::state::event::{Event, LinkState, Source, Stamped};
+use crate::store::Store;
+use crate::time::{Clock, Elapsed, Timestamp};
+
+mod backfill;
+mod effects;
+mod facts;
+mod ingress;
+#[cfg(test)]
+mod tests;
+
+pub use facts::{approval_fact, job_fact};
+
+/// Batches of packets that may wait; each holds up to [`ingress::BATCH`].
+const PACKET_BATCHES: usize = 64;
+/// Answers, link changes and outcomes that may wait.
+const ANSWERS: usize = 1_024;
+/// Packets handed out at once, so that a key never waits behind a burst for long.
+const HANDED_OUT: usize = 4_096;
+/// How often time is told when nothing happens.
+const TICK: Elapsed = Elapsed::from_secs(1);
+
+/// The servers of a deployment; what is `None` is absent.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The bus.
+    pub bus: Option<Arc<dyn Bus>>,
+    /// The gateway.
+    pub gateway: Option<Arc<GatewayClient>>,
+    /// The store.
+    pub store: Option<Arc<dyn Store>>,
+    /// Makes the bus try to connect now.
+    pub reconnect: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+/// Who asks, and where it is written down.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The operator, for `requested_by` and for decisions.
+    pub operator: String,
+    /// The console on the bus.
+    pub console: SenderId,
+    /// The operator's log; `None` writes none, and then nothing can be decided.
+    pub audit: Option<AuditLog>,
+    /// Whether nothing may be asked of the plane.
+    pub read_only: bool,
+}
+
+/// Feeds the model and runs its effects; ends its tasks when dropped.
+pub struct Runtime {
+    packets: mpsc::Receiver<Vec<Event>>,
+    answers: mpsc::Receiver<Event>,
+    clock: Arc<dyn Clock>,
+    outside: Arc<effects::Outside>,
+    running: JoinSet<()>,
+    stop: CancellationToken,
+    next_seq: u64,
+    last: Timestamp,
+    next_tick: Timestamp,
+}
+
+impl Runtime {
+    /// Starts to listen and to ask. Must be called inside a Tokio runtime.
+    pub fn start(sources: Sources, identity: Identity, clock: Arc<dyn Clock>) -> Self {
+        let (packet_tx, packets) = mpsc::channel(PACKET_BATCHES);
+        let (answer_tx, answers) = mpsc::channel(ANSWERS);
+        let stop = CancellationToken::new();
+        let refresh = Arc::new(Notify::new());
+        let mut running = JoinSet::new();
+        for source in Source::ALL {
+            let configured = match source {
+                Source::Bus => sources.bus.is_some(),
+                Source::Gateway => sources.gateway.is_some(),
+                Source::Store => sources.store.is_some(),
+            };
+            if configured {
+                let event = Event::Link(source, LinkState::Connecting);
+                answer_tx.try_send(event).expect("the queue was just made");
+            }
+        }
+        if let Some(bus) = &sources.bus {
+            ingress::spawn(bus, &packet_tx, &answer_tx, &clock, &mut running, &stop);
+        }
+        let sink = backfill::Sink {
+            answers: answer_tx.clone(),
+            clock: Arc::clone(&clock),
+        };
+        if let Some(gateway) = &sources.gateway {
+            let gap = sources.bus.as_ref().map(|bus| bus.link());
+            let poll = backfill::gateway(
+                Arc::clone(gateway),
+                sources.store.clone(),
+                gap,
+                sink.clone(),
+                Arc::clone(&refresh),
+            );
+            running.spawn(until(stop.clone(), poll));
+        }
+        if let Some(store) = &sources.store {
+            let watch = backfill::store(Arc::clone(store), sink, Arc::clone(&refresh));
+            running.spawn(until(stop.clone(), watch));
+        }
+        let outside = effects::Outside {
+            sources,
+            identity,
+            clock: Arc::clone(&clock),
+            refresh,
+            answers: answer_tx,
+        };
+        let now = clock.now();
+        Self {
+            packets,
+            answers,
+            clock,
+            outside: Arc::new(outside),
+            running,
+            stop,
+            next_seq: 0,
+            last: now,
+            next_tick: now,
+        }
+    }
+
+    /// Gives an event its place in the order: keys, sizes, and whatever else the
+    /// caller saw itself.
+    pub fn stamp(&mut self, value: Event) -> Stamped<Event> {
+        self.last = self.last.max(self.clock.now());
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        Stamped {
+            seq,
+            at: self.last,
+            value,
+        }
+    }
+
+    /// Waits for something to happen and puts all that is waiting into `into`;
+    /// answers and link changes before packets. Time alone is told once a second,
+    /// and at `wake` where the caller waits for an instant. Safe to drop at any
+    /// await. Returns false when nothing can happen any more.
+    pub async fn next_batch(
+        &mut self,
+        wake: Option<Timestamp>,
+        into: &mut Vec<Stamped<Event>>,
+    ) -> bool {
+        let until = wake.map_or(self.next_tick, |wake| wake.min(self.next_tick));
+        let mut first_packets = None;
+        let mut first_answer = None;
+        tokio::select! {
+            biased;
+            answer = self.answers.recv() => match answer {
+                Some(answer) => first_answer = Some(answer),
+                None => return false,
+            },
+            Some(packets) = self.packets.recv() => first_packets = Some(packets),
+            () = self.clock.sleep_until(until) => {}
+        }
+        let answers = first_answer.into_iter();
+        let answers: Vec<Event> = answers
+            .chain(std::iter::from_fn(|| self.answers.try_recv().ok()))
+            .take(ANSWERS)
+            .collect();
+        for event in answers {
+            let event = self.stamp(event);
+            into.push(event);
+        }
+        let mut handed_out = 0;
+        let mut next = first_packets.or_else(|| self.packets.try_recv().ok());
+        while let Some(packets) = next {
+            handed_out += packets.len();
+            for event in packets {
+                let event = self.stamp(event);
+                into.push(event);
+            }
+            if handed_out >= HANDED_OUT {
+                break;
+            }
+            next = self.packets.try_recv().ok();
+        }
+        let now = self.clock.now();
+        if now >= until {
+            self.next_tick = if now >= self.next_tick {
+                now.plus(TICK)
+            } else {
+                self.next_tick
+            };
+            let tick = self.stamp(Event::Tick);
+            into.push(tick);
+        }
+        true
+    }
+
+    /// Starts what the model asks of the outside; each ends within seconds and
+    /// answers with an [`Event::Outcome`]. What only the terminal can do is given
+    /// back: [`Effect::CopyText`], [`Effect::Suspend`], [`Effect::Repaint`] and
+    /// [`Effect::Quit`], whose outcome the caller stamps itself.
+    pub fn run(&mut self, effects: &mut EffectQueue) -> Vec<(EffectId, Effect)> {
+        while self.running.try_join_next().is_some() {}
+        let mut own = Vec::new();
+        for (id, effect) in effects.drain() {
+            match effect {
+                Effect::CopyText(_) | Effect::Suspend | Effect::Repaint | Effect::Quit => {
+                    own.push((id, effect));
+                }
+                Effect::Cancel { .. }
+                | Effect::Decide { .. }
+                | Effect::ReadPayload { .. }
+                | Effect::ReadJob(_)
+                | Effect::Refresh
+                | Effect::LogReveal { .. } => {
+                    let outside = Arc::clone(&self.outside);
+                    let task = async move {
+                        let outcome = outside.run(&effect).await;
+                        outside.answer(Event::Outcome(id, outcome)).await;
+                    };
+                    self.running.spawn(until(self.stop.clone(), task));
+                }
+            }
+        }
+        own
+    }
+
+    /// Runs one effect to its end, for commands that wait for it.
+    pub async fn run_now(&self, effect: &Effect) -> Outcome {
+        self.outside.run(effect).await
+    }
+
+    /// Ends all tasks and waits for them.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        self.packets.close();
+        self.answers.close();
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = task => {}
+    }
+}
+
+/// The line to the bus, in the model's words.
+fn link_of(state: &crate::bus::LinkState) -> LinkState {
+    match state {
+        crate::bus::LinkState::Connecting => LinkState::Connecting,
+        crate::bus::LinkState::Up => LinkState::Up,
+        crate::bus::LinkState::Lagging { dropped } => LinkState::Lagging { dropped: *dropped },
+        crate::bus::LinkState::Down {
+            since,
+            reason,
+            attempts,
+        } => LinkState::Down {
+            since: *since,
+            reason: Arc::clone(reason),
+            attempts: *attempts,
+        },
+    }
+}

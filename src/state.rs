@@ -14,6 +14,7 @@ pub mod filter;
 pub mod limits;
 pub mod model;
 pub mod script;
+pub mod secrets;
 pub mod shared;
 pub mod step;
 pub mod ui;

@@ -151,14 +151,7 @@ impl Approval {
     /// When its time is up; `None` without a deadline.
     pub fn deadline(&self) -> Option<Timestamp> {
         let request = self.fact.job.request.as_ref()?;
-        let budget = u64::try_from(request.deadline_ms)
-            .ok()
-            .filter(|ms| *ms > 0)?;
-        let from = request
-            .sent_at
-            .or(self.fact.job.created_at)
-            .unwrap_or(self.since);
-        Some(from.plus(Elapsed::from_millis(budget)))
+        request.deadline(self.fact.job.created_at.unwrap_or(self.since))
     }
 
     /// How close the deadline is: 0 under five minutes, 1 under fifteen, 2 beyond

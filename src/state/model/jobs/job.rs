@@ -116,6 +116,8 @@ pub struct Request {
     pub labels: Labels,
     /// Milliseconds from submission to its deadline; 0 is none.
     pub deadline_ms: i64,
+    /// When its time is up, where the plane tells it as an instant.
+    pub deadline_at: Option<Timestamp>,
     /// Tokens in all; 0 is no limit.
     pub max_total_tokens: i64,
     /// The job that would undo it. `None` is "not known" unless [`Request::complete`].
@@ -429,14 +431,9 @@ impl Job {
         Some(progress.last_move.plus(Elapsed::from_millis(limit)))
     }
 
-    /// When its time is up: the sender's stamp of the request plus its budget.
+    /// When its time is up; `None` without a deadline.
     pub fn deadline(&self) -> Option<Timestamp> {
-        let request = self.request.as_ref()?;
-        let budget = u64::try_from(request.deadline_ms)
-            .ok()
-            .filter(|ms| *ms > 0)?;
-        let from = request.sent_at.unwrap_or(self.first_seen);
-        Some(from.plus(Elapsed::from_millis(budget)))
+        self.request.as_ref()?.deadline(self.first_seen)
     }
 
     /// Comes into `to`; what was asked of the plane and is now done, or can no
@@ -505,6 +502,7 @@ impl Request {
                 .budget
                 .as_ref()
                 .map_or(0, |budget| budget.deadline_ms),
+            deadline_at: None,
             max_total_tokens: request
                 .budget
                 .as_ref()
@@ -517,6 +515,22 @@ impl Request {
             sent_at,
             complete: true,
         }
+    }
+
+    /// The facts of a request that was read from where the plane keeps it.
+    pub fn read(request: &JobRequest) -> Self {
+        Self::from_packet(request, None, None, &mut Interner::default())
+    }
+
+    /// When its time is up: the plane's word, else the sender's stamp of the
+    /// request, or `born` without one, plus its budget. `None` without a deadline.
+    pub fn deadline(&self, born: Timestamp) -> Option<Timestamp> {
+        let budget = || {
+            let budget = u64::try_from(self.deadline_ms).ok().filter(|ms| *ms > 0)?;
+            let from = self.sent_at.unwrap_or(born);
+            Some(from.plus(Elapsed::from_millis(budget)))
+        };
+        self.deadline_at.or_else(budget)
     }
 
     /// Fills what is not known yet from `other`; says whether that changed anything.
@@ -559,6 +573,7 @@ impl Request {
             max_total_tokens: 0,
             undo: None,
             sent_at: None,
+            deadline_at: None,
             complete: false
         );
         changed

@@ -1,0 +1,333 @@
+//! What never travels on the bus, asked for: jobs at the start and after a gap,
+//! approvals and the policy in force all the time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::facts;
+use crate::bus::LinkState as BusLink;
+use crate::gateway_client::types::{ApprovalItem, JobDetail, JobsQuery};
+use crate::gateway_client::{GatewayClient, GatewayError};
+use crate::ids::JobId;
+use crate::state::event::{Event, LinkState, Source};
+use crate::state::shared::Text;
+use crate::store::Store;
+use crate::time::{Clock, Elapsed, Timestamp, sleep};
+use crate::wire::job_hash::job_hash;
+
+/// A gateway on this machine is asked this often, any other one every 5 s.
+const NEAR: Elapsed = Elapsed::from_secs(1);
+const FAR: Elapsed = Elapsed::from_secs(5);
+/// Jobs, workers and pools are asked for in every fifth round on this machine,
+/// in every second one elsewhere.
+const NEAR_ROUNDS: u64 = 5;
+const FAR_ROUNDS: u64 = 2;
+/// A page of jobs, the most that gateways give.
+const PAGE: u32 = 500;
+/// Pages at the start and after a gap: gateways keep 1,000 recent jobs.
+const PAGES: usize = 4;
+/// Jobs of new approvals that are read in one round.
+const DETAILS: usize = 25;
+/// A job that waits for approval is read again after this long, because its
+/// stored request can change without a word.
+const DETAIL_AGAIN: Elapsed = Elapsed::from_secs(10);
+/// How often the store is asked whether it is there.
+const STORE_AGAIN: Elapsed = Elapsed::from_secs(5);
+/// No key of a deployment: asking for it only shows that the store answers.
+const PROBE: &str = "capdeck:probe";
+
+/// Where answers go.
+#[derive(Clone)]
+pub(super) struct Sink {
+    pub(super) answers: mpsc::Sender<Event>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Sink {
+    async fn send(&self, event: Event) {
+        // The receiver is gone only when the runtime ends.
+        let _ended = self.answers.send(event).await;
+    }
+}
+
+/// The line to a server that is asked rather than connected to.
+struct Asked {
+    source: Source,
+    sink: Sink,
+    down: Option<(Timestamp, u32)>,
+    up: bool,
+}
+
+impl Asked {
+    fn new(source: Source, sink: Sink) -> Self {
+        Self {
+            source,
+            sink,
+            down: None,
+            up: false,
+        }
+    }
+
+    async fn answered(&mut self) {
+        if !self.up {
+            self.up = true;
+            self.down = None;
+            self.sink
+                .send(Event::Link(self.source, LinkState::Up))
+                .await;
+        }
+        self.sink.send(Event::Answered(self.source)).await;
+    }
+
+    async fn failed(&mut self, reason: String) {
+        self.up = false;
+        let now = self.sink.clock.now();
+        let (since, attempts) = self.down.unwrap_or((now, 0));
+        self.down = Some((since, attempts + 1));
+        let state = LinkState::Down {
+            since,
+            reason: Arc::from(reason),
+            attempts: attempts + 1,
+        };
+        self.sink.send(Event::Link(self.source, state)).await;
+    }
+}
+
+/// Whether the server said something, even if it was no.
+fn is_an_answer(error: &GatewayError) -> bool {
+    !matches!(
+        error,
+        GatewayError::Unreachable { .. }
+            | GatewayError::TimedOut { .. }
+            | GatewayError::NotAGateway { .. }
+            | GatewayError::BadEndpoint { .. }
+            | GatewayError::Unauthorized { .. }
+    )
+}
+
+/// Asks the gateway until dropped.
+pub(super) async fn gateway(
+    gateway: Arc<GatewayClient>,
+    store: Option<Arc<dyn Store>>,
+    bus: Option<watch::Receiver<BusLink>>,
+    sink: Sink,
+    refresh: Arc<Notify>,
+) {
+    let near = gateway.is_loopback();
+    let (pause, every) = if near {
+        (NEAR, NEAR_ROUNDS)
+    } else {
+        (FAR, FAR_ROUNDS)
+    };
+    let mut poll = Poll {
+        gateway,
+        store,
+        line: Asked::new(Source::Gateway, sink.clone()),
+        details: BTreeMap::new(),
+        sink,
+    };
+    let mut bus_was_up = false;
+    let mut behind = true;
+    let mut round = 0_u64;
+    loop {
+        let bus_is_up = bus
+            .as_ref()
+            .is_some_and(|bus| matches!(*bus.borrow(), BusLink::Up | BusLink::Lagging { .. }));
+        // What happened while we could not hear is only on record.
+        behind |= bus_is_up && !bus_was_up;
+        bus_was_up = bus_is_up;
+        match poll.round(behind, round.is_multiple_of(every)).await {
+            Ok(()) => {
+                poll.line.answered().await;
+                behind = false;
+                round += 1;
+            }
+            Err(error) if is_an_answer(&error) => {
+                poll.line.answered().await;
+                round += 1;
+            }
+            Err(error) => {
+                poll.line.failed(error.to_string()).await;
+                behind = true;
+            }
+        }
+        tokio::select! {
+            () = sleep(poll.sink.clock.as_ref(), pause) => {}
+            () = refresh.notified() => poll.details.clear(),
+        }
+    }
+}
+
+struct Poll {
+    gateway: Arc<GatewayClient>,
+    store: Option<Arc<dyn Store>>,
+    line: Asked,
+    details: BTreeMap<JobId, Read>,
+    sink: Sink,
+}
+
+/// A job that waits for approval, as it was read last.
+struct Read {
+    at: Timestamp,
+    item_updated: Option<Timestamp>,
+    detail: Option<JobDetail>,
+    own_hash: Text,
+}
+
+impl Poll {
+    async fn round(&mut self, behind: bool, all: bool) -> Result<(), GatewayError> {
+        if behind {
+            self.backfill().await?;
+        }
+        match self.gateway.snapshots().await {
+            Ok(snapshots) => {
+                if let Some(snapshot) = snapshots.first() {
+                    self.sink
+                        .send(Event::Policy(Arc::from(snapshot.as_str())))
+                        .await;
+                }
+            }
+            Err(error) if is_an_answer(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let approvals = self.gateway.approvals(true).await?;
+        self.read_waiting(&approvals.items).await?;
+        let facts = approvals
+            .items
+            .iter()
+            .map(|item| {
+                let read = self.details.get(&item.job.id);
+                let detail = read.and_then(|read| read.detail.as_ref());
+                let own_hash = read.and_then(|read| read.own_hash.clone());
+                facts::approval_fact(item, detail, own_hash)
+            })
+            .collect();
+        self.sink.send(Event::Approvals(facts)).await;
+        if all {
+            self.the_rest(behind).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the jobs that wait, for what a list does not tell: request, undo,
+    /// payload, hash.
+    async fn read_waiting(&mut self, items: &[ApprovalItem]) -> Result<(), GatewayError> {
+        let now = self.sink.clock.now();
+        let open: Vec<&ApprovalItem> = items.iter().filter(|item| item.is_open()).collect();
+        self.details
+            .retain(|id, _| open.iter().any(|item| item.job.id == *id));
+        let mut left = DETAILS;
+        for item in open {
+            let fresh = self.details.get(&item.job.id).is_some_and(|read| {
+                read.item_updated == item.job.updated_at
+                    && now.since(read.at).as_millis() < DETAIL_AGAIN.as_millis()
+            });
+            if fresh || left == 0 {
+                continue;
+            }
+            left -= 1;
+            let detail = match self.gateway.job(&item.job.id).await {
+                Ok(detail) => Some(detail),
+                Err(error) if is_an_answer(&error) => None,
+                Err(error) => return Err(error),
+            };
+            let mut own_hash = detail.as_ref().and_then(facts::own_hash);
+            if own_hash.is_none() {
+                own_hash = stored_hash(self.store.as_deref(), &item.job.id).await;
+            }
+            let read = Read {
+                at: now,
+                item_updated: item.job.updated_at,
+                detail,
+                own_hash,
+            };
+            self.details.insert(item.job.id.clone(), read);
+        }
+        Ok(())
+    }
+
+    async fn backfill(&mut self) -> Result<(), GatewayError> {
+        let mut query = JobsQuery {
+            limit: Some(PAGE),
+            ..JobsQuery::default()
+        };
+        for _ in 0..PAGES {
+            let page = self.gateway.jobs(&query).await?;
+            let facts = page.items.iter().map(facts::job_fact).collect();
+            self.sink.send(Event::Jobs(facts)).await;
+            query.cursor = page.next_cursor;
+            if query.cursor.is_none() || page.items.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn the_rest(&mut self, fresh: bool) -> Result<(), GatewayError> {
+        if !fresh {
+            let query = JobsQuery {
+                limit: Some(PAGE),
+                ..JobsQuery::default()
+            };
+            let page = self.gateway.jobs(&query).await?;
+            let facts = page.items.iter().map(facts::job_fact).collect();
+            self.sink.send(Event::Jobs(facts)).await;
+        }
+        // The older generation has no pools, and its workers are for admins.
+        match self.gateway.workers().await {
+            Ok(list) => {
+                let facts = list.items.iter().map(facts::worker_fact).collect();
+                self.sink.send(Event::Workers(facts)).await;
+            }
+            Err(error) if is_an_answer(&error) => {}
+            Err(error) => return Err(error),
+        }
+        match self.gateway.pools().await {
+            Ok(list) => {
+                let facts = list.items.iter().map(facts::pool_fact).collect();
+                self.sink.send(Event::Pools(facts)).await;
+            }
+            Err(error) if is_an_answer(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// The hash of the request in the store, where the gateway does not show it.
+pub(super) async fn stored_hash(store: Option<&dyn Store>, job: &JobId) -> Text {
+    let bytes = store?.get(&format!("job:req:{job}")).await.ok()??;
+    let request = facts::read_request(&bytes)?;
+    Some(Arc::from(job_hash(&request).as_str()))
+}
+
+/// Watches whether the store answers, until dropped.
+pub(super) async fn store(store: Arc<dyn Store>, sink: Sink, refresh: Arc<Notify>) {
+    let mut line = Asked::new(Source::Store, sink.clone());
+    loop {
+        match store.len(PROBE).await {
+            Ok(_) => line.answered().await,
+            Err(error) => line.failed(chain(&error)).await,
+        }
+        tokio::select! {
+            () = sleep(sink.clock.as_ref(), STORE_AGAIN) => {}
+            () = refresh.notified() => {}
+        }
+    }
+}
+
+/// An error with its causes, once each.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut says = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !says.contains(&next) {
+            says = format!("{says}: {next}");
+        }
+        cause = error.source();
+    }
+    says
+}

@@ -1,0 +1,312 @@
+//! The gateway's and the store's answers in the model's words.
+//!
+//! The job hash is computed here, from the stored request, before the answer
+//! becomes an event: the model compares two texts and trusts neither.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::gateway_client::types::{ApprovalItem, JobDetail, JobRecord, PoolRecord, WorkerRecord};
+use crate::ids::{JobId, PoolName, WorkerId};
+use crate::state::event::{PoolFact, WorkerFact};
+use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
+use crate::state::model::jobs::{Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn};
+use crate::state::secrets::secrets_in;
+use crate::state::shared::{Text, text};
+use crate::time::Timestamp;
+use crate::wire::job_hash::{job_hash, sha256_hex};
+use crate::wire::json::{Unknown, job_request_from_json};
+use crate::wire::packet::{ActorType, JobRequest, JobStatus};
+
+/// Payloads longer than this are not shown, 2 MiB: what the plane itself takes.
+pub(super) const MAX_PAYLOAD: u64 = 2 << 20;
+
+/// A job from a list.
+pub fn job_fact(record: &JobRecord) -> JobFact {
+    let actor_type = ActorType::from_name(&record.actor_type.to_ascii_uppercase());
+    let request = Request {
+        topic: text(&record.topic),
+        tenant: text(&record.tenant),
+        principal: text(&record.principal),
+        actor: text(&record.actor_id),
+        actor_type: actor_type.unwrap_or_default(),
+        capability: text(&record.capability),
+        pack_id: text(&record.pack_id),
+        idempotency_key: text(&record.idempotency_key),
+        risk_tags: record
+            .risk_tags
+            .iter()
+            .map(|it| Arc::from(it.as_str()))
+            .collect(),
+        requires: record
+            .requires
+            .iter()
+            .map(|it| Arc::from(it.as_str()))
+            .collect(),
+        deadline_at: record.deadline,
+        ..Request::default()
+    };
+    let verdict = Verdict {
+        decision: Decision::read(&record.safety_decision),
+        rule_id: text(&record.safety_rule_id),
+        reason: text(&record.safety_reason),
+        snapshot: text(&record.safety_snapshot),
+        constraints: Arc::default(),
+    };
+    JobFact {
+        id: record.id.clone(),
+        state: JobState::from_name(&record.state),
+        updated_at: record.updated_at,
+        attempts: (record.attempts > 0).then_some(record.attempts),
+        request: Some(request),
+        trace: (!record.trace_id.is_empty()).then(|| record.trace_id.clone()),
+        verdict: (verdict != Verdict::default()).then_some(verdict),
+        waiting_on: WaitingOn::from_name(&record.failure_reason),
+        worker: worker(&record.worker_id),
+        error_message: text(&record.failure_reason),
+        ..JobFact::default()
+    }
+}
+
+fn worker(name: &str) -> Option<WorkerId> {
+    let plane = matches!(name, "" | "api-gateway" | "cordum-scheduler");
+    (!plane).then(|| WorkerId::from(name))
+}
+
+/// A job from its own page, with the stored request where the gateway gives it.
+pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
+    let mut fact = job_fact(&detail.record);
+    let mut request = fact.request.take().unwrap_or_default();
+    request.context_ptr = text(&detail.context_ptr);
+    request.workflow_id = text(&detail.workflow_id);
+    request.parent =
+        (!detail.parent_job_id.is_empty()).then(|| JobId::from(detail.parent_job_id.as_str()));
+    request.labels = labels(&detail.labels);
+    request.undo = detail.compensation.as_ref().and_then(undo);
+    if let Some(stored) = stored_request(detail.request.as_ref()) {
+        let told = request;
+        request = Request::read(&stored);
+        request.deadline_at = told.deadline_at;
+        request.context_ptr = request.context_ptr.or(told.context_ptr);
+    }
+    fact.request = Some(request);
+    if let Some(constraints) = &detail.safety_constraints {
+        let verdict = fact.verdict.get_or_insert_with(Verdict::default);
+        verdict.constraints = limits(constraints);
+    }
+    if let Some(waiting) = detail.raw.get("waiting_on").and_then(Value::as_str) {
+        fact.waiting_on = WaitingOn::from_name(waiting);
+    }
+    fact.result_ptr = text(&detail.result_ptr);
+    fact.error_code = text(&detail.error_code);
+    fact.error_message = text(&detail.error_message).or(fact.error_message);
+    let status = detail.error_status.trim_start_matches("JOB_STATUS_");
+    fact.result_status = JobStatus::from_name(status).filter(|it| *it != JobStatus::Unspecified);
+    fact
+}
+
+/// An approval from the list, with the job's own page where it was read.
+pub fn approval_fact(
+    item: &ApprovalItem,
+    detail: Option<&JobDetail>,
+    own_hash: Text,
+) -> ApprovalFact {
+    let mut job = match detail {
+        Some(detail) => detail_fact(detail),
+        None => job_fact(&item.job),
+    };
+    let verdict = job.verdict.get_or_insert_with(Verdict::default);
+    verdict.decision = Decision::read(&item.decision).or(verdict.decision);
+    verdict.rule_id = text(&item.policy_rule_id).or(verdict.rule_id.take());
+    verdict.reason = text(&item.policy_reason).or(verdict.reason.take());
+    verdict.snapshot = text(&item.policy_snapshot).or(verdict.snapshot.take());
+    if let Some(constraints) = &item.constraints {
+        verdict.constraints = limits(constraints);
+    }
+    if let Some(request) = &mut job.request {
+        request.context_ptr = request
+            .context_ptr
+            .take()
+            .or_else(|| text(&item.context_ptr));
+        request.workflow_id = request
+            .workflow_id
+            .take()
+            .or_else(|| text(&item.workflow_id));
+    }
+    let status = match ApprovalStatus::read(&item.approval_status) {
+        Some(status) => status,
+        // The older generation lists what waits, and nothing else.
+        None => match item.approval_decision.as_str() {
+            "approve" => ApprovalStatus::Approved,
+            "reject" => ApprovalStatus::Rejected,
+            _ => ApprovalStatus::Pending,
+        },
+    };
+    if status == ApprovalStatus::Pending {
+        job.state = Some(JobState::ApprovalRequired);
+    }
+    let actionable = matches!(item.approval_actionability.as_str(), "" | "actionable");
+    ApprovalFact {
+        job,
+        status,
+        job_hash: text(&item.job_hash)
+            .or_else(|| detail.and_then(|detail| text(&detail.safety_job_hash))),
+        own_hash,
+        approval_ref: text(&item.approval_ref),
+        submitted_by: text(&item.submitted_by),
+        resolved_by: text(&item.resolved_by),
+        resolved_comment: text(&item.resolved_comment),
+        resolved_at: item.resolved_at,
+        not_actionable: (!actionable).then(|| Arc::from(item.approval_actionability.as_str())),
+    }
+}
+
+/// The hash of a stored request as we compute it; `None` if it is not given or not read.
+pub(super) fn own_hash(detail: &JobDetail) -> Text {
+    let stored = stored_request(detail.request.as_ref())?;
+    Some(Arc::from(job_hash(&stored).as_str()))
+}
+
+fn stored_request(json: Option<&Value>) -> Option<JobRequest> {
+    let json = json?.to_string();
+    read_request(json.as_bytes())
+}
+
+/// A stored request from its protojson.
+pub(super) fn read_request(json: &[u8]) -> Option<JobRequest> {
+    let (request, _) = job_request_from_json(json, Unknown::Ignore).ok()?;
+    Some(request)
+}
+
+fn undo(value: &Value) -> Option<Arc<Undo>> {
+    let member = |name: &str, camel: &str| {
+        value
+            .get(name)
+            .or_else(|| value.get(camel))
+            .and_then(Value::as_str)
+            .and_then(text)
+    };
+    let meta = value.get("meta");
+    let key = meta.and_then(|meta| {
+        meta.get("idempotency_key")
+            .or_else(|| meta.get("idempotencyKey"))?
+            .as_str()
+    });
+    Some(Arc::new(Undo {
+        topic: member("topic", "topic")?,
+        context_ptr: member("context_ptr", "contextPtr"),
+        idempotency_key: key.and_then(text),
+    }))
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> Arc<[(Arc<str>, Arc<str>)]> {
+    labels
+        .iter()
+        .map(|(key, value)| (Arc::from(key.as_str()), Arc::from(value.as_str())))
+        .collect()
+}
+
+/// Limits as `budgets.max_runtime_ms 120000`, a line each; empty ones are left out.
+fn limits(constraints: &Value) -> Arc<[Arc<str>]> {
+    fn walk(path: &str, value: &Value, lines: &mut Vec<Arc<str>>) {
+        let line = |says: String| Arc::from(format!("{path} {says}"));
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    let path = if path.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{path}.{name}")
+                    };
+                    walk(&path, value, lines);
+                }
+            }
+            Value::Array(items) if items.is_empty() => {}
+            Value::Array(items) => {
+                let items: Vec<String> = items
+                    .iter()
+                    .map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned))
+                    .collect();
+                lines.push(line(items.join(", ")));
+            }
+            Value::String(text) if text.is_empty() || text == "0" => {}
+            Value::String(text) => lines.push(line(text.clone())),
+            Value::Bool(true) | Value::Number(_) => lines.push(line(value.to_string())),
+            Value::Bool(false) | Value::Null => {}
+        }
+    }
+    let mut lines = Vec::new();
+    walk("", constraints, &mut lines);
+    lines.truncate(crate::state::limits::LABELS);
+    lines.into()
+}
+
+/// A worker from the gateway's list.
+pub(super) fn worker_fact(record: &WorkerRecord) -> WorkerFact {
+    WorkerFact {
+        worker_id: WorkerId::from(record.worker_id.as_str()),
+        pool: PoolName::from(record.pool.as_str()),
+        region: Arc::from(record.region.as_str()),
+        active_jobs: record.active_jobs,
+        max_parallel_jobs: record.max_parallel_jobs,
+        cpu_load: record.cpu_load,
+        memory_load: record.memory_load,
+        gpu_utilization: record.gpu_utilization,
+        heard_at: record.last_heartbeat_at,
+    }
+}
+
+/// A pool from the gateway's list.
+pub(super) fn pool_fact(record: &PoolRecord) -> PoolFact {
+    PoolFact {
+        name: PoolName::from(record.name.as_str()),
+        topics: record
+            .topics
+            .iter()
+            .map(|it| Arc::from(it.as_str()))
+            .collect(),
+        draining: false,
+    }
+}
+
+/// What was read behind a pointer: all of it, or what it is instead.
+pub(super) fn payload(
+    job: &JobId,
+    pointer: &str,
+    at: Timestamp,
+    size: u64,
+    bytes: Option<&[u8]>,
+) -> Payload {
+    let mut payload = Payload {
+        job: job.clone(),
+        pointer: Arc::from(pointer),
+        read_at: at,
+        size: None,
+        sha256: None,
+        content: Content::Missing,
+    };
+    let Some(bytes) = bytes else {
+        return payload;
+    };
+    let here = bytes.len() as u64;
+    payload.size = Some(size.max(here));
+    if size > here || here > MAX_PAYLOAD {
+        payload.content = Content::TooLong {
+            readable: here.min(MAX_PAYLOAD),
+        };
+        return payload;
+    }
+    payload.sha256 = Some(Arc::from(sha256_hex(bytes)));
+    payload.content = match std::str::from_utf8(bytes) {
+        // A zero byte is in no text that a person wrote.
+        Ok(it) if !it.contains('\0') => Content::Text {
+            lines: u32::try_from(it.lines().count()).unwrap_or(u32::MAX),
+            secrets: secrets_in(it).into(),
+            text: Arc::from(it),
+        },
+        Ok(_) | Err(_) => Content::Binary(Arc::from(bytes)),
+    };
+    payload
+}
