@@ -255,6 +255,7 @@ mod tests {
             topic=job.web.search label:quota=spent -> throttle-search THROTTLE
             topic=job.batch.embed -> batch-limits ALLOW_WITH_CONSTRAINTS
             topic=job.gpu.finetune -> gpu-limits ALLOW_WITH_CONSTRAINTS
+            topic=job.gpu.summarize label:mcp.action=read -> gpu-limits ALLOW_WITH_CONSTRAINTS
             topic=job.crawl.site -> allow-known ALLOW
             topic=job.shell.exec -> - DENY
             ",
