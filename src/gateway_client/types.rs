@@ -93,6 +93,16 @@ pub struct JobRecord {
     pub worker_id: String,
     pub agent_name: String,
     pub failure_reason: String,
+    /// Why it is not dispatched yet, such as `no_workers`; ours alone tells.
+    pub waiting_on: String,
+    pub workflow_id: String,
+    pub parent_job_id: String,
+    /// The last percent reported; ours alone tells.
+    pub percent: Option<i32>,
+    /// The last message reported; ours alone tells.
+    pub message: String,
+    #[serde(deserialize_with = "instant")]
+    pub submitted_at: Option<Timestamp>,
 }
 
 /// All that a gateway tells about one job.
@@ -103,7 +113,8 @@ pub struct JobRecord {
     reason = "the names are those of the contract's HTTP answers"
 )]
 pub struct JobDetail {
-    #[serde(flatten)]
+    /// What a list tells of it too.
+    #[serde(skip)]
     pub record: JobRecord,
     pub status: String,
     pub context_ptr: String,
@@ -130,6 +141,9 @@ pub struct JobDetail {
     pub approval_status: String,
     pub approval_actionability: String,
     pub approval_decision: String,
+    /// The CAP status of its last result, with or without prefix; ours alone tells.
+    pub result_status: String,
+    pub artifact_ptrs: Vec<String>,
     /// Protojson of the stored request, where the gateway gives it.
     pub request: Option<Value>,
     /// Protojson of the request as it was dispatched, where the gateway gives it.
@@ -142,11 +156,16 @@ pub struct JobDetail {
 
 impl JobDetail {
     pub(super) fn from_value(raw: Value) -> Result<Self, String> {
-        let detail: Self = lenient::one(raw.clone())?;
-        if detail.record.id.is_empty() {
+        let record: JobRecord = lenient::one(raw.clone())?;
+        if record.id.is_empty() {
             return Err("the answer has no job id".to_owned());
         }
-        Ok(Self { raw, ..detail })
+        let detail: Self = lenient::one(raw.clone())?;
+        Ok(Self {
+            record,
+            raw,
+            ..detail
+        })
     }
 }
 
@@ -206,6 +225,14 @@ pub struct ApprovalItem {
     pub context_ptr: String,
     pub rollback_hint: Option<Value>,
     pub blast_radius: Option<Value>,
+    pub remediations: Vec<Value>,
+    /// Whether the policy that judged it is still in force; ours alone tells.
+    pub snapshot_current: Option<bool>,
+    pub labels: BTreeMap<String, String>,
+    /// The job that would undo it; ours alone tells.
+    pub compensation: Option<Value>,
+    #[serde(deserialize_with = "instant")]
+    pub requested_at: Option<Timestamp>,
 }
 
 impl ApprovalItem {
