@@ -29,7 +29,7 @@ pub mod history;
 pub mod list;
 pub mod modal;
 mod navigate;
-mod order;
+pub mod order;
 pub mod prompt;
 mod refusal;
 pub mod review;

@@ -1,1 +1,356 @@
-//! Tests of screens.
+//! Every screen in every condition, as text and as roles, each from an event script.
+
+use capdeck::state::State;
+use capdeck::state::action::Action;
+use capdeck::state::effect::EffectQueue;
+use capdeck::state::event::{Event, Stamped};
+use capdeck::state::script;
+use capdeck::text;
+use capdeck::time::Timestamp;
+use capdeck::tui::glyph::Glyphs;
+use capdeck::tui::hints::KeyHint;
+use capdeck::tui::screen::{self, Context, Hints, Scene};
+use capdeck::tui::theme::{Depth, Role, Theme};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+
+const SIZES: [(u16, u16); 5] = [(40, 12), (80, 24), (120, 36), (120, 40), (200, 60)];
+
+/// A deployment at work: jobs in every state, workers in every standing.
+const LIVE: &str = include_str!("screens/live.events");
+
+/// The same deployment 41 s after its bus was cut.
+const CUT: &str =
+    "\n141s link nats down reason=\"connection refused\" attempts=7\n181s tick\n182s tick";
+
+fn conditions() -> [(&'static str, String); 5] {
+    [
+        ("empty", "0s link nats up | 0s link gateway up | 1s nothing-waits | 3s tick".to_owned()),
+        ("loading", "0s link nats connecting | 0s link gateway connecting | 1s tick".to_owned()),
+        ("live", LIVE.to_owned()),
+        ("stale", format!("{LIVE}{CUT}")),
+        (
+            "error",
+            "0s link nats down attempts=3 | 0s link gateway down attempts=2 reason=\"connection refused\" | 9s tick"
+                .to_owned(),
+        ),
+    ]
+}
+
+struct Console {
+    state: State,
+    seq: u64,
+    at: Timestamp,
+}
+
+impl Console {
+    fn play(script: &str) -> Self {
+        let mut console = Self {
+            state: State::default(),
+            seq: 0,
+            at: script::START,
+        };
+        // A console starts with its own size and view; everything else is heard.
+        console.user(Action::Resize {
+            columns: 120,
+            rows: 36,
+        });
+        let mut effects = EffectQueue::new();
+        for event in merged(script::events(&with_controls(script)).unwrap()) {
+            console.at = event.at;
+            console.state.step(&event, &mut effects);
+            console.seq = event.seq + 1;
+        }
+        console
+    }
+
+    fn user(&mut self, action: Action) {
+        let mut effects = EffectQueue::new();
+        self.seq += 1;
+        let event = Stamped {
+            seq: self.seq,
+            at: self.at,
+            value: Event::User(action),
+        };
+        self.state.step(&event, &mut effects);
+    }
+
+    /// Draws until what was drawn no longer changes the state, as the loop does.
+    fn draw(&mut self, theme: &Theme, glyphs: Glyphs, columns: u16, rows: u16) -> Buffer {
+        self.user(Action::Resize { columns, rows });
+        let context = Context {
+            name: "PROD eu-1".to_owned(),
+            ground: Role::Frame,
+            addresses: [
+                Some("nats://localhost:4222".to_owned()),
+                Some("http://localhost:8081".to_owned()),
+                None,
+            ],
+        };
+        let hints = Hints {
+            keys: [
+                ("Enter", "detail"),
+                ("space", "mark"),
+                ("/", "filter"),
+                ("?", "help"),
+            ]
+            .map(|(key, says)| KeyHint {
+                key: key.to_owned(),
+                says: says.to_owned(),
+            })
+            .to_vec(),
+            cannot: "A works in a review".to_owned(),
+        };
+        let area = Rect::new(0, 0, columns, rows);
+        let mut buf = Buffer::empty(area);
+        for _ in 0..2 {
+            buf = Buffer::empty(area);
+            let scene = Scene {
+                state: &self.state,
+                context: &context,
+                hints: &hints,
+                theme,
+                glyphs,
+            };
+            let drawn = screen::draw(&scene, area, &mut buf);
+            self.user(Action::Drawn(drawn));
+        }
+        buf
+    }
+}
+
+/// Control characters are written by name in event files, which people read.
+fn with_controls(script: &str) -> String {
+    script.replace("{ESC}", "\x1b").replace("{CR}", "\r")
+}
+
+/// A gateway answers with all its approvals at once: those that stand together in
+/// a script are one answer.
+fn merged(events: Vec<Stamped<Event>>) -> Vec<Stamped<Event>> {
+    let mut merged: Vec<Stamped<Event>> = Vec::new();
+    for event in events {
+        if let (Event::Approvals(more), Some(last)) = (&event.value, merged.last_mut())
+            && let Event::Approvals(facts) = &mut last.value
+        {
+            facts.extend(more.iter().cloned());
+            continue;
+        }
+        merged.push(event);
+    }
+    merged
+}
+
+fn dark() -> Theme {
+    Theme::shipped("dark", Depth::True)
+}
+
+fn text_of(buf: &Buffer) -> String {
+    let mut out = String::new();
+    for row in buf.area.rows() {
+        let mut line = String::new();
+        let mut hidden = 0;
+        for cell in row.columns() {
+            if hidden > 0 {
+                hidden -= 1;
+                continue;
+            }
+            let symbol = buf[(cell.x, cell.y)].symbol();
+            hidden = text::width(symbol).saturating_sub(1);
+            line.push_str(symbol);
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// One letter a cell: the role of its words, in upper case where they are bold;
+/// `#` where they stand on a block of color, `_` on the cursor row's blanks.
+fn roles_of(buf: &Buffer, theme: &Theme) -> String {
+    let mut out = String::new();
+    for row in buf.area.rows() {
+        let mut line = String::new();
+        for cell in row.columns() {
+            let cell = &buf[(cell.x, cell.y)];
+            line.push(role_letter(theme, cell.style(), cell.symbol()));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn role_letter(theme: &Theme, style: Style, symbol: &str) -> char {
+    let ground = theme.ground_of(style);
+    if symbol == " " {
+        return match ground {
+            None => ' ',
+            Some(Role::Sel | Role::Panel) => '_',
+            Some(_) => '#',
+        };
+    }
+    match ground {
+        Some(Role::Sel | Role::Panel) | None => {}
+        Some(_) => return '#',
+    }
+    let letter = theme.role_of(style).map_or('?', Role::letter);
+    if style.add_modifier.contains(Modifier::BOLD) {
+        letter.to_ascii_uppercase()
+    } else {
+        letter
+    }
+}
+
+fn snapshot(name: &str, buf: &Buffer, theme: &Theme) {
+    let both = format!("{}\n{}", text_of(buf), roles_of(buf, theme));
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!(name.to_owned(), both);
+    });
+}
+
+fn check_view(view: &str, actions: &[Action]) {
+    let theme = dark();
+    for (condition, script) in conditions() {
+        for (columns, rows) in SIZES {
+            let mut console = Console::play(&script);
+            for action in actions {
+                console.user(action.clone());
+            }
+            let buf = console.draw(&theme, Glyphs::UNICODE, columns, rows);
+            snapshot(
+                &format!("{view}-{condition}-{columns}x{rows}"),
+                &buf,
+                &theme,
+            );
+        }
+    }
+}
+
+#[test]
+fn the_overview_is_drawn_in_every_condition() {
+    check_view("overview", &[Action::Overview]);
+}
+
+#[test]
+fn the_approvals_are_drawn_in_every_condition() {
+    check_view("approvals", &[Action::Approvals]);
+}
+
+#[test]
+fn the_jobs_are_drawn_in_every_condition() {
+    check_view("jobs", &[Action::Jobs]);
+}
+
+#[test]
+fn the_detail_of_a_job_is_drawn_in_every_condition() {
+    check_view("job", &[Action::Jobs, Action::Open]);
+}
+
+#[test]
+fn the_workers_are_drawn_in_every_condition() {
+    check_view("workers", &[Action::Workers]);
+}
+
+#[test]
+fn the_workers_by_pool_are_drawn_in_every_condition() {
+    check_view("pools", &[Action::Workers, Action::ByPool]);
+}
+
+#[test]
+fn the_heat_map_is_drawn_in_every_condition() {
+    check_view("heat", &[Action::Workers, Action::HeatMap]);
+}
+
+/// All views with what can be open in them.
+fn everything() -> Vec<(&'static str, Vec<Action>)> {
+    vec![
+        ("overview", vec![Action::Overview]),
+        ("approvals", vec![Action::Approvals]),
+        ("review", vec![Action::Approvals, Action::Open]),
+        ("jobs", vec![Action::Jobs]),
+        ("job", vec![Action::Jobs, Action::Open]),
+        ("workers", vec![Action::Workers]),
+        ("pools", vec![Action::Workers, Action::ByPool]),
+        ("heat", vec![Action::Workers, Action::HeatMap]),
+    ]
+}
+
+/// Text that a terminal would obey, hide or reorder, in every field that is shown.
+fn hostile() -> String {
+    let bad = "a\u{1b}[2J\u{7}\u{9b}31m\u{202e}x\u{200b}\u{feff}\u{e0041}e\u{301}\u{301}\u{301}\u{301}b\r\t\u{7f}日本";
+    let q = format!("\"{bad}\"");
+    format!(
+        "0s link nats up | 0s link gateway up | 0s policy {q} \
+         | 1s submit {q} topic={q} tenant={q} actor={q} workflow={q} labels=\"{bad}:{bad}\" risk={q} context={q} undo={q} \
+         | 2s dispatch {q} {q} | 3s progress {q} 140% message={q} by={q} \
+         | 3s submit \"j2{bad}\" topic={q} | 4s fail \"j2{bad}\" {q} message={q} code={q} \
+         | 4s beat {q} pool={q} region={q} slots=9/4 cpu=1e30 mem=-4 memo={q} labels=\"{bad}:{bad}\" \
+         | 5s alert {q} level=critical component={q} message={q} \
+         | 5s approval \"w{bad}\" topic={q} actor={q} rule={q} reason={q} snapshot={q} hash={q} risk={q} context={q} undo={q} labels=\"mcp.tool:{bad},mcp.server:{bad}\" \
+         | 5s approval \"d{bad}\" status=approved who={q} note={q} rule={q} topic={q} \
+         | 5s payload \"w{bad}\" pointer={q} text=\"{bad}\\n{bad}\" \
+         | 6s link gateway down reason={q} | 7s tick"
+    )
+}
+
+#[test]
+fn hostile_text_brings_nothing_onto_the_screen_that_a_terminal_would_obey() {
+    let theme = dark();
+    for glyphs in [Glyphs::UNICODE, Glyphs::ASCII] {
+        for (view, actions) in everything() {
+            for (columns, rows) in SIZES {
+                let mut console = Console::play(&hostile());
+                for action in &actions {
+                    console.user(action.clone());
+                }
+                let buf = console.draw(&theme, glyphs, columns, rows);
+                for cell in buf.content() {
+                    for c in cell.symbol().chars() {
+                        let harmless = !c.is_control()
+                            && !matches!(u32::from(c), 0xAD | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF | 0xE0000..=0xE0FFF);
+                        assert!(harmless, "{c:?} in {view} at {columns}x{rows}");
+                    }
+                    assert!(
+                        cell.symbol().chars().count() <= 3,
+                        "{:?} in {view}",
+                        cell.symbol()
+                    );
+                    if glyphs.is_ascii() {
+                        assert!(cell.symbol().is_ascii(), "{:?} in {view}", cell.symbol());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_state_is_always_one_picture() {
+    let theme = dark();
+    let picture = || {
+        let mut console = Console::play(LIVE);
+        console.user(Action::Jobs);
+        console.draw(&theme, Glyphs::UNICODE, 120, 36)
+    };
+    assert_eq!(picture(), picture());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_screen_is_drawn_at_every_size(columns in 0u16..=200, rows in 0u16..=60, live in proptest::bool::ANY) {
+        let theme = dark();
+        let script = if live { LIVE.to_owned() } else { hostile() };
+        let mut console = Console::play(&script);
+        for (_, actions) in everything() {
+            for action in actions {
+                console.user(action);
+            }
+            let buf = console.draw(&theme, Glyphs::UNICODE, columns, rows);
+            proptest::prop_assert_eq!(buf.area, Rect::new(0, 0, columns, rows));
+            console.user(Action::Back);
+        }
+    }
+}

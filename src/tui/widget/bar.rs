@@ -29,7 +29,8 @@ pub fn bar(glyphs: Glyphs, share: f64, width: usize, role: Role) -> Words {
     } else {
         0.0
     };
-    let halves = (share * width as f64 * 2.0).round() as usize;
+    // Half a step is not yet a step.
+    let halves = (share * width as f64 * 2.0 + 0.499_999).floor() as usize;
     let (full, half) = (halves / 2, halves % 2);
     Words::new()
         .ink(glyphs.get(Glyph::BarFull).repeat(full), role)

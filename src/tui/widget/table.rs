@@ -29,6 +29,8 @@ enum Fit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     title: &'static str,
+    /// The title while the column before it is left out.
+    alone: &'static str,
     fit: Fit,
     right: bool,
     keeps_tail: bool,
@@ -41,6 +43,7 @@ impl Column {
     pub fn fixed(title: &'static str, width: u16) -> Self {
         Self {
             title,
+            alone: title,
             fit: Fit::Fixed(width),
             right: false,
             keeps_tail: false,
@@ -79,6 +82,15 @@ impl Column {
     #[must_use]
     pub fn rank(self, rank: u8) -> Self {
         Self { rank, ..self }
+    }
+
+    /// The title it takes while the column before it is left out: that of both.
+    #[must_use]
+    pub fn alone(self, title: &'static str) -> Self {
+        Self {
+            alone: title,
+            ..self
+        }
     }
 
     /// Blanks after it.
@@ -192,12 +204,25 @@ impl<'a> Table<'a> {
         let widths = self.layout(area.width);
         let (head, mut below) = split_row(area);
         let mut x = head.x.saturating_add(GUTTER);
-        for (column, wide) in self.columns.iter().zip(&widths) {
+        let mut before_is_shown = true;
+        for (at, (column, wide)) in self.columns.iter().zip(&widths).enumerate() {
             if let Some(wide) = wide {
-                let cell = clipped(x, *wide, head);
-                place(pen, buf, cell, column, Words::new().muted(column.title));
+                let title = if before_is_shown {
+                    column.title
+                } else {
+                    column.alone
+                };
+                // A title may reach over a column that has none.
+                let next = self.columns[at + 1..].iter().zip(&widths[at + 1..]);
+                let over: u16 = match next.map(|(next, wide)| (next.title, *wide)).next() {
+                    Some(("", Some(more))) if !column.right => column.gap + more,
+                    _ => 0,
+                };
+                let cell = clipped(x, *wide + over, head);
+                place(pen, buf, cell, column, Words::new().muted(title));
                 x = x.saturating_add(wide + column.gap);
             }
+            before_is_shown = wide.is_some();
         }
         for row in self.rows {
             if below.is_empty() {

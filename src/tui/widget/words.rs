@@ -166,6 +166,24 @@ impl Words {
         self
     }
 
+    /// The same words, all of them bold.
+    #[must_use]
+    pub fn all_bold(mut self) -> Self {
+        for span in &mut self.spans {
+            span.ink.bold = true;
+        }
+        self
+    }
+
+    /// The same words, the bold ones in `role`.
+    #[must_use]
+    pub fn strong_in(mut self, role: Role) -> Self {
+        for span in self.spans.iter_mut().filter(|span| span.ink.bold) {
+            span.ink.role = role;
+        }
+        self
+    }
+
     /// At most `width` cells, the beginning kept.
     #[must_use]
     pub fn head(self, width: usize) -> Self {
@@ -236,19 +254,34 @@ impl Words {
 
     /// The same words on lines of at most `width` cells, broken at blanks.
     pub fn wrap(&self, width: usize) -> Vec<Self> {
+        self.wrapped(width, true)
+    }
+
+    /// The same words on lines of at most `width` cells, broken anywhere, so that
+    /// no blank is lost.
+    pub fn wrap_anywhere(&self, width: usize) -> Vec<Self> {
+        self.wrapped(width, false)
+    }
+
+    fn wrapped(&self, width: usize, at_blanks: bool) -> Vec<Self> {
         let width = width.max(1);
         let mut lines: Vec<Vec<(String, usize, bool, Ink)>> = vec![Vec::new()];
         let mut used = 0;
         for span in &self.spans {
             for unit in span.text.units() {
                 if used + unit.width > width {
-                    if unit.text == " " {
+                    if at_blanks && unit.text == " " {
                         lines.push(Vec::new());
                         used = 0;
                         continue;
                     }
                     let line = lines.last_mut().expect("there is always a line");
-                    let rest = match line.iter().rposition(|(text, ..)| text == " ") {
+                    // Blanks at the beginning are an indent, not a place to break.
+                    let blank = line
+                        .iter()
+                        .rposition(|(text, ..)| text == " ")
+                        .filter(|at| at_blanks && line[..*at].iter().any(|(text, ..)| text != " "));
+                    let rest = match blank {
                         Some(at) => {
                             let rest = line.split_off(at + 1);
                             line.pop();

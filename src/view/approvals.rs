@@ -1,0 +1,337 @@
+//! The queue of approvals, what was decided lately, and the one under the cursor.
+
+use std::sync::Arc;
+
+use crate::ids::JobId;
+use crate::state::State;
+use crate::state::event::Source;
+use crate::state::model::Model;
+use crate::state::model::approvals::{Approval, ApprovalStatus, Check, held};
+use crate::state::ui::ListId;
+use crate::state::ui::list::Subject;
+use crate::text;
+use crate::time::{Elapsed, Timestamp};
+use crate::view::{Fact, Prose, shown};
+
+/// The visible part of the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalsView {
+    /// The rows that can be seen.
+    pub rows: Vec<ApprovalRow>,
+    /// Approvals that wait and pass the filter.
+    pub passing: usize,
+    /// Rows that are marked.
+    pub marked: usize,
+    /// What they are sorted by, in words.
+    pub sort: &'static str,
+    /// The filter as typed.
+    pub filter: String,
+    /// The policy in force; `None` if nobody told.
+    pub snapshot: Option<Arc<str>>,
+    /// How old the plane's last answer is; `None` if it never answered.
+    pub told: Option<Elapsed>,
+}
+
+/// An approval in the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalRow {
+    /// The job that waits.
+    pub id: JobId,
+    /// How long it waits.
+    pub wait: Elapsed,
+    /// Time to its deadline, zero if that has passed; `None` without one.
+    pub left: Option<Elapsed>,
+    /// How close the deadline is: 0 under five minutes, 1 under fifteen, 2 beyond.
+    pub band: u8,
+    /// Known jobs that stand behind it; `None` if the plane does not say.
+    pub held: Option<u32>,
+    /// What would run, on what.
+    pub action: Action,
+    /// The rule that holds it.
+    pub rule: Option<Arc<str>>,
+    /// What makes it risky.
+    pub risk: Vec<Arc<str>>,
+    /// Whether it can be undone; `None` is not known.
+    pub undo: Option<bool>,
+    /// Who asked.
+    pub requester: Option<Arc<str>>,
+    /// Whether it can be decided as it is.
+    pub standing: Standing,
+    /// The cursor is here.
+    pub selected: bool,
+    /// It is marked.
+    pub marked: bool,
+}
+
+/// What a job would do, as its labels and topic tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Action {
+    /// The tool or capability, else the topic.
+    pub what: Option<Arc<str>>,
+    /// The system it would do it on.
+    pub system: Option<Arc<str>>,
+    /// The thing there.
+    pub resource: Option<Arc<str>>,
+}
+
+/// Whether an approval can be decided as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can.
+    Ready,
+    /// The policy moved since it was asked for.
+    Moved,
+    /// The stored request is not the one that policy judged.
+    Changed,
+    /// The plane says that it can no longer be decided, in its word.
+    NotActionable(Arc<str>),
+    /// You asked for the job yourself.
+    Yours,
+    /// This console decided and has not seen it done.
+    Deciding,
+}
+
+/// An approval that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecidedRow {
+    /// The job.
+    pub id: JobId,
+    /// When; `None` if the plane does not say.
+    pub at: Option<Timestamp>,
+    /// How.
+    pub status: ApprovalStatus,
+    /// What would have run.
+    pub action: Action,
+    /// The rule that held it.
+    pub rule: Option<Arc<str>>,
+    /// Who decided.
+    pub by: Option<Arc<str>>,
+    /// The note or the reason.
+    pub comment: Option<Arc<str>>,
+}
+
+/// The queue as it is visible in `height` rows.
+pub fn approvals(state: &State, height: usize) -> ApprovalsView {
+    let (model, now) = shown(state);
+    let list = state.ui.list(ListId::Approvals);
+    let rows = list.state.order()[list.state.window(height)]
+        .iter()
+        .filter_map(|subject| {
+            let approval = model.approvals.get(subject.job()?)?;
+            Some(ApprovalRow {
+                selected: list.state.selected() == Some(subject),
+                marked: list.state.marks().contains(subject),
+                ..row(state, model, approval, now)
+            })
+        })
+        .collect();
+    ApprovalsView {
+        rows,
+        passing: list.state.order().len(),
+        marked: list.state.marks().len(),
+        sort: match list.sort(ListId::Approvals).word() {
+            "attention first" => "cost of waiting first",
+            other => other,
+        },
+        filter: list.filter_text.clone(),
+        snapshot: model.snapshot.clone(),
+        told: model.approvals.told_at().map(|at| now.since(at)),
+    }
+}
+
+/// The dearest approvals, for the overview.
+pub fn oldest(state: &State, limit: usize) -> Vec<ApprovalRow> {
+    let (model, now) = shown(state);
+    let selected = state.ui.list(ListId::OldestApprovals).state.selected();
+    let mut approvals = model.approvals.by_cost(&model.jobs, now);
+    approvals.truncate(limit);
+    approvals
+        .into_iter()
+        .map(|approval| ApprovalRow {
+            selected: selected.and_then(Subject::job) == Some(approval.id()),
+            ..row(state, model, approval, now)
+        })
+        .collect()
+}
+
+/// What a job would do, as its labels and topic tell.
+pub fn action(approval: &Approval) -> Action {
+    let Some(request) = &approval.fact.job.request else {
+        return Action::default();
+    };
+    let label = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| request.label(name))
+            .filter(|value| !value.is_empty())
+            .map(Arc::from)
+    };
+    let topic = request
+        .topic
+        .as_ref()
+        .map(|topic| Arc::from(topic.strip_prefix("job.").unwrap_or(topic)));
+    Action {
+        what: label(&["mcp.tool", "tool"])
+            .or_else(|| request.capability.clone())
+            .or(topic),
+        system: label(&["mcp.server", "system"]),
+        resource: label(&["mcp.resource", "resource"]),
+    }
+}
+
+/// One approval as a row, without cursor and mark.
+pub fn row(state: &State, model: &Model, approval: &Approval, now: Timestamp) -> ApprovalRow {
+    let request = approval.fact.job.request.as_ref();
+    ApprovalRow {
+        id: approval.id().clone(),
+        wait: approval.wait(now),
+        left: approval.time_left(now),
+        band: approval.sla_band(now),
+        held: held(approval, &model.jobs),
+        action: action(approval),
+        rule: approval
+            .fact
+            .job
+            .verdict
+            .as_ref()
+            .and_then(|verdict| verdict.rule_id.clone()),
+        risk: request.map_or_else(Vec::new, |request| request.risk_tags.to_vec()),
+        undo: approval.undo().map(|undo| undo.is_some()),
+        requester: requester(approval),
+        standing: standing(state, model, approval),
+        selected: false,
+        marked: false,
+    }
+}
+
+/// Who asked: the actor, else the principal, else whom the plane names.
+pub fn requester(approval: &Approval) -> Option<Arc<str>> {
+    let request = approval.fact.job.request.as_ref();
+    request
+        .and_then(|request| request.actor.clone().or_else(|| request.principal.clone()))
+        .or_else(|| approval.fact.submitted_by.clone())
+}
+
+fn standing(state: &State, model: &Model, approval: &Approval) -> Standing {
+    let deciding = model
+        .jobs
+        .get(approval.id())
+        .is_some_and(|job| job.pending.is_some());
+    let operator = &state.ui.manners.operator;
+    let yours = !operator.is_empty() && approval.fact.submitted_by.as_deref() == Some(&**operator);
+    if deciding {
+        Standing::Deciding
+    } else if let Some(why) = &approval.fact.not_actionable {
+        Standing::NotActionable(Arc::clone(why))
+    } else if approval.hash() == Check::Differs {
+        Standing::Changed
+    } else if approval.snapshot(model.snapshot.as_deref()) == Check::Differs {
+        Standing::Moved
+    } else if yours {
+        Standing::Yours
+    } else {
+        Standing::Ready
+    }
+}
+
+/// Approvals that have ended, the last one first.
+pub fn decided(state: &State, limit: usize) -> (Vec<DecidedRow>, usize) {
+    let (model, _) = shown(state);
+    let ended = model.approvals.ended();
+    let total = ended.len();
+    let rows = ended
+        .into_iter()
+        .take(limit)
+        .map(|approval| DecidedRow {
+            id: approval.id().clone(),
+            at: approval.fact.resolved_at,
+            status: approval.fact.status,
+            action: action(approval),
+            rule: approval
+                .fact
+                .job
+                .verdict
+                .as_ref()
+                .and_then(|verdict| verdict.rule_id.clone()),
+            by: approval.fact.resolved_by.clone(),
+            comment: approval.fact.resolved_comment.clone(),
+        })
+        .collect();
+    (rows, total)
+}
+
+/// Whether approvals can be known at all: they do not travel on the bus.
+pub fn can_be_known(state: &State) -> bool {
+    let links = &state.model.links;
+    [Source::Gateway, Source::Store]
+        .iter()
+        .any(|source| links.of(*source).name() != "absent")
+}
+
+/// What a yes means, in one sentence.
+pub fn sentence(approval: &Approval) -> Prose {
+    let action = action(approval);
+    let verdict = approval.fact.job.verdict.as_ref();
+    let said = |says: Prose, value: &Option<Arc<str>>, missing: &str| match value {
+        Some(value) => says.outside(value.clone()),
+        None => says.own(missing),
+    };
+    let says = Prose::new().strong("Approve lets ");
+    let says = said(says, &requester(approval), "an unknown requester");
+    let says = said(says.strong(" run "), &action.what, "an unknown action");
+    let says = said(says.strong(" on "), &action.system, "an unknown system");
+    let says = match &action.resource {
+        Some(resource) => says.own(" (").outside(resource.clone()).own(")"),
+        None => says,
+    };
+    let says = says.strong(", held by rule ");
+    let rule = verdict.and_then(|verdict| verdict.rule_id.clone());
+    let says = said(says, &rule, "unknown");
+    match verdict.and_then(|verdict| verdict.reason.clone()) {
+        Some(reason) => says.own(": ").outside(reason).own("."),
+        None => says.own("."),
+    }
+}
+
+/// The facts under the queue for the approval with the cursor.
+pub fn under_cursor(state: &State) -> Option<(JobId, Prose, Vec<Fact>)> {
+    let (model, now) = shown(state);
+    let selected = state.ui.list(ListId::Approvals).state.selected()?;
+    let approval = model.approvals.get(selected.job()?)?;
+    let held = match held(approval, &model.jobs) {
+        Some(0) => Prose::new().own("no known job stands behind it"),
+        Some(held) => Prose::new().own(format!(
+            "{} behind it",
+            text::count(u64::from(held), "known job", "known jobs")
+        )),
+        None => Prose::new().own("unknown: the plane does not tell"),
+    };
+    let undo = match approval.undo() {
+        Some(Some(undo)) => Prose::new().outside(undo.topic.clone()),
+        Some(None) => Prose::new().strong("none: what it does stays done"),
+        None => Prose::new().own("unknown: the plane does not tell"),
+    };
+    let snapshot = match approval.snapshot(model.snapshot.as_deref()) {
+        Check::Matches => Prose::new().own("✓ snapshot current"),
+        Check::Differs => Prose::new().strong("≠ the policy moved since"),
+        Check::Unknown => Prose::new().own("unknown whether the policy moved"),
+    };
+    let hash = match approval.hash() {
+        Check::Matches => Prose::new().own("✓ hash matches"),
+        Check::Differs => Prose::new().strong("≠ the request changed since"),
+        Check::Unknown => Prose::new().own("unknown whether it changed"),
+    };
+    let deadline = match approval.time_left(now) {
+        Some(left) if left == Elapsed::ZERO => Prose::new().strong("has passed"),
+        Some(left) => Prose::new().own(format!("{}, then timeout", text::age(left))),
+        None => Prose::new().own("none"),
+    };
+    let facts = vec![
+        Fact::new("holds up", held),
+        Fact::new("undo", undo),
+        Fact::new("policy", snapshot),
+        Fact::new("request", hash),
+        Fact::new("deadline", deadline),
+    ];
+    Some((approval.id().clone(), sentence(approval), facts))
+}

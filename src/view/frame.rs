@@ -1,0 +1,127 @@
+//! What the header always says, whatever is below it.
+
+use crate::state::State;
+use crate::state::event::{LinkState, Source};
+use crate::state::model::Model;
+use crate::state::model::jobs::JobState;
+use crate::time::{Elapsed, Timestamp};
+
+/// A server that is up but was not heard for this long deserves a look.
+const QUIET: Elapsed = Elapsed::from_secs(10);
+
+/// What the screen stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What is now.
+    Live,
+    /// What was at an instant.
+    Frozen,
+    /// No server answers.
+    NoLink,
+}
+
+/// How a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LampState {
+    /// Not configured.
+    Absent,
+    /// Never reached so far.
+    Connecting,
+    /// Heard.
+    Heard,
+    /// Up, and not heard for ten seconds.
+    Quiet,
+    /// Down.
+    Down,
+}
+
+/// A server's lamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lamp {
+    /// The server.
+    pub source: Source,
+    /// How it is.
+    pub state: LampState,
+    /// Since its last word, or since it is down; `None` if not configured.
+    pub age: Option<Elapsed>,
+}
+
+/// The header's facts. They are live even while the rest is frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What the screen stands for.
+    pub mode: Mode,
+    /// A lamp for each server, in a fixed order.
+    pub lamps: [Lamp; 3],
+    /// Packets a second; `None` when the bus is not heard.
+    pub packets_per_second: Option<u64>,
+    /// Packets that were lost because they came faster than they were read.
+    pub dropped: u64,
+    /// Bytes on the bus that were not packets.
+    pub malformed: u64,
+    /// Approvals that wait for a person.
+    pub approvals: usize,
+    /// Alerts that fire.
+    pub alerts: usize,
+    /// The present instant.
+    pub now: Timestamp,
+}
+
+/// The header of `state`.
+pub fn header(state: &State) -> Header {
+    let model = &state.model;
+    let now = state.now;
+    let lamps = Source::ALL.map(|source| lamp(state, source));
+    let configured = lamps.iter().any(|lamp| lamp.state != LampState::Absent);
+    let mode = if state.ui.frozen().is_some() {
+        Mode::Frozen
+    } else if configured && !model.links.any_up() {
+        Mode::NoLink
+    } else {
+        Mode::Live
+    };
+    let hears = model.links.of(Source::Bus).is_up();
+    Header {
+        mode,
+        lamps,
+        packets_per_second: hears.then(|| model.traffic.per_second(now).unwrap_or(0)),
+        dropped: model.links.dropped(),
+        malformed: model.traffic.malformed(),
+        approvals: approvals_waiting(model),
+        alerts: model.alerts.firing(now),
+        now,
+    }
+}
+
+/// Approvals that wait for a person: those that the plane lists, else the jobs that
+/// are known to wait for one.
+pub fn approvals_waiting(model: &Model) -> usize {
+    match model.approvals.told_at() {
+        Some(_) => model.approvals.waiting(),
+        None => model.jobs.count(JobState::ApprovalRequired) as usize,
+    }
+}
+
+fn lamp(state: &State, source: Source) -> Lamp {
+    let line = state.model.links.of(source);
+    let now = state.now;
+    let since = |at| Some(now.since(at));
+    let (lamp, age) = match &line.state {
+        LinkState::Absent => (LampState::Absent, None),
+        LinkState::Connecting => (LampState::Connecting, since(line.since)),
+        LinkState::Up | LinkState::Lagging { .. } => {
+            let age = now.since(line.last_word.unwrap_or(line.since));
+            if age > QUIET {
+                (LampState::Quiet, Some(age))
+            } else {
+                (LampState::Heard, Some(age))
+            }
+        }
+        LinkState::Down { since: at, .. } => (LampState::Down, since(*at)),
+    };
+    Lamp {
+        source,
+        state: lamp,
+        age,
+    }
+}

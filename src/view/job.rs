@@ -1,0 +1,416 @@
+//! The detail of one job: its timeline, its verdict, its request, its payload and
+//! its end.
+
+use std::sync::Arc;
+
+use crate::ids::JobId;
+use crate::state::State;
+use crate::state::model::Model;
+use crate::state::model::approvals::{Content, Payload};
+use crate::state::model::jobs::{Decision, Happened, Job, JobState};
+use crate::text;
+use crate::time::{Elapsed, Timestamp};
+use crate::view::jobs::{JobRow, row};
+use crate::view::{Fact, Prose, shown};
+use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
+
+/// A gap of a timeline that is this many times its usual step is worth a look.
+const LONG_GAP: u64 = 10;
+
+/// The detail of one job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobView {
+    /// The job.
+    pub id: JobId,
+    /// Its row in the table.
+    pub row: JobRow,
+    /// When something about it changed last.
+    pub age: Elapsed,
+    /// Where it belongs: topic, tenant, trace, workflow.
+    pub place: Prose,
+    /// What happened, oldest first.
+    pub timeline: Vec<TimelineRow>,
+    /// Moments that the timeline lost.
+    pub lost_moments: u32,
+    /// What policy decided.
+    pub verdict: Vec<Fact>,
+    /// How it is undone and how it ended.
+    pub outcome: Vec<Fact>,
+    /// What was asked for.
+    pub request: Vec<Fact>,
+    /// Its payload.
+    pub payload: PayloadView,
+}
+
+/// A line of the timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineRow {
+    /// When.
+    pub at: Timestamp,
+    /// Since the line before; `None` for the first.
+    pub gap: Option<Elapsed>,
+    /// Whether that is much longer than usual for this job.
+    pub long: bool,
+    /// The state it came into, if it did.
+    pub state: Option<JobState>,
+    /// What happened.
+    pub what: Prose,
+}
+
+/// What is behind a pointer, or why it is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PayloadView {
+    /// The job carries none.
+    None,
+    /// It is not known whether it carries one.
+    Unknown,
+    /// It was not read yet.
+    Unread(Arc<str>),
+    /// It was read.
+    Read(Arc<Payload>),
+}
+
+impl PayloadView {
+    /// The size, in words; `None` while it is not known.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Read(payload) => payload.size,
+            Self::None | Self::Unknown | Self::Unread(_) => None,
+        }
+    }
+
+    /// What there is instead of text to show; `None` for text.
+    pub fn instead(&self) -> Option<Prose> {
+        let says = Prose::new();
+        Some(match self {
+            Self::None => says.own("This job carries no payload."),
+            Self::Unknown => says.own("unknown: its request has not been seen"),
+            Self::Unread(pointer) => says.own("Not read yet: ").outside(pointer.clone()),
+            Self::Read(payload) => match &payload.content {
+                Content::Text { .. } => return None,
+                Content::Binary(bytes) => says.own(format!(
+                    "Binary, {} bytes, shown as hex to its end.",
+                    text::thousands(bytes.len() as u64)
+                )),
+                Content::TooLong { readable } => says.own(format!(
+                    "Only {} of {} bytes can be read. What cannot be read cannot be approved; R works.",
+                    text::thousands(*readable),
+                    payload
+                        .size
+                        .map_or_else(|| "unknown".to_owned(), text::thousands),
+                )),
+                Content::Missing => says.own(
+                    "The payload is gone (contexts live 24 h). What cannot be read cannot be approved; R works.",
+                ),
+                Content::Unreadable(why) => says
+                    .own("It could not be read: ")
+                    .outside(why.clone())
+                    .own(". What cannot be read cannot be approved; R works."),
+            },
+        })
+    }
+}
+
+/// The detail of the job that is open; `None` without one, or when it is no longer known.
+pub fn job(state: &State) -> Option<JobView> {
+    let (model, now) = shown(state);
+    let id = &state.ui.detail()?.job;
+    let job = model.jobs.get(id)?;
+    Some(JobView {
+        id: id.clone(),
+        row: row(model, job, now),
+        age: now.since(job.updated_at),
+        place: place(job),
+        timeline: timeline(job),
+        lost_moments: job.history_dropped,
+        verdict: verdict(job),
+        outcome: outcome(job),
+        request: request(model, job, now),
+        payload: payload(model, job),
+    })
+}
+
+/// The payload of a job, as far as it is known.
+pub fn payload(model: &Model, job: &Job) -> PayloadView {
+    let Some(request) = &job.request else {
+        return PayloadView::Unknown;
+    };
+    match &request.context_ptr {
+        Some(pointer) => match model.approvals.payload(&job.id, pointer) {
+            Some(payload) => PayloadView::Read(Arc::clone(payload)),
+            None => PayloadView::Unread(Arc::clone(pointer)),
+        },
+        None if request.complete => PayloadView::None,
+        None => PayloadView::Unknown,
+    }
+}
+
+fn place(job: &Job) -> Prose {
+    let mut says = Prose::new();
+    let mut add = |label: &str, value: Option<Arc<str>>| {
+        let own = std::mem::take(&mut says);
+        let own = own.aside(format!("   {label} "));
+        says = match value {
+            Some(value) => own.outside(value),
+            None => own.aside("unknown"),
+        };
+    };
+    let request = job.request.as_ref();
+    add("topic", request.and_then(|request| request.topic.clone()));
+    add("tenant", request.and_then(|request| request.tenant.clone()));
+    if let Some(trace) = &job.trace {
+        let tail = text::id_tail(trace.as_str());
+        let dots = if tail.len() < trace.as_str().len() {
+            "…"
+        } else {
+            ""
+        };
+        add("trace", Some(Arc::from(format!("{dots}{tail}"))));
+    }
+    match request.and_then(|request| Some((request.step_index, request.workflow_id.clone()?))) {
+        Some((step, workflow)) => says
+            .aside("   step ")
+            .own(step.to_string())
+            .aside(" of ")
+            .outside(workflow),
+        None => says,
+    }
+}
+
+fn timeline(job: &Job) -> Vec<TimelineRow> {
+    let usual = job.usual_step().map(Elapsed::as_millis);
+    let mut before: Option<Timestamp> = None;
+    job.history
+        .iter()
+        .map(|moment| {
+            let gap = before.map(|before| moment.at.since(before));
+            before = Some(moment.at);
+            let (state, what) = happened(&moment.what);
+            let long = match (gap, usual) {
+                (Some(gap), Some(usual)) => {
+                    usual > 0 && gap.as_millis() > usual.saturating_mul(LONG_GAP)
+                }
+                _ => false,
+            };
+            TimelineRow {
+                at: moment.at,
+                gap,
+                long,
+                state,
+                what,
+            }
+        })
+        .collect()
+}
+
+fn happened(what: &Happened) -> (Option<JobState>, Prose) {
+    let says = Prose::new();
+    let by = |says: Prose, who: &Option<Arc<str>>| match who {
+        Some(who) => says.own(" by ").outside(who.clone()),
+        None => says,
+    };
+    match what {
+        Happened::Submitted(who) => (None, by(says.own("submitted"), who)),
+        Happened::Dispatched(Some(worker)) => (
+            Some(JobState::Dispatched),
+            says.own("dispatched to ").outside(worker.as_str()),
+        ),
+        Happened::Dispatched(None) => (Some(JobState::Dispatched), says.own("dispatched")),
+        Happened::FirstWord(Some(worker)) => (
+            Some(JobState::Running),
+            says.own("first word of ").outside(worker.as_str()),
+        ),
+        Happened::FirstWord(None) => (Some(JobState::Running), says.own("first word")),
+        Happened::Became(state) => (
+            Some(*state),
+            says.own(state.name().to_lowercase().replace('_', " ")),
+        ),
+        Happened::Decided(decision) => {
+            (None, says.own(format!("policy: {}", wire_name(*decision))))
+        }
+        Happened::CancelAsked(who) => (None, by(says.own("cancel asked"), who)),
+        Happened::DeadLetter(Some(code)) => (None, says.own("dead letter: ").outside(code.clone())),
+        Happened::DeadLetter(None) => (None, says.own("dead letter")),
+    }
+}
+
+fn wire_name(decision: Decision) -> String {
+    decision.name().to_lowercase()
+}
+
+fn verdict(job: &Job) -> Vec<Fact> {
+    let Some(verdict) = &job.verdict else {
+        return vec![Fact::new(
+            "verdict",
+            Prose::new().own("unknown: decisions do not travel on the bus"),
+        )];
+    };
+    let text = |value: &Option<Arc<str>>| match value {
+        Some(value) => Prose::new().outside(value.clone()),
+        None => Prose::new().own("unknown"),
+    };
+    let mut facts = vec![
+        Fact::new(
+            "verdict",
+            match verdict.decision {
+                Some(decision) => Prose::new().own(wire_name(decision)),
+                None => Prose::new().own("unknown"),
+            },
+        ),
+        Fact::new("rule", text(&verdict.rule_id)),
+    ];
+    if verdict.reason.is_some() {
+        facts.push(Fact::new("reason", text(&verdict.reason)));
+    }
+    facts.push(Fact::new(
+        "snapshot",
+        match &verdict.snapshot {
+            Some(snapshot) => Prose::new().outside(text::digest(snapshot)),
+            None => Prose::new().own("unknown"),
+        },
+    ));
+    let mut limits = Prose::new();
+    for (at, limit) in verdict.constraints.iter().enumerate() {
+        limits = limits
+            .own(if at > 0 { ", " } else { "" })
+            .outside(limit.clone());
+    }
+    if !limits.is_empty() {
+        facts.push(Fact::new("limits", limits));
+    }
+    facts
+}
+
+fn outcome(job: &Job) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let request = job.request.as_ref();
+    facts.push(Fact::new(
+        "rollback",
+        match request.map(|request| (&request.undo, request.complete)) {
+            Some((Some(undo), _)) => Prose::new().outside(undo.topic.clone()),
+            Some((None, true)) => Prose::new().own("none"),
+            Some((None, false)) | None => Prose::new().own("unknown"),
+        },
+    ));
+    if let Some(key) = request.and_then(|request| request.undo.as_ref()?.idempotency_key.clone()) {
+        facts.push(Fact::new("its key", Prose::new().outside(key)));
+    }
+    match &job.result {
+        None => facts.push(Fact::new("result", Prose::new().own("none yet"))),
+        Some(result) => {
+            let status = match result.status {
+                Some(status) => status.name().into_owned(),
+                None => "told by the plane".to_owned(),
+            };
+            facts.push(Fact::new(
+                "result",
+                match &result.result_ptr {
+                    Some(pointer) => Prose::new()
+                        .own(format!("{status}  "))
+                        .outside(pointer.clone()),
+                    None => Prose::new().own(status),
+                },
+            ));
+            if let Some(code) = &result.error_code {
+                facts.push(Fact::new("code", Prose::new().outside(code.clone())));
+            }
+            if let Some(message) = &result.error_message {
+                facts.push(Fact::new("said", Prose::new().outside(message.clone())));
+            }
+        }
+    }
+    for pointer in job.artifact_ptrs().iter().take(3) {
+        facts.push(Fact::new("artifact", Prose::new().outside(pointer.clone())));
+    }
+    if let Some(cancel) = &job.cancel {
+        let mut says = Prose::new();
+        if let Some(by) = &cancel.by {
+            says = says.own("asked by ").outside(by.clone());
+        } else {
+            says = says.own("asked");
+        }
+        if let Some(reason) = &cancel.reason {
+            says = says.own(": ").outside(reason.clone());
+        }
+        if let (Some(heard), Some(stopped)) = (cancel.heard_at, cancel.worker_stopped_at) {
+            says = says.own(format!(
+                ", worker stopped after {}",
+                text::duration(stopped.since(heard))
+            ));
+        }
+        facts.push(Fact::new("cancel", says));
+    }
+    facts
+}
+
+fn request(_model: &Model, job: &Job, now: Timestamp) -> Vec<Fact> {
+    let Some(request) = &job.request else {
+        return vec![Fact::new(
+            "request",
+            Prose::new().own("unknown: it was sent before we attached"),
+        )];
+    };
+    let mut who = match (&request.actor, &request.principal) {
+        (Some(actor), _) => Prose::new().outside(actor.clone()),
+        (None, Some(principal)) => Prose::new().outside(principal.clone()),
+        (None, None) => Prose::new().own("unknown"),
+    };
+    who = match request.actor_type {
+        ActorType::Human => who.own(" (human)"),
+        ActorType::Service => who.own(" (service)"),
+        ActorType::Unspecified | ActorType::Unknown(_) => who,
+    };
+    if let (Some(_), Some(principal)) = (&request.actor, &request.principal) {
+        who = who.own(" for principal ").outside(principal.clone());
+    }
+    let mut priority = match request.priority {
+        JobPriority::Unspecified => Prose::new().own("none given"),
+        known => Prose::new().own(known.name().to_lowercase()),
+    };
+    priority = match job.deadline() {
+        Some(deadline) => priority.own(format!(", deadline {}", text::clock_near(deadline, now))),
+        None => priority.own(", no deadline"),
+    };
+    if request.max_total_tokens > 0 {
+        priority = priority.own(format!(
+            ", {} tokens",
+            text::thousands(request.max_total_tokens.unsigned_abs())
+        ));
+    }
+    let list = |items: Vec<Arc<str>>| {
+        let mut says = Prose::new();
+        for (at, item) in items.into_iter().enumerate() {
+            says = says.own(if at > 0 { ", " } else { "" }).outside(item);
+        }
+        if says.is_empty() {
+            Prose::new().own("none")
+        } else {
+            says
+        }
+    };
+    let labels = request
+        .labels
+        .iter()
+        .map(|(key, value)| Arc::from(format!("{key}={value}")))
+        .collect();
+    vec![
+        Fact::new("asked by", who),
+        Fact::new("priority", priority),
+        Fact::new("labels", list(labels)),
+        Fact::new("risk tags", list(request.risk_tags.to_vec())),
+        Fact::new(
+            "parent",
+            match &request.parent {
+                Some(parent) => Prose::new().outside(parent.as_str()),
+                None => Prose::new().own("none"),
+            },
+        ),
+        Fact::new(
+            "context",
+            match &request.context_ptr {
+                Some(pointer) => Prose::new().outside(pointer.clone()),
+                None => Prose::new().own("none"),
+            },
+        ),
+    ]
+}

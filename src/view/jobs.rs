@@ -1,0 +1,364 @@
+//! The jobs as a table, and what is known of the one under the cursor.
+
+use std::sync::Arc;
+
+use crate::ids::{JobId, WorkerId};
+use crate::state::State;
+use crate::state::model::Model;
+use crate::state::model::jobs::{Asked, Decision, Job, JobState, WaitingOn};
+use crate::state::ui::ListId;
+use crate::state::ui::list::Subject;
+use crate::text;
+use crate::time::{Elapsed, Timestamp};
+use crate::view::{Prose, shown};
+
+/// The visible part of the jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobsView {
+    /// The rows that can be seen.
+    pub rows: Vec<JobRow>,
+    /// Place of the first of them, from 0.
+    pub first: usize,
+    /// Rows that pass the filter.
+    pub passing: usize,
+    /// Rows without the filter.
+    pub known: usize,
+    /// Rows that are marked.
+    pub marked: usize,
+    /// What they are sorted by, in words.
+    pub sort: &'static str,
+    /// Whether that order is turned around.
+    pub reversed: bool,
+    /// The filter as typed; empty shows all.
+    pub filter: String,
+    /// Jobs that were forgotten because too many were known.
+    pub forgotten: u64,
+}
+
+/// A job in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRow {
+    /// The job.
+    pub id: JobId,
+    /// Its state; `None` is unknown.
+    pub state: Option<JobState>,
+    /// Its topic, as sent.
+    pub topic: Option<Arc<str>>,
+    /// How far it is, why it waits, or how it ended.
+    pub why: Why,
+    /// The worker that has or had it.
+    pub worker: Option<WorkerId>,
+    /// Time in this state, for ended jobs since the end.
+    pub age: Elapsed,
+    /// What policy decided.
+    pub decision: Option<Decision>,
+    /// How often it was handed over.
+    pub attempts: u32,
+    /// Its tenant.
+    pub tenant: Option<Arc<str>>,
+    /// The rule that decided.
+    pub rule: Option<Arc<str>>,
+    /// The cursor is here.
+    pub selected: bool,
+    /// It is marked.
+    pub marked: bool,
+}
+
+impl JobRow {
+    /// Whether it has ended.
+    pub fn is_ended(&self) -> bool {
+        self.state.is_some_and(JobState::is_terminal)
+    }
+}
+
+/// How far a job is, why it waits, or how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It runs and has reported.
+    Progress {
+        /// As reported.
+        percent: i32,
+        /// The last word of its worker.
+        message: Option<Arc<str>>,
+        /// How long it has not moved, if that is too long.
+        stalled: Option<Elapsed>,
+    },
+    /// It runs and has not reported.
+    NoProgress,
+    /// It was handed over.
+    HandedTo(Option<WorkerId>),
+    /// It waits.
+    Waits {
+        /// For what.
+        on: WaitingOn,
+        /// Time to its deadline, zero if that has passed; `None` if it has none.
+        deadline: Option<Elapsed>,
+        /// Its tenant.
+        tenant: Option<Arc<str>>,
+        /// What the last attempt said, or the rule that holds it.
+        said: Option<Arc<str>>,
+    },
+    /// This console asked something and has not seen it done.
+    Asked {
+        /// What.
+        what: Asked,
+        /// How long ago.
+        ago: Elapsed,
+        /// Whether the plane answered that it took it.
+        taken: bool,
+    },
+    /// Somebody asked that it stops, and its worker goes on.
+    StillReports {
+        /// How long after the job ended the worker was heard.
+        after: Elapsed,
+    },
+    /// It ended; what there is to say about it.
+    Ended {
+        /// The cause or the last word, from outside.
+        said: Option<Arc<str>>,
+        /// The machine-readable cause.
+        code: Option<Arc<str>>,
+        /// Who asked that it stops.
+        asked_by: Option<Arc<str>>,
+    },
+    /// Only a wish that it stops was heard.
+    OnlyCancel,
+    /// Its state is not known.
+    Unknown,
+}
+
+/// The jobs that are visible in `height` rows.
+pub fn jobs(state: &State, height: usize) -> JobsView {
+    let (model, now) = shown(state);
+    let list = state.ui.list(ListId::Jobs);
+    let window = list.state.window(height);
+    let first = window.start;
+    let rows = list.state.order()[window]
+        .iter()
+        .filter_map(|subject| {
+            let job = model.jobs.get(subject.job()?)?;
+            Some(JobRow {
+                selected: list.state.selected() == Some(subject),
+                marked: list.state.marks().contains(subject),
+                ..row(model, job, now)
+            })
+        })
+        .collect();
+    JobsView {
+        rows,
+        first,
+        passing: list.state.order().len(),
+        known: model.jobs.len(),
+        marked: list.state.marks().len(),
+        sort: list.sort(ListId::Jobs).word(),
+        reversed: list.reverse,
+        filter: list.filter_text.clone(),
+        forgotten: model.jobs.dropped(),
+    }
+}
+
+/// One job as a row, without cursor and mark.
+pub fn row(_model: &Model, job: &Job, now: Timestamp) -> JobRow {
+    let request = job.request.as_deref();
+    JobRow {
+        id: job.id.clone(),
+        state: job.state,
+        topic: request.and_then(|request| request.topic.clone()),
+        why: why(job, now),
+        worker: job.worker().cloned(),
+        age: now.since(job.since),
+        decision: job.decision(),
+        attempts: job.attempts(),
+        tenant: request.and_then(|request| request.tenant.clone()),
+        rule: job
+            .verdict
+            .as_ref()
+            .and_then(|verdict| verdict.rule_id.clone()),
+        selected: false,
+        marked: false,
+    }
+}
+
+fn why(job: &Job, now: Timestamp) -> Why {
+    if let Some(pending) = &job.pending {
+        return Why::Asked {
+            what: pending.what,
+            ago: now.since(pending.asked_at),
+            taken: pending.taken_at.is_some(),
+        };
+    }
+    if let Some(cancel) = &job.cancel
+        && let Some(still) = cancel.still_reported_at
+        && job.is_ended()
+    {
+        return Why::StillReports {
+            after: still.since(job.since),
+        };
+    }
+    let verdict = job.verdict.as_deref();
+    let rule_said = || {
+        verdict.and_then(|verdict| match (&verdict.rule_id, &verdict.reason) {
+            (Some(rule), Some(reason)) => Some(Arc::from(format!("{rule}: {reason}"))),
+            (Some(only), None) | (None, Some(only)) => Some(Arc::clone(only)),
+            (None, None) => None,
+        })
+    };
+    match job.state {
+        Some(JobState::Running) => match &job.progress {
+            Some(progress) => Why::Progress {
+                percent: progress.percent,
+                message: progress.message.clone(),
+                stalled: job.stalled.then(|| now.since(progress.last_move)),
+            },
+            None => Why::NoProgress,
+        },
+        Some(JobState::Dispatched) => Why::HandedTo(job.worker().cloned()),
+        Some(
+            JobState::Pending
+            | JobState::ApprovalRequired
+            | JobState::Scheduled
+            | JobState::Retrying,
+        ) => Why::Waits {
+            on: job.waits_on().unwrap_or(WaitingOn::Unknown),
+            deadline: job.deadline().map(|deadline| deadline.since(now)),
+            tenant: job.tenant().map(Arc::from),
+            said: if job.state == Some(JobState::Retrying) {
+                job.result
+                    .as_ref()
+                    .and_then(|result| result.error_message.clone().or(result.error_code.clone()))
+            } else {
+                verdict.and_then(|verdict| verdict.rule_id.clone())
+            },
+        },
+        Some(JobState::Denied) => Why::Ended {
+            said: rule_said().or_else(|| said(job)),
+            code: job.error_code().map(Arc::from),
+            asked_by: None,
+        },
+        Some(JobState::Cancelled) => Why::Ended {
+            said: job
+                .cancel
+                .as_ref()
+                .and_then(|cancel| cancel.reason.clone())
+                .or_else(|| said(job)),
+            code: None,
+            asked_by: job.cancel.as_ref().and_then(|cancel| cancel.by.clone()),
+        },
+        Some(
+            JobState::Succeeded
+            | JobState::Failed
+            | JobState::Timeout
+            | JobState::OutputQuarantined,
+        ) => Why::Ended {
+            said: said(job),
+            code: job.error_code().map(Arc::from),
+            asked_by: None,
+        },
+        None if job.cancel.is_some() => Why::OnlyCancel,
+        None => Why::Unknown,
+    }
+}
+
+fn said(job: &Job) -> Option<Arc<str>> {
+    let cause = job
+        .result
+        .as_ref()
+        .and_then(|result| result.error_message.clone());
+    cause.or_else(|| {
+        job.progress
+            .as_ref()
+            .and_then(|progress| progress.message.clone())
+    })
+}
+
+/// What is known of the job under the cursor, as sentences; `None` without one.
+pub fn under_cursor(state: &State) -> Option<(JobId, Prose)> {
+    let (model, now) = shown(state);
+    let subject = state.ui.list(ListId::Jobs).state.selected()?;
+    let Subject::Job(id) = subject else {
+        return None;
+    };
+    let job = model.jobs.get(id)?;
+    Some((id.clone(), sentences(job, now)))
+}
+
+fn sentences(job: &Job, now: Timestamp) -> Prose {
+    let since = text::age(now.since(job.since));
+    let mut says = Prose::new();
+    says = match job.state {
+        Some(JobState::ApprovalRequired) => {
+            let says = says.own("Waits for a person for ").strong(since);
+            match job.deadline() {
+                Some(deadline) if deadline > now => says
+                    .own("; ")
+                    .strong(text::age(deadline.since(now)))
+                    .own(" to its deadline. "),
+                Some(_) => says.own("; its deadline has passed. "),
+                None => says.own(", without a deadline. "),
+            }
+        }
+        Some(JobState::Pending | JobState::Scheduled | JobState::Retrying) => {
+            let tried = match job.attempts() {
+                0 => String::new(),
+                n => format!("Tried {}. ", text::count(u64::from(n), "time", "times")),
+            };
+            says.own(tried).own("Waits for ").strong(since).own(". ")
+        }
+        Some(JobState::Dispatched | JobState::Running) => {
+            let says = match job.worker() {
+                Some(worker) => says.own("On ").outside(worker.as_str()).own(" for "),
+                None => says.own("On an unknown worker for "),
+            };
+            let says = says.strong(since).own(". ");
+            match &job.progress {
+                Some(progress) => {
+                    let says = says.own(format!(
+                        "Last word {} ago, {}. ",
+                        text::age(now.since(progress.at)),
+                        text::count(u64::from(progress.moves), "move", "moves"),
+                    ));
+                    match job.usual_step() {
+                        Some(step) => says.own(format!(
+                            "It moves every {} on the mean. ",
+                            text::duration(step)
+                        )),
+                        None => says,
+                    }
+                }
+                None => says.own("It has reported nothing. "),
+            }
+        }
+        Some(_) => {
+            let says = says.own("Ended ").strong(since).own(" ago");
+            match &job.result {
+                Some(result) if result.execution_ms > 0 => says.own(format!(
+                    " after {} of work. ",
+                    text::duration(Elapsed::from_millis(result.execution_ms.unsigned_abs()))
+                )),
+                _ => says.own(". "),
+            }
+        }
+        None if job.cancel.is_some() => {
+            says.own("Only a wish to cancel it was heard; its state is unknown. ")
+        }
+        None => says.own("Its state is unknown: the plane did not tell. "),
+    };
+    if let Some(request) = &job.request {
+        if let Some(tenant) = &request.tenant {
+            says = says.own("Tenant ").outside(tenant.clone()).own(". ");
+        }
+        if let Some(workflow) = &request.workflow_id {
+            says = says
+                .own(format!("Step {} of ", request.step_index))
+                .outside(workflow.clone())
+                .own(". ");
+        }
+        if let Some(undo) = &request.undo {
+            says = says.own("Undone by ").outside(undo.topic.clone()).own(". ");
+        }
+    }
+    match job.error_code() {
+        Some(code) => says.own("Code ").outside(code).own("."),
+        None => says,
+    }
+}

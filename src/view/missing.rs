@@ -1,0 +1,181 @@
+//! What to say when something is missing: a server that is gone, data that is
+//! old, a deployment that nobody has reached yet.
+
+use crate::state::State;
+use crate::state::event::{LinkState, Source};
+use crate::text;
+use crate::time::{Elapsed, Timestamp};
+use crate::view::Prose;
+
+/// How long a notice of a server that is back stays.
+const BACK: Elapsed = Elapsed::from_secs(5);
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Good news.
+    Good,
+    /// Something is missing.
+    Missing,
+}
+
+/// Something that all of the screen should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// How much it matters.
+    pub weight: Weight,
+    /// What happened, then what still holds and what does not.
+    pub lines: Vec<Prose>,
+}
+
+/// The name that sentences give a server.
+pub fn spoken(source: Source) -> &'static str {
+    match source {
+        Source::Bus => "NATS",
+        Source::Gateway => "The gateway",
+        Source::Store => "Redis",
+    }
+}
+
+/// What all of the screen should know now, worst first.
+pub fn notices(state: &State) -> Vec<Notice> {
+    let links = &state.model.links;
+    let now = state.now;
+    let mut notices: Vec<Notice> = Source::ALL
+        .into_iter()
+        .filter_map(|source| gone(state, source))
+        .collect();
+    for source in Source::ALL {
+        if let Some((down_for, at)) = links.of(source).back
+            && now.since(at) < BACK
+            && links.of(source).is_up()
+        {
+            notices.push(Notice {
+                weight: Weight::Good,
+                lines: vec![back(state, source, down_for)],
+            });
+        }
+    }
+    if let LinkState::Lagging { dropped } = links.of(Source::Bus).state {
+        notices.push(Notice {
+            weight: Weight::Missing,
+            lines: vec![
+                Prose::new()
+                    .strong(format!(
+                        "{} dropped: they came faster than we read.",
+                        text::count(dropped, "packet was", "packets were")
+                    ))
+                    .own(" Counts since then may be low."),
+            ],
+        });
+    }
+    notices
+}
+
+fn gone(state: &State, source: Source) -> Option<Notice> {
+    let links = &state.model.links;
+    let line = links.of(source);
+    let LinkState::Down {
+        since,
+        reason,
+        attempts,
+    } = &line.state
+    else {
+        return None;
+    };
+    if !line.was_up {
+        // The first-run screen says it while nothing has ever answered.
+        return None;
+    }
+    let first = Prose::new()
+        .strong(format!(
+            "{} is gone for {}.",
+            spoken(source),
+            text::age(state.now.since(*since))
+        ))
+        .own(format!(
+            " {}: ",
+            match attempts {
+                0 => "Trying again".to_owned(),
+                n => format!("Trying again, attempt {n}"),
+            }
+        ))
+        .outside(reason.clone())
+        .own(".");
+    let gateway = links.of(Source::Gateway).is_up();
+    let bus = links.of(Source::Bus).is_up();
+    let second = match source {
+        Source::Bus => format!(
+            "Workers and progress are as of {}. {}",
+            text::clock(*since),
+            if gateway {
+                "Jobs and approvals stay current: the gateway is asked."
+            } else {
+                "Nothing else tells about jobs."
+            }
+        ),
+        Source::Gateway if bus => {
+            "Watching goes on over NATS; deciding and reading payloads wait for it.".to_owned()
+        }
+        Source::Gateway => format!("Everything is as of {}.", text::clock(*since)),
+        Source::Store => {
+            "Payloads come from the gateway; what it does not have reads unknown.".to_owned()
+        }
+    };
+    Some(Notice {
+        weight: Weight::Missing,
+        lines: vec![first, Prose::new().own(second)],
+    })
+}
+
+fn back(state: &State, source: Source, down_for: Elapsed) -> Prose {
+    let says = match source {
+        Source::Bus if state.model.links.of(Source::Gateway).is_up() => {
+            "What happened in between is read from the gateway; progress is not."
+        }
+        Source::Bus => "What happened in between was not heard.",
+        Source::Gateway | Source::Store => "It is asked again.",
+    };
+    Prose::new()
+        .strong(format!(
+            "{} is back after {}.",
+            spoken(source),
+            text::age(down_for)
+        ))
+        .own(format!(" {says}"))
+}
+
+/// Since when what the bus tells is old; `None` while it is heard, or if it never was.
+pub fn bus_silent_since(state: &State) -> Option<Timestamp> {
+    state.model.links.hearing.deaf_since()
+}
+
+/// A server on the first-run screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerRow {
+    /// The server.
+    pub source: Source,
+    /// How it is.
+    pub state: LinkState,
+}
+
+/// The servers, while nothing has ever answered; `None` as soon as something has,
+/// and when no server is configured.
+pub fn first_run(state: &State) -> Option<Vec<ServerRow>> {
+    let links = &state.model.links;
+    let lines = Source::ALL.map(|source| (source, links.of(source)));
+    let configured = lines
+        .iter()
+        .any(|(_, line)| line.state != LinkState::Absent);
+    let answered = lines.iter().any(|(_, line)| line.was_up);
+    let nothing_known = state.model.jobs.is_empty() && state.model.workers.is_empty();
+    (configured && !answered && nothing_known).then(|| {
+        lines
+            .into_iter()
+            .map(|(source, line)| ServerRow {
+                source,
+                state: line.state.clone(),
+            })
+            .collect()
+    })
+}

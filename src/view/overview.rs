@@ -1,0 +1,268 @@
+//! The overview: what is in flight, what is under pressure, what was decided,
+//! what waits, and what is wrong.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::ids::PoolName;
+use crate::state::State;
+use crate::state::model::Model;
+use crate::state::model::alerts::Alert;
+use crate::state::model::decisions::SPANS_SHOWN;
+use crate::state::model::jobs::{Decision, JobState};
+use crate::state::model::pools::{Outlook, Pool};
+use crate::state::model::traffic::Kind;
+use crate::state::model::workers::Standing;
+use crate::state::ui::ListId;
+use crate::state::ui::list::Subject;
+use crate::text;
+use crate::time::Timestamp;
+use crate::view::{Prose, shown};
+
+/// Spans of five seconds that the wire's sparklines show.
+const WIRE_SPANS: usize = 48;
+
+/// Full spans of five seconds over which a rate is taken.
+const RATE_SPANS: usize = 6;
+
+/// A pool under pressure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PressureRow {
+    /// The pool.
+    pub name: PoolName,
+    /// Jobs that wait to be handed over.
+    pub queued: u32,
+    /// Jobs that came in the last full minute.
+    pub arrived: u32,
+    /// Jobs that ended in the last full minute.
+    pub ended: u32,
+    /// Jobs its workers have.
+    pub slots_used: u32,
+    /// Jobs they may have at once.
+    pub slots: u32,
+    /// Whether a worker of it can take jobs.
+    pub able: bool,
+    /// What comes next if nothing changes.
+    pub outlook: Outlook,
+    /// What blocks it; empty if nothing does.
+    pub blocks: Prose,
+    /// The cursor is here.
+    pub selected: bool,
+}
+
+/// All pools, soonest trouble first.
+pub fn pressure(state: &State) -> Vec<PressureRow> {
+    let (model, now) = shown(state);
+    let list = state.ui.list(ListId::Pressure);
+    let selected = list.state.selected().and_then(Subject::pool);
+    let mut pools = model.pools_at(now);
+    pools.sort_by_key(|pool| {
+        let drains_longest_first = match pool.outlook() {
+            Outlook::DrainsIn(left) => Reverse(left.as_millis()),
+            _ => Reverse(0),
+        };
+        let kind = match pool.outlook() {
+            Outlook::Stuck => (0, 0),
+            Outlook::Full => (1, 0),
+            Outlook::FullIn(left) => (2, left.as_millis()),
+            Outlook::DrainsIn(_) => (3, 0),
+            Outlook::Steady => (4, 0),
+        };
+        (kind, drains_longest_first, pool.name.clone())
+    });
+    pools
+        .into_iter()
+        .map(|pool| PressureRow {
+            queued: pool.queued,
+            arrived: pool.arrived,
+            ended: pool.ended,
+            slots_used: pool.slots_used,
+            slots: pool.slots,
+            able: pool.able() > 0,
+            outlook: pool.outlook(),
+            blocks: blocks(model, &pool, now),
+            selected: selected == Some(&pool.name),
+            name: pool.name,
+        })
+        .collect()
+}
+
+fn blocks(model: &Model, pool: &Pool, now: Timestamp) -> Prose {
+    let waits = |says: Prose| match pool.queued {
+        0 => says,
+        n => says.own(format!(
+            "; {} {}",
+            text::count(u64::from(n), "job", "jobs"),
+            if n == 1 { "waits" } else { "wait" }
+        )),
+    };
+    match pool.outlook() {
+        Outlook::Stuck => {
+            let says = Prose::new().own("no live worker");
+            let lost = model
+                .workers
+                .shown(now, &model.links.hearing)
+                .filter(|worker| worker.pool.as_ref() == Some(&pool.name))
+                .filter(|worker| model.standing(worker, now) == Standing::Lost)
+                .max_by_key(|worker| worker.heard_at);
+            match lost.and_then(|worker| Some((worker, worker.silence(now)?))) {
+                Some((worker, silence)) => says
+                    .own("; ")
+                    .outside(worker.id.as_str())
+                    .own(format!(" lost {} ago", text::age(silence))),
+                None => says,
+            }
+        }
+        _ if pool.draining => Prose::new().own("drains: it takes no new jobs"),
+        Outlook::Full => waits(Prose::new().own(format!(
+            "{} of {} workers over 90%",
+            pool.overloaded,
+            pool.able()
+        ))),
+        _ if pool.approvals > 0 => Prose::new().own(format!(
+            "{} behind an approval",
+            text::count(u64::from(pool.approvals), "job", "jobs")
+        )),
+        _ if pool.overloaded > 0 => Prose::new().own(format!(
+            "{} of {} workers over 90%",
+            pool.overloaded,
+            pool.able()
+        )),
+        Outlook::FullIn(_) | Outlook::DrainsIn(_) | Outlook::Steady => Prose::new(),
+    }
+}
+
+/// How many jobs are in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateCount {
+    /// The state.
+    pub state: JobState,
+    /// Jobs in it that are kept.
+    pub count: u32,
+}
+
+/// Jobs in flight by state, then those that ended and are still kept.
+pub fn pipeline(state: &State) -> (Vec<StateCount>, Vec<StateCount>) {
+    let (model, _) = shown(state);
+    let counts = |states: &[JobState]| {
+        states
+            .iter()
+            .map(|state| StateCount {
+                state: *state,
+                count: model.jobs.count(*state),
+            })
+            .collect()
+    };
+    let in_flight = [
+        JobState::Pending,
+        JobState::ApprovalRequired,
+        JobState::Scheduled,
+        JobState::Dispatched,
+        JobState::Running,
+        JobState::Retrying,
+    ];
+    let ended = [
+        JobState::Succeeded,
+        JobState::Failed,
+        JobState::Denied,
+        JobState::Timeout,
+        JobState::Cancelled,
+        JobState::OutputQuarantined,
+    ];
+    (counts(&in_flight), counts(&ended))
+}
+
+/// Decisions of one outcome in the last five minutes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionRow {
+    /// The outcome.
+    pub decision: Decision,
+    /// How many.
+    pub count: u64,
+    /// Over time, oldest first.
+    pub series: Vec<u64>,
+}
+
+/// The decisions of the last five minutes by outcome; empty where nobody told of any.
+pub fn decisions(state: &State) -> Vec<DecisionRow> {
+    let (model, now) = shown(state);
+    let rows: Vec<DecisionRow> = [
+        Decision::Allow,
+        Decision::AllowWithConstraints,
+        Decision::RequireApproval,
+        Decision::Throttle,
+        Decision::Deny,
+        Decision::Unavailable,
+    ]
+    .into_iter()
+    .map(|decision| DecisionRow {
+        decision,
+        count: model.decisions.lately(decision, now),
+        series: widened(&model.decisions.of(decision).last(now, SPANS_SHOWN)),
+    })
+    .filter(|row| row.count > 0 || row.decision != Decision::Unavailable)
+    .collect();
+    if rows.iter().all(|row| row.count == 0) {
+        return Vec::new();
+    }
+    rows
+}
+
+fn widened(counts: &[u32]) -> Vec<u64> {
+    counts.iter().map(|count| u64::from(*count)).collect()
+}
+
+/// What is heard of some kinds of packets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WireRow {
+    /// Their name.
+    pub name: &'static str,
+    /// Packets a second over the last half minute.
+    pub per_second: f64,
+    /// Over the last four minutes, oldest first.
+    pub series: Vec<u64>,
+}
+
+/// What is heard on the bus, by kind.
+pub fn wire(state: &State) -> Vec<WireRow> {
+    let (model, now) = shown(state);
+    let groups: [(&'static str, &[Kind]); 6] = [
+        ("heartbeat", &[Kind::Heartbeat]),
+        ("progress", &[Kind::Progress]),
+        ("submit", &[Kind::Submit, Kind::Dispatch]),
+        ("result", &[Kind::Result]),
+        ("cancel, dlq", &[Kind::Cancel, Kind::DeadLetter]),
+        ("other", &[Kind::Alert, Kind::Other, Kind::Malformed]),
+    ];
+    groups
+        .into_iter()
+        .map(|(name, kinds)| {
+            let mut series = vec![0u64; WIRE_SPANS];
+            let mut sum = 0;
+            for kind in kinds {
+                let counts = model.traffic.of(*kind);
+                sum += counts.sum_of_full(now, RATE_SPANS);
+                for (total, count) in series.iter_mut().zip(counts.last(now, WIRE_SPANS)) {
+                    *total += u64::from(count);
+                }
+            }
+            WireRow {
+                name,
+                per_second: sum as f64 / (RATE_SPANS as f64 * 5.0),
+                series,
+            }
+        })
+        .collect()
+}
+
+/// Firing alerts, the worst and then the oldest first.
+pub fn alerts(model: &Model, now: Timestamp) -> Vec<Arc<Alert>> {
+    let mut alerts: Vec<Arc<Alert>> = model
+        .alerts
+        .iter()
+        .filter(|alert| alert.is_firing(now))
+        .cloned()
+        .collect();
+    alerts.sort_by_key(|alert| (Reverse(alert.severity), alert.since));
+    alerts
+}
