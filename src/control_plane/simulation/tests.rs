@@ -1,10 +1,25 @@
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use super::*;
 use crate::control_plane::kernel::Decision;
 use crate::control_plane::ledger::{ApprovalStatus, Job, JobState, JobsQuery, UndoState};
 use crate::wire::decode;
 use crate::wire::packet::{Heartbeat, JobRequest, JobResult, JobStatus};
+
+/// Five minutes of the demo, played once for all who only look.
+struct Story {
+    end: Simulation,
+    packets: Vec<(f64, Subject, Packet)>,
+}
+
+static STORY: LazyLock<Story> = LazyLock::new(|| {
+    let mut end = played(1, 300);
+    Story {
+        packets: packets(&mut end),
+        end,
+    }
+});
 
 fn played(seed: u64, seconds: u64) -> Simulation {
     let mut simulation = Simulation::demo(seed);
@@ -118,36 +133,33 @@ fn within_twenty_seconds_there_is_something_of_every_kind() {
 
 #[test]
 fn in_five_minutes_jobs_end_in_every_way_and_most_end_well() {
-    for seed in [1, 9] {
-        let simulation = played(seed, 300);
-        let counts = simulation.ledger().counts();
-        let of = |state| counts.get(&state).copied().unwrap_or(0);
-        assert!(of(JobState::Succeeded) > 500, "{counts:?}");
-        for state in [
-            JobState::Failed,
-            JobState::Cancelled,
-            JobState::Timeout,
-            JobState::Denied,
-        ] {
-            assert!(of(state) >= 5, "{counts:?}");
-        }
-        let bad = of(JobState::Failed) + of(JobState::Timeout) + of(JobState::Denied);
-        assert!(bad * 6 < of(JobState::Succeeded), "{counts:?}");
-        assert!(of(JobState::Running) > 3, "{counts:?}");
-        let retried = simulation
-            .ledger()
-            .jobs(JobsQuery::default())
-            .filter(|job| job.attempts > 1 && job.state == JobState::Succeeded)
-            .count();
-        assert!(retried >= 3, "{retried}");
+    let ledger = STORY.end.ledger();
+    let counts = ledger.counts();
+    let of = |state| counts.get(&state).copied().unwrap_or(0);
+    assert!(of(JobState::Succeeded) > 500, "{counts:?}");
+    for state in [
+        JobState::Failed,
+        JobState::Cancelled,
+        JobState::Timeout,
+        JobState::Denied,
+    ] {
+        assert!(of(state) >= 5, "{counts:?}");
     }
+    let bad = of(JobState::Failed) + of(JobState::Timeout) + of(JobState::Denied);
+    assert!(bad * 6 < of(JobState::Succeeded), "{counts:?}");
+    assert!(of(JobState::Running) > 3, "{counts:?}");
+    let retried = ledger
+        .jobs(JobsQuery::default())
+        .filter(|job| job.attempts > 1 && job.state == JobState::Succeeded)
+        .count();
+    assert!(retried >= 3, "{retried}");
 }
 
 #[test]
 fn approvals_come_slowly_and_never_are_there_more_than_a_person_can_look_at() {
     let mut simulation = Simulation::demo(1);
     let mut most = 0;
-    for second in (0..900).step_by(5) {
+    for second in (0..600).step_by(5) {
         simulation.run_until(Elapsed::from_secs(second));
         simulation.take_heard();
         most = most.max(simulation.ledger().waiting_approvals().count());
@@ -170,8 +182,8 @@ fn approvals_come_slowly_and_never_are_there_more_than_a_person_can_look_at() {
 
 #[test]
 fn approvals_differ_in_risk_and_undo() {
-    let simulation = played(1, 235);
-    let held: Vec<&Job> = simulation.ledger().waiting_approvals().collect();
+    let all = STORY.end.ledger().jobs(JobsQuery::default());
+    let held: Vec<&Job> = all.filter(|job| job.approval.is_some()).collect();
     let undoable = held.iter().filter(|job| job.request.compensation.is_some());
     let undoable = undoable.count();
     assert!(undoable >= 2 && undoable < held.len(), "{undoable}");
@@ -186,8 +198,7 @@ fn approvals_differ_in_risk_and_undo() {
 
 #[test]
 fn payloads_are_long_hostile_and_secret_once_each() {
-    let simulation = played(1, 100);
-    let payload = |topic| text_of(&simulation, &jobs(&simulation, topic)[0].request);
+    let payload = |topic| text_of(&STORY.end, &jobs(&STORY.end, topic)[0].request);
     let manifest = payload("job.ops.apply_manifest");
     assert!(
         manifest.lines().count() > 200,
@@ -228,23 +239,16 @@ fn the_policy_moves_while_the_first_approval_waits_and_only_its_yes_is_refused()
 
 #[test]
 fn the_long_batch_job_shows_real_progress_for_four_minutes() {
-    let mut simulation = played(3, 300);
-    let reindex = jobs(&simulation, "job.batch.reindex")[0].clone();
+    let reindex = jobs(&STORY.end, "job.batch.reindex")[0];
     assert_eq!(reindex.state, JobState::Succeeded);
-    let percents: Vec<(f64, i32)> = packets(&mut simulation)
+    let percents: Vec<(f64, i32)> = STORY
+        .packets
         .iter()
-        .filter_map(|(at, _, packet)| match &packet.body {
-            Body::JobProgress(progress) if progress.job_id == reindex.id => {
-                Some((*at, progress.percent))
-            }
-            Body::JobRequest(_)
-            | Body::JobResult(_)
-            | Body::JobProgress(_)
-            | Body::JobCancel(_)
-            | Body::Heartbeat(_)
-            | Body::Alert(_)
-            | Body::Handshake(_)
-            | Body::WorkerHandshake(_) => None,
+        .filter_map(|(at, _, packet)| {
+            let Body::JobProgress(progress) = &packet.body else {
+                return None;
+            };
+            (progress.job_id == reindex.id).then_some((*at, progress.percent))
         })
         .collect();
     assert!(percents.len() > 40, "{percents:?}");
@@ -255,17 +259,15 @@ fn the_long_batch_job_shows_real_progress_for_four_minutes() {
 
 #[test]
 fn a_worker_dies_with_its_job_and_comes_back() {
-    let mut simulation = played(2, 120);
-    let lost = jobs(&simulation, "job.crawl.sitemap")[0];
+    let lost = jobs(&STORY.end, "job.crawl.sitemap")[0];
     assert_eq!(lost.state, JobState::Timeout);
-    let packets = packets(&mut simulation);
-    let beats = heartbeats(&packets, "w-crawl-02");
+    let beats = heartbeats(&STORY.packets, "w-crawl-02");
     let gap = beats
         .windows(2)
         .map(|pair| pair[1].0 - pair[0].0)
         .fold(0.0, f64::max);
     assert!((54.0..58.0).contains(&gap), "{gap}");
-    assert!(beats.last().is_some_and(|(at, _)| *at > 117.0));
+    assert!(beats.last().is_some_and(|(at, _)| *at > 297.0));
 }
 
 #[test]
@@ -290,17 +292,14 @@ fn a_pool_fills_up_and_drains_again() {
 
 #[test]
 fn a_fatal_failure_is_rolled_back_its_own_undo_first_then_the_last_success_first() {
-    let mut simulation = played(4, 60);
-    let undone: Vec<String> = simulation
-        .ledger()
+    let ledger = STORY.end.ledger();
+    let undone: Vec<String> = ledger
         .rollbacks()
+        .filter(|undo| undo.workflow_id.ends_with("-001"))
         .map(|undo| {
             assert_eq!(undo.state, UndoState::Submitted);
             assert_eq!(undo.idempotency_key, format!("{}/undo", undo.undoes));
-            let job = undo
-                .job_id
-                .as_ref()
-                .and_then(|id| simulation.ledger().job(id));
+            let job = undo.job_id.as_ref().and_then(|id| ledger.job(id));
             assert_eq!(job.map(|job| job.state), Some(JobState::Succeeded));
             undo.topic.clone()
         })
@@ -314,7 +313,7 @@ fn a_fatal_failure_is_rolled_back_its_own_undo_first_then_the_last_success_first
             "job.ops.undo_namespace"
         ]
     );
-    let fatal = results(&packets(&mut simulation));
+    let fatal = results(&STORY.packets);
     let fatal = fatal
         .iter()
         .find(|(_, result)| result.status == JobStatus::FailedFatal);
@@ -324,11 +323,9 @@ fn a_fatal_failure_is_rolled_back_its_own_undo_first_then_the_last_success_first
 
 #[test]
 fn one_cancel_is_honoured_and_one_is_ignored_until_a_late_success() {
-    let mut simulation = played(5, 90);
-    let ignored = jobs(&simulation, "job.legacy.export")[0].id.clone();
-    let job = simulation.ledger().job(&ignored).expect("it is known");
-    assert_eq!(job.state, JobState::Cancelled);
-    let results = results(&packets(&mut simulation));
+    let ignored = jobs(&STORY.end, "job.legacy.export")[0];
+    assert_eq!(ignored.state, JobState::Cancelled);
+    let results = results(&STORY.packets);
     let by_worker = |id: &JobId| -> Vec<(u64, JobStatus)> {
         results
             .iter()
@@ -337,8 +334,8 @@ fn one_cancel_is_honoured_and_one_is_ignored_until_a_late_success() {
             .map(|(at, result)| (at.round() as u64, result.status))
             .collect()
     };
-    assert_eq!(by_worker(&ignored), [(52, JobStatus::Succeeded)]);
-    let honoured = jobs(&simulation, "job.batch.embed")
+    assert_eq!(by_worker(&ignored.id), [(52, JobStatus::Succeeded)]);
+    let honoured = jobs(&STORY.end, "job.batch.embed")
         .into_iter()
         .find(|job| job.state == JobState::Cancelled)
         .map(|job| job.id.clone());
@@ -348,21 +345,20 @@ fn one_cancel_is_honoured_and_one_is_ignored_until_a_late_success() {
 
 #[test]
 fn workers_stall_fall_silent_drain_and_lie() {
-    let mut simulation = played(1, 240);
-    let packets = packets(&mut simulation);
-    let silent = heartbeats(&packets, "w-crawl-04");
+    let packets = &STORY.packets;
+    let silent = heartbeats(packets, "w-crawl-04");
     assert!(silent.windows(2).any(|pair| pair[1].0 - pair[0].0 > 12.0));
-    let draining = heartbeats(&packets, "w-ops-03");
+    let draining = heartbeats(packets, "w-ops-03");
     assert!(draining.iter().any(|(at, beat)| {
         *at > 60.0 && beat.labels.contains_key("draining") && beat.active_jobs == 0
     }));
-    let lying = heartbeats(&packets, "w-mcp-02");
+    let lying = heartbeats(packets, "w-mcp-02");
     assert!(
         lying
             .iter()
             .any(|(_, beat)| beat.active_jobs > beat.max_parallel_jobs)
     );
-    let stalled: BTreeSet<i32> = heartbeats(&packets, "w-mcp-04")
+    let stalled: BTreeSet<i32> = heartbeats(packets, "w-mcp-04")
         .iter()
         .filter(|(at, beat)| (115.0..164.0).contains(at) && beat.active_jobs > 0)
         .map(|(_, beat)| beat.progress_pct)
@@ -372,10 +368,12 @@ fn workers_stall_fall_silent_drain_and_lie() {
 
 #[test]
 fn a_draining_worker_gets_no_new_job() {
-    let mut simulation = played(1, 95);
-    let to_drained = packets(&mut simulation)
+    let to_drained = STORY
+        .packets
         .iter()
-        .filter(|(at, subject, _)| *at > 54.0 && subject.as_str() == "worker.w-ops-03.jobs")
+        .filter(|(at, subject, _)| {
+            (54.0..95.0).contains(at) && subject.as_str() == "worker.w-ops-03.jobs"
+        })
         .count();
     assert_eq!(to_drained, 0);
 }
@@ -386,10 +384,10 @@ fn the_other_scenarios_play_too() {
         let scenario = Scenario::built_in(name).expect("it is built in");
         let policy = include_str!("../../../demo/policy.yaml");
         let mut simulation = Simulation::new(Arc::new(scenario), policy, 1).expect("a good policy");
-        simulation.run_until(Elapsed::from_secs(300));
+        simulation.run_until(Elapsed::from_secs(120));
         assert_eq!(simulation.refused(), [""; 0]);
         let counts = simulation.ledger().counts();
-        assert!(counts[&JobState::Succeeded] > 8, "{name} {counts:?}");
+        assert!(counts[&JobState::Succeeded] > 3, "{name} {counts:?}");
     }
 }
 
