@@ -27,7 +27,7 @@ mod answer;
 mod guard;
 mod routes;
 pub mod submission;
-mod types;
+pub(super) mod types;
 
 pub use guard::{ApiKey, MAX_BODY};
 

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError, Delivery, Pattern, Subject, Subscription};
 use crate::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
-use crate::control_plane::ledger::{DeadLetter, SharedLedger, Step, Submission, Via, lock};
+use crate::control_plane::ledger::{
+    DeadLetter, Ledger, LedgerError, SharedLedger, Step, Submission, Via, lock,
+};
 use crate::control_plane::scheduler::placement::Routes;
 use crate::ids::{JobId, SenderId, TraceId, WorkerId};
 use crate::store::Store;
@@ -188,35 +190,9 @@ impl Scheduler {
                 ledger.malformed();
                 continue;
             };
-            let ours = packet.sender.as_str() == wire::SENDER_SCHEDULER;
-            match packet.body {
-                Body::JobRequest(request) => {
-                    let submission = Submission {
-                        request: *request,
-                        trace: packet.trace,
-                        submitted_by: String::new(),
-                        via: Via::Bus,
-                    };
-                    if let Err(error) = ledger.submit(submission, now) {
-                        tracing::warn!(%error, "a submission was refused");
-                        ledger.malformed();
-                    }
-                }
-                Body::JobResult(result) if !ours => {
-                    ledger.result(*result, now);
-                }
-                Body::JobCancel(cancel) if !ours => {
-                    ledger.cancel_heard(&cancel, now);
-                }
-                Body::JobProgress(progress) => {
-                    ledger.progress(&progress, packet.sent_at, now);
-                }
-                Body::Heartbeat(heartbeat) => ledger.heartbeat(*heartbeat, now),
-                Body::Handshake(handshake) => ledger.handshake(handshake, now),
-                Body::JobResult(_)
-                | Body::JobCancel(_)
-                | Body::Alert(_)
-                | Body::WorkerHandshake(_) => {}
+            if let Err(error) = take(&mut ledger, packet, now) {
+                tracing::warn!(%error, "a submission was refused");
+                ledger.malformed();
             }
         }
     }
@@ -397,6 +373,43 @@ impl Scheduler {
             tracing::warn!(key, %error, "the scheduler could not store a payload");
         }
     }
+}
+
+/// What a packet changes in the record. The scheduler's own results and cancels
+/// say nothing that it does not know.
+///
+/// # Errors
+/// Those of [`Ledger::submit`].
+pub(in crate::control_plane) fn take(
+    ledger: &mut Ledger,
+    packet: Packet,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let ours = packet.sender.as_str() == wire::SENDER_SCHEDULER;
+    match packet.body {
+        Body::JobRequest(request) => {
+            let submission = Submission {
+                request: *request,
+                trace: packet.trace,
+                submitted_by: String::new(),
+                via: Via::Bus,
+            };
+            ledger.submit(submission, now)?;
+        }
+        Body::JobResult(result) if !ours => {
+            ledger.result(*result, now);
+        }
+        Body::JobCancel(cancel) if !ours => {
+            ledger.cancel_heard(&cancel, now);
+        }
+        Body::JobProgress(progress) => {
+            ledger.progress(&progress, packet.sent_at, now);
+        }
+        Body::Heartbeat(heartbeat) => ledger.heartbeat(*heartbeat, now),
+        Body::Handshake(handshake) => ledger.handshake(handshake, now),
+        Body::JobResult(_) | Body::JobCancel(_) | Body::Alert(_) | Body::WorkerHandshake(_) => {}
+    }
+    Ok(())
 }
 
 /// What the scheduler learned by doing something.

@@ -16,16 +16,19 @@ use crate::bus::{Delivery, Encoding, Subject};
 use crate::control_plane::kernel::evaluate::evaluate;
 use crate::control_plane::kernel::live::News;
 use crate::control_plane::kernel::policy::{Policy, PolicyError};
-use crate::control_plane::ledger::{Ledger, LedgerError, MAX_JOBS, Step, Submission, Via, Yes};
+use crate::control_plane::ledger::{Ledger, LedgerError, MAX_JOBS, Step, Yes};
 use crate::control_plane::scenario::{Move, Plan, PolicyEdit, Scenario};
 use crate::control_plane::scheduler::placement::Routes;
 use crate::control_plane::scheduler::plan::plan;
+use crate::control_plane::scheduler::take;
 use crate::control_plane::worker::{Fleet, Out};
 use crate::ids::{JobId, SenderId, TraceId, WorkerId};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire;
 use crate::wire::packet::{Body, Packet};
 use crate::wire::{Channel, encode};
+
+mod answers;
 
 /// When simulations begin: 2026-01-01T14:00:00Z.
 pub const START: Timestamp = Timestamp::from_millis(1_767_276_000_000);
@@ -266,33 +269,8 @@ impl Simulation {
 
     /// The scheduler hears a packet.
     fn schedule(&mut self, packet: Packet) {
-        let ours = packet.sender.as_str() == wire::SENDER_SCHEDULER;
-        let (ledger, now) = (&mut self.ledger, self.now);
-        match packet.body {
-            Body::JobRequest(request) => {
-                let submission = Submission {
-                    request: *request,
-                    trace: packet.trace,
-                    submitted_by: String::new(),
-                    via: Via::Bus,
-                };
-                if let Err(error) = ledger.submit(submission, now) {
-                    self.refused.push(error.to_string());
-                }
-            }
-            Body::JobResult(result) if !ours => {
-                ledger.result(*result, now);
-            }
-            Body::JobCancel(cancel) if !ours => {
-                ledger.cancel_heard(&cancel, now);
-            }
-            Body::JobProgress(progress) => {
-                ledger.progress(&progress, packet.sent_at, now);
-            }
-            Body::Heartbeat(heartbeat) => ledger.heartbeat(*heartbeat, now),
-            Body::Handshake(handshake) => ledger.handshake(handshake, now),
-            Body::JobResult(_) | Body::JobCancel(_) | Body::Alert(_) | Body::WorkerHandshake(_) => {
-            }
+        if let Err(error) = take(&mut self.ledger, packet, self.now) {
+            self.refused.push(error.to_string());
         }
     }
 

@@ -49,7 +49,7 @@ impl Object {
 }
 
 /// A job in a list.
-pub(super) fn job_record(job: &Job) -> Value {
+pub(in crate::control_plane) fn job_record(job: &Job) -> Value {
     record(job).build()
 }
 
@@ -98,13 +98,17 @@ fn record(job: &Job) -> Object {
 
 /// What stands behind the pointers of a job, as far as it can be read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Payloads {
-    pub(super) context: Value,
-    pub(super) result: Value,
+pub(in crate::control_plane) struct Payloads {
+    pub(in crate::control_plane) context: Value,
+    pub(in crate::control_plane) result: Value,
 }
 
 /// All about one job.
-pub(super) fn job_detail(ledger: &Ledger, job: &Job, payloads: Payloads) -> Value {
+pub(in crate::control_plane) fn job_detail(
+    ledger: &Ledger,
+    job: &Job,
+    payloads: Payloads,
+) -> Value {
     let request = &job.request;
     let decision = job.decision();
     let constraints = job
@@ -255,7 +259,7 @@ fn undo_state(ledger: &Ledger, step: &Undo) -> String {
 }
 
 /// One evaluation of policy.
-pub(super) fn decision_record(job: &Job, record: &DecisionRecord) -> Value {
+pub(in crate::control_plane) fn decision_record(job: &Job, record: &DecisionRecord) -> Value {
     let required = record.approval_required();
     let mut object = Object::default()
         .put("decision", record.name())
@@ -283,7 +287,11 @@ fn asked(job: &Job) -> Option<&DecisionRecord> {
 }
 
 /// A job that waits, or waited, for a person.
-pub(super) fn approval_item(ledger: &Ledger, job: &Job, approval: &Approval) -> Value {
+pub(in crate::control_plane) fn approval_item(
+    ledger: &Ledger,
+    job: &Job,
+    approval: &Approval,
+) -> Value {
     let record = asked(job);
     let request = &job.request;
     let undo = request.compensation.as_deref();
@@ -356,7 +364,11 @@ fn blast_radius(request: &JobRequest) -> Value {
 }
 
 /// A worker, with the age of its own heartbeat.
-pub(super) fn worker_item(id: &WorkerId, worker: &Worker, now: Timestamp) -> Value {
+pub(in crate::control_plane) fn worker_item(
+    id: &WorkerId,
+    worker: &Worker,
+    now: Timestamp,
+) -> Value {
     let beat = &worker.heartbeat;
     Object::default()
         .put("worker_id", id.as_str())
@@ -385,7 +397,7 @@ pub(super) fn worker_item(id: &WorkerId, worker: &Worker, now: Timestamp) -> Val
 }
 
 /// A pool; `mapped` are the topics that the deployment sends there.
-pub(super) fn pool_item(pool: &PoolSummary, mapped: &[String]) -> Value {
+pub(in crate::control_plane) fn pool_item(pool: &PoolSummary, mapped: &[String]) -> Value {
     let mut topics = mapped.to_vec();
     topics.extend(pool.topics.iter().cloned());
     topics.sort();

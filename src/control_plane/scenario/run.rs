@@ -102,3 +102,116 @@ impl Outlets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::bus::Pattern;
+    use crate::bus::local::LocalBus;
+    use crate::control_plane::scenario::format;
+    use crate::store::memory::MemoryStore;
+    use crate::time::{ManualClock, Timestamp};
+    use crate::wire::packet::Body;
+
+    const SCENARIO: &str = r#"
+name = "t"
+[[pool]]
+name = "a"
+workers = 1
+slots = 1
+[job.note]
+topic = "job.note"
+seconds = 1
+payload = "text"
+[payload.text]
+text = "hello"
+[[once]]
+at = 1
+job = "note"
+[[incident]]
+at = 2
+do = "die"
+worker = "w-a-01"
+[[incident]]
+at = 3
+do = "edit-policy"
+append = "\n"
+[[alert]]
+at = 4
+severity = "info"
+component = "c"
+code = "d"
+message = "m"
+"#;
+
+    #[tokio::test]
+    async fn a_plan_is_played_to_its_end_with_payloads_before_their_requests() {
+        let clock = ManualClock::at(Timestamp::from_millis(0));
+        let bus = Arc::new(LocalBus::new());
+        let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+        let pattern = Pattern::parse("sys.>").expect("a pattern");
+        let mut heard = bus.subscribe(&pattern, None).await.expect("connected");
+        let (incidents, mut befalls) = mpsc::channel(4);
+        let edits = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&edits);
+        let outlets = Outlets {
+            bus: Arc::clone(&bus) as Arc<dyn Bus>,
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            clock: Arc::new(clock.clone()),
+            incidents,
+            policy: Some(Arc::new(move |_| *counted.lock().expect("whole") += 1)),
+        };
+        let scenario = format::parse(SCENARIO, "t.toml", &|_| {
+            Err(std::io::ErrorKind::NotFound.into())
+        });
+        let plan = Plan::new(
+            Arc::new(scenario.expect("good test data")),
+            1,
+            Timestamp::from_millis(0),
+        );
+        let mut task = tokio::spawn(run(plan, outlets, CancellationToken::new()));
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut task => {
+                    ended.expect("it ends by itself");
+                    break;
+                }
+                () = tokio::task::yield_now() => clock.advance(Elapsed::from_millis(100)),
+            }
+        }
+        let first = heard.recv().await.expect("a packet");
+        let packet = wire::decode::decode(&first).expect("a packet");
+        let Body::JobRequest(request) = packet.body else {
+            panic!("{packet:?}");
+        };
+        let key = request.context_ptr.trim_start_matches("redis://");
+        let stored = store.get(key).await.expect("the store answers");
+        assert_eq!(stored.as_deref(), Some(b"hello".as_slice()));
+        let second = heard.recv().await.expect("a packet");
+        assert_eq!(second.subject.as_str(), wire::ALERT);
+        assert!(befalls.recv().await.is_some());
+        assert_eq!(*edits.lock().expect("whole"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_plan_stops_when_it_is_told_to() {
+        let clock = ManualClock::at(Timestamp::from_millis(0));
+        let scenario = crate::control_plane::scenario::Scenario::built_in("default");
+        let scenario = Arc::new(scenario.expect("built in"));
+        let outlets = Outlets {
+            bus: Arc::new(LocalBus::new()),
+            store: Arc::new(MemoryStore::new(Arc::new(clock.clone()))),
+            clock: Arc::new(clock.clone()),
+            incidents: mpsc::channel(1).0,
+            policy: None,
+        };
+        let plan = Plan::new(scenario, 1, Timestamp::from_millis(0));
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(run(plan, outlets, cancel.clone()));
+        cancel.cancel();
+        task.await.expect("it ends");
+    }
+}

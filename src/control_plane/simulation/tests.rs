@@ -409,3 +409,29 @@ fn every_topic_of_the_demo_and_of_its_undos_has_a_pool() {
         }
     }
 }
+
+#[test]
+fn the_gateway_answers_of_a_simulation_tell_the_same_story() {
+    let simulation = &STORY.end;
+    let approvals = simulation.approvals_answer();
+    let items = approvals["items"].as_array().expect("a list");
+    let waiting = items.iter().filter(|item| item["approval_required"] == true);
+    assert_eq!(
+        waiting.count(),
+        simulation.ledger().waiting_approvals().count()
+    );
+    let held = jobs(simulation, "job.ops.apply_manifest")[0];
+    let detail = simulation.job_answer(&held.id).expect("it is known");
+    assert_eq!(detail["topic"], "job.ops.apply_manifest");
+    let decisions = simulation.decisions_answer(&held.id).expect("it is known");
+    assert_eq!(decisions[0]["rule_id"], "approval-prod-write");
+    assert_eq!(simulation.job_answer(&JobId::from("nobody")), None);
+    let jobs = simulation.jobs_answer(20);
+    assert_eq!(jobs["items"].as_array().map(Vec::len), Some(20));
+    let workers = simulation.workers_answer();
+    assert_eq!(workers["items"].as_array().map(Vec::len), Some(27));
+    let pools = simulation.pools_answer();
+    assert_eq!(pools.as_array().map(Vec::len), Some(7));
+    let snapshots = simulation.snapshots_answer();
+    assert_eq!(snapshots["snapshots"].as_array().map(Vec::len), Some(2));
+}

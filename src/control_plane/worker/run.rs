@@ -184,3 +184,220 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::bus::local::LocalBus;
+    use crate::bus::{LinkState, Subscription};
+    use crate::control_plane::scenario::{Change, Mishap, format};
+    use crate::ids::{JobId, SenderId, TraceId, WorkerId};
+    use crate::store::memory::MemoryStore;
+    use crate::time::{BoxFuture, ManualClock};
+    use crate::wire::packet::{JobRequest, JobResult, JobStatus, Packet};
+
+    const SCENARIO: &str = "name = \"t\"\n[[pool]]\nname = \"a\"\nworkers = 2\nslots = 2";
+
+    /// A bus that refuses the first results.
+    #[derive(Debug)]
+    struct Flaky {
+        bus: LocalBus,
+        refusals: AtomicU32,
+    }
+
+    impl Bus for Flaky {
+        fn subscribe<'a>(
+            &'a self,
+            pattern: &'a Pattern,
+            queue: Option<&'a str>,
+        ) -> BoxFuture<'a, Result<Subscription, BusError>> {
+            self.bus.subscribe(pattern, queue)
+        }
+
+        fn publish<'a>(
+            &'a self,
+            subject: &'a Subject,
+            payload: Bytes,
+        ) -> BoxFuture<'a, Result<(), BusError>> {
+            let left = self.refusals.load(Ordering::Relaxed);
+            if subject.as_str() == wire::RESULT && left > 0 {
+                self.refusals.store(left - 1, Ordering::Relaxed);
+                let url = "flaky".to_owned();
+                return Box::pin(async { Err(BusError::NotConnected { url }) });
+            }
+            self.bus.publish(subject, payload)
+        }
+
+        fn link(&self) -> watch::Receiver<LinkState> {
+            self.bus.link()
+        }
+    }
+
+    struct Rig {
+        bus: Arc<Flaky>,
+        store: Arc<MemoryStore>,
+        clock: ManualClock,
+        incidents: mpsc::Sender<WorkerIncident>,
+        results: Subscription,
+        beats: Subscription,
+        stop: CancellationToken,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    async fn rig(refusals: u32) -> Rig {
+        let clock = ManualClock::at(Timestamp::from_millis(0));
+        let bus = Arc::new(Flaky {
+            bus: LocalBus::new(),
+            refusals: AtomicU32::new(refusals),
+        });
+        let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+        let scenario = format::parse(SCENARIO, "t.toml", &|_| {
+            Err(std::io::ErrorKind::NotFound.into())
+        });
+        let scenario = Arc::new(scenario.expect("good test data"));
+        let hear = async |subject: &'static str| {
+            let pattern = Pattern::from(&wire::subject(subject));
+            let heard = bus.subscribe(&pattern, None).await;
+            heard.expect("it is connected")
+        };
+        let (results, mut beats) = (hear(wire::RESULT).await, hear(wire::HEARTBEAT).await);
+        let (incidents, befalls) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run(
+            Fleet::new(scenario, 1, clock.now()),
+            befalls,
+            Arc::clone(&bus) as Arc<dyn Bus>,
+            Arc::clone(&store) as Arc<dyn Store>,
+            Arc::new(clock.clone()),
+            stop.clone(),
+        ));
+        // A worker that beats listens already.
+        assert!(beats.recv().await.is_some());
+        Rig {
+            bus,
+            store,
+            clock,
+            incidents,
+            results,
+            beats,
+            stop,
+            task,
+        }
+    }
+
+    impl Rig {
+        async fn send(&self, subject: &Subject, body: Body) {
+            let packet = Packet::new(
+                TraceId::from("t"),
+                SenderId::from("s"),
+                self.clock.now(),
+                body,
+            );
+            let bytes = wire::encode::encode(subject, &packet).expect("a good packet");
+            let sent = self.bus.publish(subject, bytes).await;
+            sent.expect("it is connected");
+        }
+
+        async fn dispatch(&self, worker: &str, job: &str) {
+            let subject = wire::worker_jobs(&WorkerId::from(worker)).expect("a subject");
+            let request = JobRequest {
+                job_id: JobId::from(job),
+                topic: "job.a".to_owned(),
+                ..JobRequest::default()
+            };
+            self.send(&subject, Body::JobRequest(Box::new(request)))
+                .await;
+        }
+
+        /// The next result, with the clock moved until it comes.
+        async fn result(&mut self) -> JobResult {
+            loop {
+                tokio::select! {
+                    biased;
+                    heard = self.results.recv() => {
+                        let heard = heard.expect("the bus lives");
+                        let packet = wire::decode::decode(&heard).expect("a packet");
+                        let Body::JobResult(result) = packet.body else {
+                            panic!("{packet:?}");
+                        };
+                        return *result;
+                    }
+                    () = tokio::task::yield_now() => {
+                        self.clock.advance(Elapsed::from_millis(100));
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dispatched_job_ends_with_a_stored_result_and_a_cancelled_one_with_a_word() {
+        let mut rig = rig(0).await;
+        rig.dispatch("w-a-02", "j1").await;
+        let result = rig.result().await;
+        assert_eq!(result.status, JobStatus::Succeeded);
+        assert_eq!(result.worker_id.as_str(), "w-a-02");
+        let stored = rig.store.get("res:j1").await.expect("the store answers");
+        assert!(stored.is_some());
+        rig.dispatch("w-a-01", "j2").await;
+        let cancel = crate::wire::packet::JobCancel {
+            job_id: JobId::from("j2"),
+            requested_by: "op".to_owned(),
+            ..Default::default()
+        };
+        // Subscriptions have no order between them, so the request is let through first.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        rig.send(&wire::subject(wire::CANCEL), Body::JobCancel(cancel))
+            .await;
+        assert_eq!(rig.result().await.status, JobStatus::Cancelled);
+        rig.stop.cancel();
+        rig.task.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn a_result_that_the_bus_refuses_is_sent_again() {
+        let mut rig = rig(3).await;
+        rig.dispatch("w-a-01", "j1").await;
+        assert_eq!(rig.result().await.job_id.as_str(), "j1");
+        assert_eq!(rig.bus.refusals.load(Ordering::Relaxed), 0);
+        rig.stop.cancel();
+        rig.task.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn an_incident_reaches_its_worker_and_bytes_that_are_no_packet_reach_nobody() {
+        let mut rig = rig(0).await;
+        let incident = WorkerIncident {
+            workers: [WorkerId::from("w-a-01")].into(),
+            change: Change::Begins(Mishap::Silent),
+        };
+        rig.incidents.send(incident).await.expect("it listens");
+        let subject = wire::worker_jobs(&WorkerId::from("w-a-02")).expect("a subject");
+        let sent = rig.bus.publish(&subject, Bytes::from_static(b"\xff")).await;
+        sent.expect("it is connected");
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..100 {
+            rig.clock.advance(Elapsed::from_millis(100));
+            tokio::task::yield_now().await;
+        }
+        rig.bus.bus.close(rig.clock.now());
+        let mut senders = Vec::new();
+        while let Some(heard) = rig.beats.recv().await {
+            let packet = wire::decode::decode(&heard).expect("a packet");
+            senders.push(packet.sender.to_string());
+        }
+        assert!(senders.len() >= 4, "{senders:?}");
+        let silent = senders.iter().filter(|sender| *sender == "w-a-01").count();
+        assert!(silent <= 1, "{senders:?}");
+        // A bus that is gone for good ends the workers too.
+        rig.task.await.expect("it ends");
+    }
+}
