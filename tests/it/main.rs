@@ -7,6 +7,7 @@
     reason = "a test that cannot go on says so by panicking, and may read the clock and the environment"
 )]
 
+mod acting;
 mod bus;
 mod cli;
 mod decide;
