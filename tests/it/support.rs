@@ -18,6 +18,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use capdeck::bus::{Bus, LinkState};
@@ -58,13 +59,20 @@ fn program(name: &str, variable: &str) -> PathBuf {
         })
 }
 
-/// A port on which nothing listens now.
+/// A port on which nothing listens, which no other test of this run gets, and
+/// which no outgoing connection is given: a server that is stopped for a while
+/// finds it free again.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Below the ports that Linux gives to connections, spread by process.
+    let first = std::process::id().wrapping_mul(131) % 20_000;
+    loop {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(10_000 + (first + step) % 20_000).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A server process with its own port and directory.

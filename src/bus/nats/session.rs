@@ -311,10 +311,25 @@ struct Meter {
     tally: Mutex<Tally>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What is known at one moment.
+#[derive(Debug)]
+struct Taking {
+    /// Reports of loss so far.
+    slow: u64,
+    /// What the server sent.
+    received: u64,
+    /// How much of that every carrier has seen the end of.
+    sent: u64,
+    /// How much of that nobody read: at most what is lost or unwanted.
+    missing: u64,
+}
+
+#[derive(Debug, Default)]
 struct Tally {
     slow: u64,
-    /// Takings since the client last reported loss, at most two.
+    /// What the server had sent when loss was last reported.
+    reported_at: u64,
+    /// Takings since the carriers saw the end of that, at most two.
     quiet: u32,
     lost: u64,
     unwanted: u64,
@@ -352,7 +367,12 @@ impl Meter {
         let missing = sent.saturating_sub(self.read.load(Ordering::Relaxed));
         self.look_again.send_replace(());
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.take(missing, slow)
+        tally.take(Taking {
+            slow,
+            received: self.received(),
+            sent,
+            missing,
+        })
     }
 
     fn places(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
@@ -361,16 +381,16 @@ impl Meter {
 }
 
 impl Tally {
-    /// `missing` is at most what is lost or unwanted; `slow` counts reports of loss.
-    /// Returns how much of it is loss that was not known before.
-    fn take(&mut self, missing: u64, slow: u64) -> u64 {
-        if slow != self.slow {
-            self.slow = slow;
+    /// Returns how much loss there is that was not known before.
+    fn take(&mut self, now: Taking) -> u64 {
+        if now.slow != self.slow {
+            self.slow = now.slow;
+            self.reported_at = now.received;
             self.quiet = 0;
-        } else {
+        } else if now.sent >= self.reported_at {
             self.quiet = (self.quiet + 1).min(2);
         }
-        let unknown = missing.saturating_sub(self.lost + self.unwanted);
+        let unknown = now.missing.saturating_sub(self.lost + self.unwanted);
         // A report may come a little after the loss, and never seconds later.
         if self.quiet < 2 && self.slow > 0 {
             self.lost += unknown;
@@ -391,20 +411,49 @@ mod tests {
     #[test]
     fn only_what_goes_missing_around_a_report_is_loss() {
         let mut tally = Tally::default();
+        let mut take = |missing, slow| {
+            tally.take(Taking {
+                slow,
+                received: 10_000,
+                sent: 10_000,
+                missing,
+            })
+        };
         // Three messages came for a subscription that had just ended.
-        assert_eq!(tally.take(2, 0), 0);
-        assert_eq!(tally.take(3, 0), 0);
-        assert_eq!(tally.take(3, 0), 0);
+        assert_eq!(take(2, 0), 0);
+        assert_eq!(take(3, 0), 0);
+        assert_eq!(take(3, 0), 0);
         // Two thousand lost, of which the client reports forty, a little later.
-        assert_eq!(tally.take(503, 0), 0);
-        assert_eq!(tally.take(1_503, 40), 1_500);
-        assert_eq!(tally.take(2_003, 40), 500);
-        assert_eq!(tally.take(2_003, 40), 0);
+        assert_eq!(take(503, 0), 0);
+        assert_eq!(take(1_503, 40), 1_500);
+        assert_eq!(take(2_003, 40), 500);
+        assert_eq!(take(2_003, 40), 0);
         // Nothing reported for a while: another subscription ended.
-        assert_eq!(tally.take(2_010, 40), 0);
-        assert_eq!(tally.take(2_010, 40), 0);
-        assert_eq!(tally.take(2_015, 41), 5);
+        assert_eq!(take(2_010, 40), 0);
+        assert_eq!(take(2_010, 40), 0);
+        assert_eq!(take(2_015, 41), 5);
         // Messages that came since are read, so less seems to be missing.
-        assert_eq!(tally.take(100, 41), 0);
+        assert_eq!(take(100, 41), 0);
+    }
+
+    #[test]
+    fn loss_is_counted_however_long_the_carriers_take_to_the_end_of_what_came() {
+        let mut tally = Tally::default();
+        for read in 1..20_u64 {
+            let busy = tally.take(Taking {
+                slow: 7,
+                received: 400_000,
+                sent: read,
+                missing: 0,
+            });
+            assert_eq!(busy, 0);
+        }
+        let done = tally.take(Taking {
+            slow: 7,
+            received: 400_000,
+            sent: 400_000,
+            missing: 300_000,
+        });
+        assert_eq!(done, 300_000);
     }
 }
