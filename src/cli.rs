@@ -9,10 +9,12 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 mod audit;
 mod cancel;
 mod decide;
+mod get;
 mod keys;
 mod operate;
 mod policy;
 pub mod print;
+mod sources;
 mod submit;
 mod themes;
 mod up;
@@ -28,6 +30,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Print jobs, workers, approvals, alerts or senders as a table or as JSON
+    Get(get::GetArgs),
     /// Submit a job, and follow it to its end if asked
     Submit(submit::SubmitArgs),
     /// Approve a job that waits for a person
@@ -76,6 +80,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
                 .hint("`capdeck attach --nats URL` or `--gateway URL` opens a deployment")
                 .hint("`capdeck demo` runs a whole control plane in this terminal"),
         ),
+        Some(Verb::Get(args)) => get::run(&args),
         Some(Verb::Submit(args)) => submit::run(&args),
         Some(Verb::Approve(args)) => decide::approve(&args),
         Some(Verb::Reject(args)) => decide::reject(&args),

@@ -30,6 +30,8 @@ const PAGE: u32 = 500;
 const PAGES: usize = 4;
 /// Jobs of new approvals that are read in one round.
 const DETAILS: usize = 25;
+/// As many as one list has, in the first round: a list without them says little.
+const DETAILS_FIRST: usize = 500;
 /// A job that waits for approval is read again after this long, because its
 /// stored request can change without a word.
 const DETAIL_AGAIN: Elapsed = Elapsed::from_secs(10);
@@ -193,7 +195,8 @@ impl Poll {
             Err(error) => return Err(error),
         }
         let approvals = self.gateway.approvals(true).await?;
-        self.read_waiting(&approvals.items).await?;
+        let most = if behind { DETAILS_FIRST } else { DETAILS };
+        self.read_waiting(&approvals.items, most).await?;
         let facts = approvals
             .items
             .iter()
@@ -213,12 +216,16 @@ impl Poll {
 
     /// Reads the jobs that wait, for what a list does not tell: request, undo,
     /// payload, hash.
-    async fn read_waiting(&mut self, items: &[ApprovalItem]) -> Result<(), GatewayError> {
+    async fn read_waiting(
+        &mut self,
+        items: &[ApprovalItem],
+        most: usize,
+    ) -> Result<(), GatewayError> {
         let now = self.sink.clock.now();
         let open: Vec<&ApprovalItem> = items.iter().filter(|item| item.is_open()).collect();
         self.details
             .retain(|id, _| open.iter().any(|item| item.job.id == *id));
-        let mut left = DETAILS;
+        let mut left = most;
         for item in open {
             let fresh = self.details.get(&item.job.id).is_some_and(|read| {
                 read.item_updated == item.job.updated_at

@@ -1,0 +1,215 @@
+//! `capdeck get`: the model as a table or as JSON, then the end.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+
+use crate::cli::sources::{self, SourceArgs};
+use crate::cli::{CliError, operate, print};
+use crate::config::Servers;
+use crate::headless::{self, Kind, Patience, Snapshot, Wanted, Watch, json, table};
+use crate::runtime::{Identity, Runtime};
+use crate::time::{Elapsed, SystemClock};
+
+/// How long the bus is listened to when nothing else tells: longer than the 5 s
+/// between two heartbeats.
+const LISTEN: Elapsed = Elapsed::from_secs(6);
+/// How long servers that do not answer are waited for, what they take to be found
+/// away included.
+const CONNECT: Elapsed = Elapsed::from_secs(8);
+/// How often changes are looked for while watching.
+const WATCH: Elapsed = Elapsed::from_millis(250);
+
+/// What `capdeck get` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct GetArgs {
+    /// What to print
+    #[arg(value_enum)]
+    kind: What,
+    /// Only the one with this id
+    id: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Listen to the bus for this long first, such as 5s; 6s where only the bus is given
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    listen: Option<Elapsed>,
+    /// Only what passes, such as 'state:running age>5m'
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<String>,
+    /// Keep printing what changes, as JSON lines
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    sources: SourceArgs,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum What {
+    /// The jobs
+    Jobs,
+    /// The workers
+    Workers,
+    /// What waits for a person
+    Approvals,
+    /// Alerts heard on the bus
+    Alerts,
+    /// Who speaks on the bus, and how well it keeps to the contract
+    Senders,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// One JSON document
+    Json,
+    /// One JSON document a line
+    Jsonl,
+}
+
+impl From<What> for Kind {
+    fn from(what: What) -> Self {
+        match what {
+            What::Jobs => Self::Jobs,
+            What::Workers => Self::Workers,
+            What::Approvals => Self::Approvals,
+            What::Alerts => Self::Alerts,
+            What::Senders => Self::Senders,
+        }
+    }
+}
+
+/// `5s`, `500ms`, `2m`; a bare number is seconds.
+fn duration(text: &str) -> Result<Elapsed, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let bad = || "wants a number and ms, s or m, such as 5s".to_owned();
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return Err(bad()),
+    };
+    let ms = number.checked_mul(unit).ok_or_else(bad)?;
+    Ok(Elapsed::from_millis(ms))
+}
+
+/// Prints.
+pub(super) fn run(args: &GetArgs) -> Result<(), CliError> {
+    let kind = Kind::from(args.kind);
+    let filter = match &args.filter {
+        Some(text) => Some(kind.filter(text).map_err(|error| {
+            CliError::usage(anyhow!(
+                "bad filter: {}",
+                operate::shown(&error.to_string())
+            ))
+        })?),
+        None => None,
+    };
+    let wanted = Wanted {
+        id: args.id.clone(),
+        filter,
+    };
+    let servers = args.sources.servers()?;
+    if kind == Kind::Approvals && servers.gateway.is_none() {
+        return Err(CliError::usage(anyhow!(
+            "approvals do not travel on the bus; give --gateway or --redis"
+        ))
+        .hint("only a gateway is asked for them so far: --gateway URL, or CORDUM_GATEWAY"));
+    }
+    if servers.nats.is_none() && servers.gateway.is_none() {
+        return Err(
+            CliError::usage(anyhow!("a store alone tells payloads, not {}", kind.name()))
+                .hint("give --nats URL or --gateway URL"),
+        );
+    }
+    operate::block_on(get(args, kind, &wanted, &servers))
+}
+
+async fn get(
+    args: &GetArgs,
+    kind: Kind,
+    wanted: &Wanted,
+    servers: &Servers,
+) -> Result<(), CliError> {
+    let (bus, gateway) = (servers.nats.is_some(), servers.gateway.is_some());
+    let default = if gateway { Elapsed::ZERO } else { LISTEN };
+    let listen = args.listen.unwrap_or(default);
+    let patience = Patience {
+        listen,
+        connect: CONNECT,
+        gateway,
+        bus,
+    };
+    let identity = Identity {
+        operator: String::new(),
+        console: operate::sender(),
+        audit: None,
+        read_only: true,
+    };
+    let sources = sources::connect(servers)?;
+    let mut runtime = Runtime::start(sources, identity, Arc::new(SystemClock));
+    let gathered = headless::gather(&mut runtime, patience).await;
+    let mut snapshot = gathered.map_err(CliError::unreachable)?;
+    if let (Kind::Jobs, Some(id)) = (kind, &wanted.id) {
+        headless::read_job(&mut runtime, &mut snapshot, id).await;
+    }
+    if bus && !gateway && !args.watch {
+        print::note(&format!(
+            "note: only the bus was listened to, for {}: what said nothing in that time, and \
+             what never travels on it, is missing",
+            crate::text::duration(listen)
+        ));
+    }
+    if args.watch {
+        return watch(&mut runtime, &mut snapshot, kind, wanted).await;
+    }
+    let found = print_all(args.output, kind, &snapshot, wanted);
+    runtime.shutdown().await;
+    match &wanted.id {
+        Some(id) if !found => Err(CliError::refused(anyhow!(
+            "no {} with the id {} {}",
+            kind.name(),
+            operate::shown(id),
+            if gateway { "is known" } else { "was heard of" }
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn print_all(output: Output, kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> bool {
+    let items = json::items(kind, snapshot, wanted);
+    match output {
+        Output::Table => print::line(&table::table(kind, snapshot, wanted)),
+        Output::Json => print::line(&json::document(kind, snapshot, wanted)),
+        Output::Jsonl => {
+            for item in &items {
+                print::line(&json::line(kind, item));
+            }
+        }
+    }
+    !items.is_empty()
+}
+
+async fn watch(
+    runtime: &mut Runtime,
+    snapshot: &mut Snapshot,
+    kind: Kind,
+    wanted: &Wanted,
+) -> Result<(), CliError> {
+    let mut watch = Watch::default();
+    let mut next = snapshot.now;
+    loop {
+        if snapshot.now >= next {
+            for line in watch.changes(kind, snapshot, wanted) {
+                print::line(&line);
+            }
+            next = snapshot.now.plus(WATCH);
+        }
+        headless::take_in(runtime, snapshot, Some(next)).await;
+    }
+}

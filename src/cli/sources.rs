@@ -1,0 +1,80 @@
+//! Where a command that watches gets its packets and answers from.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+
+use crate::bus::nats::NatsBus;
+use crate::cli::{CliError, operate};
+use crate::config::Servers;
+use crate::config::servers::{self, Addresses};
+use crate::runtime::Sources;
+use crate::store::redis::RedisStore;
+use crate::time::SystemClock;
+
+/// Where the servers are: flags, else the environment.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Servers")]
+pub(super) struct SourceArgs {
+    /// The bus, nats://host:port; else NATS_URL. Its token: NATS_TOKEN
+    #[arg(long, value_name = "URL")]
+    pub(super) nats: Option<String>,
+    /// The gateway, http://host:port; else CORDUM_GATEWAY. Its key: CORDUM_API_KEY
+    #[arg(long, value_name = "URL")]
+    pub(super) gateway: Option<String>,
+    /// The store, redis://host:port; else REDIS_URL. Its password: REDIS_PASSWORD
+    #[arg(long, value_name = "URL")]
+    pub(super) redis: Option<String>,
+}
+
+impl SourceArgs {
+    /// The servers, at least one.
+    pub(super) fn servers(&self) -> Result<Servers, CliError> {
+        let flags = Addresses {
+            nats: self.nats.clone(),
+            gateway: self.gateway.clone(),
+            redis: self.redis.clone(),
+        };
+        let servers = servers::servers(&flags, &servers::environment).map_err(|error| {
+            let hint = match &error {
+                servers::ServersError::SecretInFlag { instead, .. } => {
+                    Some(format!("put it into the environment as {instead}"))
+                }
+                servers::ServersError::NotAnAddress { .. } => None,
+            };
+            let error = CliError::usage(error);
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        })?;
+        if servers.nats.is_none() && servers.gateway.is_none() && servers.redis.is_none() {
+            return Err(CliError::usage(anyhow!("no server is given"))
+                .hint("give --nats URL or --gateway URL, or set NATS_URL or CORDUM_GATEWAY")
+                .hint("`capdeck demo` runs a whole control plane in this terminal"));
+        }
+        Ok(servers)
+    }
+}
+
+/// Starts to connect to `servers`; nothing is waited for. Must be called inside a
+/// Tokio runtime.
+pub(super) fn connect(servers: &Servers) -> Result<Sources, CliError> {
+    let clock = Arc::new(SystemClock);
+    let mut sources = Sources::default();
+    if let Some(server) = &servers.nats {
+        let bus = NatsBus::connect(server, clock.clone()).map_err(CliError::usage)?;
+        let bus = Arc::new(bus);
+        let again = Arc::clone(&bus);
+        sources.reconnect = Some(Arc::new(move || again.reconnect_now()));
+        sources.bus = Some(bus);
+    }
+    if let Some(server) = &servers.gateway {
+        sources.gateway = Some(Arc::new(operate::client(server)?));
+    }
+    if let Some(server) = &servers.redis {
+        let store = RedisStore::connect(server, clock).map_err(CliError::usage)?;
+        sources.store = Some(Arc::new(store));
+    }
+    Ok(sources)
+}
