@@ -145,7 +145,7 @@ impl ControlPlane {
     ) -> Result<Self, StartError> {
         let rules = InForce::of(&options.rules, &clock)?;
         let routes = Arc::new(if options.workers {
-            routes_of(&options.scenario)
+            Routes::new(options.scenario.topics())
         } else {
             Routes::default()
         });
@@ -262,14 +262,6 @@ impl ControlPlane {
             }
         }
     }
-}
-
-/// The topics that a scenario's pools name, in the order of the file.
-fn routes_of(scenario: &Scenario) -> Routes {
-    Routes::new(scenario.pools.iter().flat_map(|pool| {
-        let topics = pool.topics.iter().cloned();
-        topics.map(|topic| (topic, vec![pool.name.clone()]))
-    }))
 }
 
 /// The kernel, and what can be done with it beyond asking.
@@ -446,5 +438,60 @@ async fn tell_broken(name: &'static str, bus: &dyn Bus, clock: &dyn Clock) {
             }
         }
         Err(error) => tracing::error!(%error, "and it could not be told"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Pattern;
+    use crate::bus::local::LocalBus;
+    use crate::time::ManualClock;
+    use crate::wire::decode;
+
+    #[test]
+    fn the_built_in_policy_can_be_read() {
+        let policy = Policy::parse(BUILT_IN_POLICY.as_bytes()).expect("a policy");
+        assert!(!policy.rules.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_breaks_is_told_and_the_rest_goes_on() {
+        let bus = LocalBus::new();
+        let alerts = Pattern::parse("sys.alert").expect("a pattern");
+        let mut alerts = bus.subscribe(&alerts, None).await.expect("heard");
+        let spawner = Spawner {
+            bus: Arc::new(bus),
+            clock: Arc::new(ManualClock::at(Timestamp::from_millis(0))),
+        };
+        let mut other = spawner.spawn("other", |stop| async move { stop.cancelled().await });
+        let broken = spawner.spawn("broken", |_| async { panic!("on purpose") });
+        let delivery = alerts.recv().await.expect("an alert");
+        let packet = decode::decode(&delivery).expect("a packet");
+        let Body::Alert(alert) = packet.body else {
+            panic!("not an alert: {packet:?}");
+        };
+        assert_eq!(
+            (alert.component.as_str(), alert.code.as_str()),
+            ("broken", "part_broke")
+        );
+        assert!(!other.task.is_finished());
+        other.stop.cancel();
+        (&mut other.task).await.expect("it ended well");
+        drop(broken);
+    }
+
+    #[tokio::test]
+    async fn a_faster_scenario_finds_its_times_sooner() {
+        let clock = ManualClock::at(Timestamp::from_millis(1_000));
+        let pace = Pace::of(Arc::new(clock.clone()), 4.0);
+        let sleeper = tokio::spawn(pace.sleep_until(Timestamp::from_millis(9_000)));
+        clock.advance(Elapsed::from_millis(1_999));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        assert_eq!(pace.now().as_millis(), 8_996);
+        clock.advance(Elapsed::from_millis(1));
+        sleeper.await.expect("it woke");
+        assert_eq!(pace.now().as_millis(), 9_000);
     }
 }

@@ -47,6 +47,7 @@ impl Routes {
         exact.chain(patterns)
     }
 
+    /// The pools that were named for a topic; none if nobody named any.
     fn of(&self, topic: &str) -> Vec<PoolName> {
         if let Some(pools) = self.exact.get(topic) {
             return pools.clone();
