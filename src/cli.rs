@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+mod attach;
 mod audit;
 mod cancel;
 mod decide;
+mod demo;
 mod get;
 mod keys;
 mod operate;
@@ -30,6 +32,10 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run a console and a whole control plane in this terminal
+    Demo(demo::DemoArgs),
+    /// Open the console on a live deployment
+    Attach(attach::AttachArgs),
     /// Print jobs, workers, approvals, alerts or senders as a table or as JSON
     Get(get::GetArgs),
     /// Submit a job, and follow it to its end if asked
@@ -75,11 +81,9 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Err(message) => message.exit(),
     };
     match args.verb {
-        None => Err(
-            CliError::usage(anyhow::anyhow!("no deployment is configured"))
-                .hint("`capdeck attach --nats URL` or `--gateway URL` opens a deployment")
-                .hint("`capdeck demo` runs a whole control plane in this terminal"),
-        ),
+        None => attach::bare(),
+        Some(Verb::Demo(args)) => demo::run(&args),
+        Some(Verb::Attach(args)) => attach::run(&args),
         Some(Verb::Get(args)) => get::run(&args),
         Some(Verb::Submit(args)) => submit::run(&args),
         Some(Verb::Approve(args)) => decide::approve(&args),

@@ -36,8 +36,6 @@ pub mod review;
 #[cfg(test)]
 mod tests;
 
-pub use order::alert_row;
-
 use history::{History, Place};
 use list::{ListState, SortKey, Subject};
 use modal::{GUARD, Modal};

@@ -66,9 +66,7 @@ impl TerminalGuard {
     /// [`TerminalError::NotATerminal`] when stdin or stdout is none; crossterm's
     /// event stream would panic there.
     pub fn take() -> Result<Self, TerminalError> {
-        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-            return Err(TerminalError::NotATerminal);
-        }
+        check_terminal()?;
         // With NO_COLOR set crossterm writes a reset for every color change, and
         // that takes reverse and bold with it: the selection bar would vanish. The
         // monochrome theme honors NO_COLOR; crossterm must only write what it says.
@@ -176,6 +174,18 @@ impl TerminalGuard {
 impl Drop for TerminalGuard {
     fn drop(&mut self) {
         leave();
+    }
+}
+
+/// Whether there is a terminal to draw on and to read from.
+///
+/// # Errors
+/// [`TerminalError::NotATerminal`].
+pub fn check_terminal() -> Result<(), TerminalError> {
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        Ok(())
+    } else {
+        Err(TerminalError::NotATerminal)
     }
 }
 
