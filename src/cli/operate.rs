@@ -487,7 +487,7 @@ mod tests {
         assert_eq!(code, 1);
         assert!(text.starts_with("bob"), "{text}");
         assert!(
-            text.ends_with("approved j-1 already, at 00:00:00 (approval_code)"),
+            text.ends_with("approved j-1 already, at 00:00:00Z (approval_code)"),
             "{text}"
         );
         assert!(!text.contains('\u{1b}'), "{text:?}");

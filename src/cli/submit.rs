@@ -147,10 +147,7 @@ async fn by_gateway(
             other => return Err(not_a_request(other)),
         },
     };
-    let id = match document.job_id() {
-        Some(id) => id.clone(),
-        None => JobId::from("the job"),
-    };
+    let id = document.job_id().unwrap_or_else(|| JobId::from("the job"));
     let submitted = match client.submit(&body, &operator).await {
         Ok(submitted) => submitted,
         Err(error) => {

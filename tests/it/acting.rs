@@ -120,9 +120,22 @@ fn a_job_is_held_approved_once_and_runs_to_its_end() {
     );
     let no = plane.run(&["reject", &id, "--reason", "too late", "--as", "bob"]);
     check(&no, 1, &format!("error: ann approved {id} already, at "));
+    let mut named = write();
+    named["job_id"] = json!("j-named");
+    check(&plane.submit(&named, &[]), 0, "j-named waits for approval");
+    check(
+        &plane.run(&["approve", "j-named", "--as", "Åsa"]),
+        0,
+        "approved j-named",
+    );
+    check(
+        &plane.run(&["approve", "j-named"]),
+        1,
+        "error: Åsa approved j-named already",
+    );
 
     let log = plane.capdeck.run(&["audit", "verify"]);
-    check(&log, 0, ": 6 lines, unbroken");
+    check(&log, 0, ": 10 lines, unbroken");
 }
 
 #[test]

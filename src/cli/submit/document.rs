@@ -22,8 +22,7 @@ const ENVELOPE: [&str; 6] = [
 ];
 
 /// Fields that only a request has, besides its names in camelCase.
-const REQUEST: [&str; 7] = [
-    "job_id",
+const REQUEST: [&str; 6] = [
     "meta",
     "env",
     "budget",
@@ -72,16 +71,16 @@ pub(super) enum Document {
 
 impl Document {
     /// The id it came with.
-    pub(super) fn job_id(&self) -> Option<&JobId> {
+    pub(super) fn job_id(&self) -> Option<JobId> {
         let id = match self {
             Self::Envelope { packet, .. } => match &packet.body {
                 Body::JobRequest(request) => &request.job_id,
                 _ => return None,
             },
             Self::Request(request) => &request.job_id,
-            Self::Body(_) => return None,
+            Self::Body(body) => return body.get("job_id")?.as_str().map(JobId::from),
         };
-        (!id.is_empty()).then_some(id)
+        (!id.is_empty()).then(|| id.clone())
     }
 }
 
@@ -118,7 +117,11 @@ pub(super) fn read(name: &str, text: &[u8]) -> Result<Document, CliError> {
         .keys()
         .find(|name| name.bytes().any(|byte| byte.is_ascii_uppercase()));
     let of_request = first(&REQUEST).or(camel.map(String::as_str));
-    match (of_request, first(&BODY)) {
+    let body_alone = first(&BODY);
+    // A body may name its job too.
+    let of_request = of_request
+        .or_else(|| (body_alone.is_none() && fields.contains_key("job_id")).then_some("job_id"));
+    match (of_request, body_alone) {
         (None, _) => Ok(Document::Body(value)),
         (Some(_), None) => {
             let (request, _) = job_request_from_json(text, Unknown::Refuse)
@@ -288,6 +291,11 @@ mod tests {
             r#"{"topic":"job.a","contextPtr":"redis://ctx:j"}"#,
             "request job.a",
         );
+        check(r#"{"job_id":"j","topic":"job.a"}"#, "request job.a");
+        check(
+            r#"{"job_id":"j","topic":"job.a","risk_tags":["prod"]}"#,
+            r#"body "job.a""#,
+        );
         check(
             r#"{"trace_id":"t","sender_id":"c","protocol_version":1,"job_request":{"topic":"job.a"}}"#,
             "envelope job_request",
@@ -314,8 +322,8 @@ mod tests {
         );
         check("[]", "job.json is not a job: it is no JSON object");
         check(
-            r#"{"job_id":"j","risk_tags":["prod"]}"#,
-            "job.json is two things at once: `job_id` is of a JobRequest, `risk_tags` of the body \
+            r#"{"meta":{},"risk_tags":["prod"]}"#,
+            "job.json is two things at once: `meta` is of a JobRequest, `risk_tags` of the body \
              of POST /api/v1/jobs",
         );
     }

@@ -425,7 +425,8 @@ async fn context_digest(app: &App, id: &JobId) -> Result<Option<String>, Refusal
 }
 
 fn caller(headers: &HeaderMap) -> Option<String> {
-    let name = headers.get("x-principal-id")?.to_str().ok()?.trim();
+    let name = headers.get("x-principal-id")?.as_bytes();
+    let name = std::str::from_utf8(name).ok()?.trim();
     (!name.is_empty()).then(|| shorten(name, MAX_NAME))
 }
 

@@ -39,7 +39,7 @@ const MAX_PROMPT: usize = 500_000;
 /// What somebody wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
-    /// The request. Its id is empty unless it came as protojson with one.
+    /// The request. Its id is empty unless it came with one.
     pub request: JobRequest,
     /// The trace it came with; empty if none.
     pub trace: TraceId,
@@ -86,6 +86,30 @@ impl Context {
     }
 }
 
+/// Fields that only the HTTP body has, and that say what the job is.
+const BODY_ALONE: [&str; 20] = [
+    "prompt",
+    "context",
+    "context_mode",
+    "actor_id",
+    "actor_type",
+    "idempotency_key",
+    "pack_id",
+    "capability",
+    "risk_tags",
+    "requires",
+    "org_id",
+    "team_id",
+    "project_id",
+    "max_input_tokens",
+    "max_output_tokens",
+    "max_total_tokens",
+    "deadline_ms",
+    "allow_summarization",
+    "allow_retrieval",
+    "tags",
+];
+
 /// Why a body is not a job.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadSubmission {
@@ -115,7 +139,10 @@ fn bad(field: &'static str, says: impl Into<String>) -> BadSubmission {
 /// Reads a submission.
 ///
 /// An object with `job_request` is an envelope; one with `job_id`, `meta` or
-/// `env` is a request as protojson; all else is the HTTP body.
+/// `env` is a request as protojson, unless it has fields of the HTTP body as
+/// well; all else is the HTTP body, which may name its `job_id`. A request with
+/// `meta` or `env` beside fields of the HTTP body is refused: whichever shape it
+/// were read as, a risk tag that policy asks for could be left out.
 ///
 /// # Errors
 /// [`BadSubmission`], naming the field where there is one.
@@ -130,6 +157,13 @@ pub fn read(body: &[u8]) -> Result<Wanted, BadSubmission> {
     let has = |names: &[&str]| names.iter().any(|name| fields.contains_key(*name));
     let wanted = if has(&["job_request", "jobRequest"]) {
         from_envelope(body)?
+    } else if let Some(name) = BODY_ALONE.iter().find(|name| has(&[name])) {
+        if let Some(other) = ["meta", "env", "jobId"].iter().find(|name| has(&[name])) {
+            return Err(BadSubmission::BadShape(format!(
+                "`{other}` is of a JobRequest and `{name}` of the HTTP body"
+            )));
+        }
+        from_http(fields)?
     } else if has(&["job_id", "jobId", "meta", "env"]) {
         let (request, ignored) = json::job_request_from_json(body, Unknown::Ignore)
             .map_err(|error| BadSubmission::BadShape(error.to_string()))?;
@@ -174,6 +208,7 @@ fn from_envelope(body: &[u8]) -> Result<Wanted, BadSubmission> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct HttpBody {
+    job_id: Option<String>,
     prompt: Option<String>,
     topic: Option<String>,
     adapter_id: Option<String>,
@@ -266,6 +301,7 @@ fn from_http(fields: Map<String, Value>) -> Result<Wanted, BadSubmission> {
     let has_meta = meta != JobMetadata::default();
     let topic = body.topic.filter(|topic| !topic.is_empty());
     let request = JobRequest {
+        job_id: JobId::from(text(body.job_id)),
         topic: topic.unwrap_or_else(|| DEFAULT_TOPIC.to_owned()),
         priority: priority(body.priority.as_deref()),
         context_ptr: text(body.context_ptr),
@@ -454,6 +490,18 @@ mod tests {
             Ok(wanted) => format!("accepted: {wanted:?}"),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn no_shape_loses_the_risk_tags_of_another() {
+        let named = wanted(r#"{"job_id":"j-1","topic":"job.a","risk_tags":["prod"]}"#);
+        assert_eq!(named.request.job_id.as_str(), "j-1");
+        assert_eq!(Question::from(&named.request).risk_tags, ["prod"]);
+        assert_eq!(named.ignored, Vec::<String>::new());
+        assert_eq!(
+            refused(r#"{"topic":"job.a","meta":{"capability":"x"},"risk_tags":["prod"]}"#),
+            "the body is not a job: `meta` is of a JobRequest and `risk_tags` of the HTTP body"
+        );
     }
 
     #[test]
