@@ -25,6 +25,7 @@ use crate::time::{Clock, Elapsed, Timestamp, sleep};
 mod actions;
 mod answer;
 mod guard;
+mod policy;
 mod routes;
 pub mod submission;
 pub(super) mod types;

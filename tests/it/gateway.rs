@@ -499,6 +499,37 @@ async fn payloads_workers_pools_and_status_have_their_shapes() {
 }
 
 #[tokio::test]
+async fn policy_is_asked_without_a_job() {
+    let mut bench = Bench::start().await;
+    let body = json!({
+        "job_id": "j", "topic": "job.mcp.update", "labels": {"mcp.action": "write"},
+        "meta": {"risk_tags": ["prod"], "actor_type": "service"}, "priority": 1,
+    });
+    for verb in ["evaluate", "simulate", "explain"] {
+        let said = bench.post(&format!("/api/v1/policy/{verb}"), &body).await;
+        assert_eq!(said.status, 200, "{}", said.body);
+        assert_eq!(said.body["decision"], "DECISION_TYPE_REQUIRE_HUMAN");
+        assert_eq!(said.body["ruleId"], "hold");
+        assert_eq!(said.body["approvalRequired"], true);
+        assert_eq!(said.body["approvalRef"], "j");
+        assert_eq!(said.body["constraints"]["budgets"]["maxRuntimeMs"], "60000");
+        assert_eq!(said.body["remediations"][0]["title"], "Read only");
+    }
+    let nothing = bench
+        .post("/api/v1/policy/evaluate", &json!({"topic": "job.x"}))
+        .await;
+    assert_eq!(nothing.body["decision"], "DECISION_TYPE_DENY");
+    assert_eq!(nothing.body["constraints"], Value::Null);
+    let unknown = bench
+        .post("/api/v1/policy/evaluate", &json!({"tpic": "job.x"}))
+        .await;
+    assert_eq!(unknown.short(), "400 invalid_body");
+    assert_eq!(bench.heard(), Vec::<String>::new());
+    let jobs = bench.get("/api/v1/jobs").await;
+    assert_eq!(jobs.body["items"], json!([]));
+}
+
+#[tokio::test]
 async fn nothing_is_done_while_the_bus_is_away() {
     let mut bench = Bench::start().await;
     let id = bench.hold().await;

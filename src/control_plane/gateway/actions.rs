@@ -453,7 +453,9 @@ async fn read_all(body: HttpBody) -> Result<Bytes, Refusal> {
 }
 
 /// A body that may be missing; one that is there must be JSON of the shape.
-async fn optional_json<T: DeserializeOwned + Default>(request: Request) -> Result<T, Refusal> {
+pub(super) async fn optional_json<T: DeserializeOwned + Default>(
+    request: Request,
+) -> Result<T, Refusal> {
     let body = read_body(request).await?;
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Refusal, base64, ok};
 use super::guard::{Rules, guard};
 use super::types::{self, Object, Payloads};
-use super::{App, actions};
+use super::{App, actions, policy};
 use crate::bus::LinkState;
 use crate::control_plane::ledger::{self, Job, JobState, JobsQuery};
 use crate::ids::{JobId, TraceId};
@@ -55,6 +55,9 @@ pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
         .route("/status", get(status))
         .route("/dlq", get(dead_letters))
         .route("/policy/snapshots", get(snapshots))
+        .route("/policy/evaluate", post(policy::check))
+        .route("/policy/simulate", post(policy::check))
+        .route("/policy/explain", post(policy::check))
         .route("/memory", get(memory));
     Router::new()
         .nest("/api/v1", api)

@@ -1,15 +1,18 @@
 //! Records of the ledger as the JSON of CAP gateways, the newer generation.
 //!
 //! Instants are microseconds since 1970 unless the contract says otherwise;
-//! what is empty is left out, as Go's encoder does. Beyond the contract: see the
-//! README's list of what this gateway adds.
+//! what is empty is left out, as Go's encoder does. Beyond the contract a job
+//! carries the stored request, the request as it was dispatched, its undo with
+//! what became of it, its constraints, who cancelled it and its events; an
+//! approval carries whether its snapshot is still in force; a worker the age of
+//! its own heartbeat; a pool its topics.
 
 use serde_json::{Map, Value, json};
 
 use crate::control_plane::ledger::{
     Approval, DeadLetter, DecisionRecord, Job, Ledger, PoolSummary, Undo, UndoState, Worker,
 };
-use crate::ids::WorkerId;
+use crate::ids::{JobId, WorkerId};
 use crate::time::Timestamp;
 use crate::wire::json::{Unset, job_request_to_json};
 use crate::wire::packet::{ActorType, Compensation, JobMetadata, JobRequest, WireEnum as _};
@@ -144,10 +147,10 @@ pub(in crate::control_plane) fn job_detail(
         )
         .put(
             "compensation",
-            request
-                .compensation
-                .as_deref()
-                .map_or(Value::Null, |undo| compensation(ledger, job, undo)),
+            request.compensation.as_deref().map_or(Value::Null, |undo| {
+                let step = ledger.rollbacks().find(|step| step.undoes == job.id);
+                compensation(undo, step.map(|step| (ledger, step)))
+            }),
         );
     if let Some(result) = &job.result {
         object = object
@@ -214,16 +217,12 @@ fn protojson(request: &JobRequest) -> Value {
     job_request_to_json(request, Unset::Omit).unwrap_or_default()
 }
 
-/// The undo of a job, joined with what became of it.
-fn compensation(ledger: &Ledger, job: &Job, undo: &Compensation) -> Value {
-    let step = ledger.rollbacks().find(|step| step.undoes == job.id);
-    let own_key = undo
-        .meta
-        .as_ref()
-        .map(|meta| meta.idempotency_key.as_str())
-        .filter(|key| !key.is_empty());
-    let key = own_key.or(step.map(|step| step.idempotency_key.as_str()));
+/// The undo of a job, joined with the step of a rollback that it became.
+fn compensation(undo: &Compensation, step: Option<(&Ledger, &Undo)>) -> Value {
     let meta = undo.meta.clone().unwrap_or_default();
+    let given = Some(meta.idempotency_key).filter(|key| !key.is_empty());
+    let key = given.or_else(|| step.map(|(_, step)| step.idempotency_key.clone()));
+    let job_id = step.and_then(|(_, step)| step.job_id.as_ref());
     Object::default()
         .put("topic", undo.topic.as_str())
         .put("context_ptr", undo.context_ptr.as_str())
@@ -236,12 +235,8 @@ fn compensation(ledger: &Ledger, job: &Job, undo: &Compensation) -> Value {
                 .put("risk_tags", meta.risk_tags)
                 .build(),
         )
-        .put("state", step.map(|step| undo_state(ledger, step)))
-        .put(
-            "job_id",
-            step.and_then(|step| step.job_id.as_ref())
-                .map(crate::ids::JobId::as_str),
-        )
+        .put("state", step.map(|(ledger, step)| undo_state(ledger, step)))
+        .put("job_id", job_id.map(JobId::as_str))
         .build()
 }
 
@@ -334,7 +329,7 @@ pub(in crate::control_plane) fn approval_item(
     .put("rollback_hint", undo.map(|undo| undo.topic.as_str()))
     .put(
         "compensation",
-        undo.map_or(Value::Null, |undo| compensation(ledger, job, undo)),
+        undo.map_or(Value::Null, |undo| compensation(undo, None)),
     )
     .build()
 }

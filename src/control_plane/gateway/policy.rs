@@ -1,0 +1,146 @@
+//! Asking policy about a job that nobody submits: `POST /policy/evaluate`,
+//! `/simulate` and `/explain`, which differ in CAP only in what they count.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::App;
+use super::actions::optional_json;
+use super::answer::{Answer, Refusal, ok};
+use crate::control_plane::kernel::{Constraints, Decision, Question, Verdict};
+use crate::wire::json::constraints_to_redis;
+use crate::wire::packet::ActorType;
+
+/// The body; fields that policy here does not read are taken and not used.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Asked {
+    job_id: String,
+    topic: String,
+    tenant: String,
+    principal_id: String,
+    labels: BTreeMap<String, String>,
+    meta: AskedMeta,
+    #[serde(rename = "org_id")]
+    _org_id: Value,
+    #[serde(rename = "team_id")]
+    _team_id: Value,
+    #[serde(rename = "workflow_id")]
+    _workflow_id: Value,
+    #[serde(rename = "step_id")]
+    _step_id: Value,
+    #[serde(rename = "priority")]
+    _priority: Value,
+    #[serde(rename = "estimated_cost")]
+    _estimated_cost: Value,
+    #[serde(rename = "budget")]
+    _budget: Value,
+    #[serde(rename = "memory_id")]
+    _memory_id: Value,
+    #[serde(rename = "effective_config")]
+    _effective_config: Value,
+    #[serde(rename = "action")]
+    _action: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AskedMeta {
+    tenant_id: String,
+    actor_id: String,
+    actor_type: String,
+    capability: String,
+    risk_tags: Vec<String>,
+    requires: Vec<String>,
+    pack_id: String,
+    #[serde(rename = "idempotency_key")]
+    _idempotency_key: String,
+    #[serde(rename = "labels")]
+    _labels: BTreeMap<String, String>,
+}
+
+/// Answers what policy would say now. Nothing is recorded.
+pub(super) async fn check(State(app): State<Arc<App>>, request: Request) -> Answer {
+    let asked: Asked = optional_json(request).await?;
+    let job_id = asked.job_id.clone();
+    let verdict = app.ask(&question(asked)?).await?;
+    ok(&response(&job_id, &verdict))
+}
+
+fn question(asked: Asked) -> Result<Question, Refusal> {
+    let meta = asked.meta;
+    let actor_type = match meta.actor_type.to_ascii_lowercase().as_str() {
+        "" => ActorType::Unspecified,
+        "human" => ActorType::Human,
+        "service" => ActorType::Service,
+        _ => {
+            let says = "meta.actor_type must be human or service";
+            return Err(Refusal::bad_request("invalid_field", says));
+        }
+    };
+    Ok(Question {
+        topic: asked.topic,
+        tenant: [asked.tenant, meta.tenant_id]
+            .into_iter()
+            .find(|tenant| !tenant.is_empty())
+            .unwrap_or_default(),
+        principal_id: asked.principal_id,
+        labels: asked.labels,
+        capability: meta.capability,
+        risk_tags: meta.risk_tags,
+        requires: meta.requires,
+        pack_id: meta.pack_id,
+        actor_id: meta.actor_id,
+        actor_type,
+    })
+}
+
+/// The protojson of a `PolicyCheckResponse`, unset fields written.
+fn response(job_id: &str, verdict: &Verdict) -> Value {
+    let held = verdict.decision == Decision::RequireApproval;
+    let remediations: Vec<Value> = verdict
+        .remediations
+        .iter()
+        .map(|it| {
+            json!({
+                "id": it.id,
+                "title": it.title,
+                "summary": it.summary,
+                "replacementTopic": it.replacement_topic,
+                "replacementCapability": it.replacement_capability,
+                "addLabels": it.add_labels,
+                "removeLabels": it.remove_labels,
+            })
+        })
+        .collect();
+    json!({
+        "decision": match verdict.decision {
+            Decision::Allow => "DECISION_TYPE_ALLOW",
+            Decision::Deny => "DECISION_TYPE_DENY",
+            Decision::RequireApproval => "DECISION_TYPE_REQUIRE_HUMAN",
+            Decision::Throttle => "DECISION_TYPE_THROTTLE",
+            Decision::AllowWithConstraints => "DECISION_TYPE_ALLOW_WITH_CONSTRAINTS",
+        },
+        "reason": verdict.reason,
+        "redactedContextPtr": "",
+        "policySnapshot": verdict.snapshot,
+        "ruleId": verdict.rule_id.as_deref().unwrap_or_default(),
+        "constraints": verdict.constraints.as_ref().map_or(Value::Null, protojson),
+        "approvalRequired": held,
+        "approvalRef": if held { job_id } else { "" },
+        "remediations": remediations,
+    })
+}
+
+fn protojson(constraints: &Constraints) -> Value {
+    // Limits are plain data, so they can be written, and what was written is read.
+    serde_json::to_vec(constraints)
+        .ok()
+        .and_then(|text| constraints_to_redis(&text).ok())
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}
