@@ -18,7 +18,7 @@ use capdeck::wire::packet::{Body, ErrorCode, JobRequest, JobResult, JobStatus, P
 use capdeck::wire::{self, decode, encode, json};
 use serde_json::{Value, json};
 
-use crate::support::{Capdeck, PATIENCE, Ran, clock, wait_until};
+use crate::support::{Capdeck, NatsProcess, PATIENCE, Ran, RedisProcess, clock, wait_until};
 
 const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
 
@@ -32,12 +32,17 @@ struct Up {
 
 impl Up {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let capdeck = Capdeck::new();
         let policy = capdeck.home().join("policy.yaml");
         std::fs::write(&policy, FIRST_POLICY).unwrap();
         let mut child = capdeck
             .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--policy"])
             .arg(&policy)
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -235,6 +240,26 @@ fn each_rule_of_the_first_policy_decides_its_job_and_no_rule_denies() {
     let unmatched = up.job(&id_of(&answer));
     assert_eq!(unmatched["safety_decision"], "DENY");
     assert_eq!(unmatched["safety_rule_id"], Value::Null);
+}
+
+#[test]
+fn a_plane_on_real_servers_carries_packets_and_payloads_over_them() {
+    let (nats, redis) = (NatsProcess::start(), RedisProcess::start());
+    let up = Up::start_with(&["--nats", &nats.url(), "--redis", &redis.url()]);
+    let job = json!({
+        "topic": "job.default",
+        "prompt": "say hello",
+        "labels": {"mcp.action": "read", "demo.seconds": "0.1"},
+    });
+    let (status, answer) = up.submit(&job);
+    assert_eq!(status, 200, "{answer}");
+    let id = id_of(&answer);
+    let done = up.waits_in(&id, "SUCCEEDED");
+    assert_eq!(done["result"]["job_id"], json!(id));
+    let path = format!("/api/v1/memory?ptr=redis://ctx:{id}");
+    let (_, memory) = http(up.addr, "GET", &path, None);
+    assert_eq!(memory["json"]["prompt"], "say hello");
+    assert_eq!(up.terminate().code, 0);
 }
 
 #[test]
