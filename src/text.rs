@@ -19,7 +19,7 @@ use crate::time::{Elapsed, Timestamp};
 const MARKS_PER_CHARACTER: usize = 2;
 
 /// How many cells a tab reaches at most in a payload.
-const TAB_CELLS: usize = 4;
+pub const TAB_CELLS: usize = 4;
 
 /// Text that is safe to draw: what would act on a terminal is spelled out.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -21,6 +21,7 @@ pub mod jobs;
 pub mod missing;
 pub mod overview;
 pub mod pools;
+pub mod review;
 pub mod workers;
 
 /// A part of a sentence.

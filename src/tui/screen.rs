@@ -28,6 +28,7 @@ mod overview;
 mod payload;
 mod pools;
 mod prose;
+mod review;
 mod signs;
 mod workers;
 
@@ -111,6 +112,9 @@ pub fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         return Drawn::default();
     }
     let ui = &scene.state.ui;
+    if ui.review().is_some() {
+        return review::draw(scene, body, buf);
+    }
     if ui.detail().is_some() {
         return job::draw(scene, body, buf);
     }

@@ -2,7 +2,7 @@
 
 use capdeck::state::State;
 use capdeck::state::action::Action;
-use capdeck::state::effect::EffectQueue;
+use capdeck::state::effect::{EffectQueue, Outcome};
 use capdeck::state::event::{Event, Stamped};
 use capdeck::state::script;
 use capdeck::text;
@@ -74,6 +74,17 @@ impl Console {
             value: Event::User(action),
         };
         self.state.step(&event, &mut effects);
+        // What is asked is answered at once: everything has been read already.
+        let asked: Vec<_> = effects.drain().collect();
+        for (id, _) in asked {
+            self.seq += 1;
+            let event = Stamped {
+                seq: self.seq,
+                at: self.at,
+                value: Event::Outcome(id, Outcome::Done(None)),
+            };
+            self.state.step(&event, &mut EffectQueue::new());
+        }
     }
 
     /// Draws until what was drawn no longer changes the state, as the loop does.
@@ -238,6 +249,11 @@ fn the_approvals_are_drawn_in_every_condition() {
 }
 
 #[test]
+fn the_review_is_drawn_in_every_condition() {
+    check_view("review", &[Action::Approvals, Action::Review]);
+}
+
+#[test]
 fn the_jobs_are_drawn_in_every_condition() {
     check_view("jobs", &[Action::Jobs]);
 }
@@ -267,7 +283,7 @@ fn everything() -> Vec<(&'static str, Vec<Action>)> {
     vec![
         ("overview", vec![Action::Overview]),
         ("approvals", vec![Action::Approvals]),
-        ("review", vec![Action::Approvals, Action::Open]),
+        ("review", vec![Action::Approvals, Action::Review]),
         ("jobs", vec![Action::Jobs]),
         ("job", vec![Action::Jobs, Action::Open]),
         ("workers", vec![Action::Workers]),

@@ -7,14 +7,13 @@ use crate::text::{self, Shown};
 use crate::tui::glyph::Glyph;
 use crate::tui::screen::{Scene, prose};
 use crate::tui::theme::Role;
-use crate::tui::widget::words::Words;
+use crate::tui::widget::words::{Ink, Words};
 use crate::view::job::PayloadView;
 
 /// Bytes in a row of hex.
 const HEX: usize = 12;
 
 /// A row of a payload.
-#[expect(dead_code, reason = "the review counts by these what has been seen")]
 #[derive(Clone, Debug)]
 pub(super) struct PayloadRow {
     /// What to draw.
@@ -95,15 +94,12 @@ fn text_rows(
     let mut rows = Vec::new();
     let mut start = 0;
     for (at, line) in lines.iter().enumerate() {
-        let range = start..(start + line.len() + 1).min(text.len());
-        let words = line_words(line, start, secrets, reveal);
-        let wrapped = if at_blanks {
-            words.wrap(room)
-        } else {
-            words.wrap_anywhere(room)
-        };
+        let end = (start + line.len() + 1).min(text.len());
+        let atoms = atoms(line, start, secrets, reveal);
+        let mut from = start;
+        let wrapped = wrap(atoms, room, at_blanks);
         let count = wrapped.len();
-        for (part, words) in wrapped.into_iter().enumerate() {
+        for (part, atoms) in wrapped.into_iter().enumerate() {
             let first = part == 0;
             let label = if first {
                 format!("{:>number$}", at + 1)
@@ -111,12 +107,11 @@ fn text_rows(
                 " ".repeat(number)
             };
             let rail = if first { Glyph::Rail } else { Glyph::RailMore };
-            // A line counts as seen when its last row was drawn, so its bytes
-            // belong to that row and the rows before it hold none.
-            let bytes = if part + 1 == count {
-                range.clone()
+            // The line break belongs to the last row of its line.
+            let to = if part + 1 == count {
+                end
             } else {
-                range.start..range.start
+                atoms.last().map_or(from, |atom| atom.end)
             };
             rows.push(PayloadRow {
                 words: Words::new()
@@ -125,20 +120,31 @@ fn text_rows(
                     .gap(1)
                     .glyph(scene.glyphs, rail, Role::Accent)
                     .gap(1)
-                    .then(words),
-                bytes,
+                    .then(words_of(&atoms)),
+                bytes: from..to,
                 line: at + 1,
             });
+            from = to;
         }
         start += line.len() + 1;
     }
     rows
 }
 
-/// One line with its secrets masked.
-fn line_words(line: &str, start: usize, secrets: &[Range<usize>], reveal: bool) -> Words {
+/// The smallest part of a line that stands on one row, with the byte of the
+/// payload after it: so it is known which bytes a row has shown, at any width.
+struct Atom {
+    text: String,
+    width: usize,
+    ink: Ink,
+    escaped: bool,
+    end: usize,
+}
+
+/// One line as atoms, its secrets masked.
+fn atoms(line: &str, start: usize, secrets: &[Range<usize>], reveal: bool) -> Vec<Atom> {
     let end = start + line.len();
-    let mut words = Words::new();
+    let mut atoms = Vec::new();
     let mut at = start;
     for secret in secrets {
         let (from, to) = (secret.start.max(at), secret.end.min(end));
@@ -151,19 +157,112 @@ fn line_words(line: &str, start: usize, secrets: &[Range<usize>], reveal: bool) 
         ) else {
             continue;
         };
-        words = words.shown(Shown::payload_line(before), Role::Text);
-        words = if reveal {
-            words.shown(Shown::payload_line(hidden), Role::Warn)
+        plain_atoms(&mut atoms, before, at, Ink::new(Role::Text));
+        if reveal {
+            plain_atoms(&mut atoms, hidden, from, Ink::new(Role::Warn));
         } else {
-            words.badge(
-                format!("[secret, {} chars]", hidden.chars().count()),
-                Role::Muted,
-            )
-        };
+            let mask = format!("[secret, {} chars]", hidden.chars().count());
+            let ink = Ink {
+                badge: true,
+                ..Ink::new(Role::Muted)
+            };
+            let last = mask.len() - 1;
+            // Only its last letter shows the secret's bytes as shown.
+            atoms.extend(mask.char_indices().map(|(place, letter)| Atom {
+                text: letter.to_string(),
+                width: 1,
+                ink,
+                escaped: false,
+                end: if place == last { to } else { from },
+            }));
+        }
         at = to;
     }
-    match line.get(at.saturating_sub(start)..) {
-        Some(rest) => words.shown(Shown::payload_line(rest), Role::Text),
+    if let Some(rest) = line.get(at.saturating_sub(start)..) {
+        plain_atoms(&mut atoms, rest, at, Ink::new(Role::Text));
+    }
+    atoms
+}
+
+/// Text from outside as atoms; `start` is where it begins in the payload.
+fn plain_atoms(atoms: &mut Vec<Atom>, raw: &str, start: usize, ink: Ink) {
+    let shown = Shown::payload_line(raw);
+    let mut at = 0;
+    let mut column = 0;
+    let mut tab = 0;
+    for unit in shown.units() {
+        let rest = raw.get(at..).unwrap_or("");
+        if unit.escaped {
+            at += rest.chars().next().map_or(0, char::len_utf8);
+        } else if rest.starts_with('\t') {
+            // A tab is some blanks; the last of them is the tab itself.
+            if tab == 0 {
+                tab = text::TAB_CELLS - column % text::TAB_CELLS;
+            }
+            tab -= 1;
+            at += usize::from(tab == 0);
+        } else {
+            at += unit.text.len();
+        }
+        column += unit.width;
+        atoms.push(Atom {
+            text: unit.text.to_owned(),
+            width: unit.width,
+            ink,
+            escaped: unit.escaped,
+            end: start + at.min(raw.len()),
+        });
+    }
+}
+
+/// Atoms on rows of at most `room` cells, broken after blanks where that can be.
+fn wrap(atoms: Vec<Atom>, room: usize, at_blanks: bool) -> Vec<Vec<Atom>> {
+    let mut rows: Vec<Vec<Atom>> = Vec::new();
+    let mut row: Vec<Atom> = Vec::new();
+    let mut used = 0;
+    for atom in atoms {
+        if used + atom.width > room && !row.is_empty() {
+            let blank = row
+                .iter()
+                .rposition(|before| before.text == " ")
+                .filter(|at| at_blanks && row[..*at].iter().any(|before| before.text != " "));
+            // What stands after the last blank moves down; all cells stay.
+            let rest = match blank {
+                Some(at) if atom.text != " " => row.split_off(at + 1),
+                _ => Vec::new(),
+            };
+            used = rest.iter().map(|atom| atom.width).sum();
+            rows.push(std::mem::replace(&mut row, rest));
+        }
+        used += atom.width;
+        row.push(atom);
+    }
+    if !row.is_empty() || rows.is_empty() {
+        rows.push(row);
+    }
+    rows
+}
+
+fn words_of(atoms: &[Atom]) -> Words {
+    let mut words = Words::new();
+    let mut run = String::new();
+    let mut ink: Option<Ink> = None;
+    for atom in atoms {
+        if let Some(before) = ink
+            && (atom.escaped || before != atom.ink)
+        {
+            words = words.ink(std::mem::take(&mut run), before);
+        }
+        if atom.escaped {
+            words = words.shown(Shown::escaped(atom.text.clone()), atom.ink);
+            ink = None;
+        } else {
+            run.push_str(&atom.text);
+            ink = Some(atom.ink);
+        }
+    }
+    match ink {
+        Some(ink) => words.ink(run, ink),
         None => words,
     }
 }
@@ -192,4 +291,54 @@ fn hex_rows(scene: &Scene<'_>, bytes: &[u8]) -> Vec<PayloadRow> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_line_is_on_exactly_one_row_at_any_width() {
+        let line =
+            "\t'comment': 'Fixed\u{1b}[2K, 日本語 e\u{301}\u{301}\u{301} and a token abcdefgh '\r";
+        let secret = line.find("abcdefgh").expect("the secret");
+        let secrets = vec![Range {
+            start: secret,
+            end: secret + 8,
+        }];
+        for reveal in [false, true] {
+            for at_blanks in [false, true] {
+                for room in 8..70 {
+                    let rows = wrap(atoms(line, 0, &secrets, reveal), room, at_blanks);
+                    let mut end = 0;
+                    for row in &rows {
+                        for atom in row {
+                            assert!(atom.end >= end, "bytes go back");
+                            end = atom.end;
+                        }
+                        let width: usize = row.iter().map(|atom| atom.width).sum();
+                        assert!(width <= room.max(8));
+                    }
+                    assert_eq!(end, line.len(), "at {room}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_masked_secret_is_not_on_the_screen() {
+        let secret = Range { start: 6, end: 14 };
+        let masked = words_of(&atoms(
+            "token=abcdefgh!",
+            0,
+            std::slice::from_ref(&secret),
+            false,
+        ));
+        let text: String = masked
+            .spans()
+            .iter()
+            .map(|span| span.text.as_str())
+            .collect();
+        assert_eq!(text, "token=[secret, 8 chars]!");
+    }
 }

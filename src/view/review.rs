@@ -1,0 +1,307 @@
+//! The review of one approval: everything that can be known before a yes.
+
+use std::sync::Arc;
+
+use crate::ids::JobId;
+use crate::state::State;
+use crate::state::model::Model;
+use crate::state::model::approvals::{Approval, Check, held};
+use crate::state::ui::ListId;
+use crate::state::ui::review::{Condition, Met, Refused};
+use crate::text;
+use crate::time::{Elapsed, Timestamp};
+use crate::view::approvals::{action, requester, sentence};
+use crate::view::job::PayloadView;
+use crate::view::{Fact, Prose};
+use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
+
+/// The open review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewView {
+    /// The job that waits.
+    pub id: JobId,
+    /// Its place in the queue, from 1, and how many wait.
+    pub place: Option<(usize, usize)>,
+    /// How long it waits.
+    pub wait: Elapsed,
+    /// Time to its deadline, zero if that has passed; `None` without one.
+    pub left: Option<Elapsed>,
+    /// How close the deadline is: 0 under five minutes, 1 under fifteen, 2 beyond.
+    pub band: u8,
+    /// What a yes means.
+    pub sentence: Prose,
+    /// What the request does not say although it should; empty if it says all.
+    pub partial: Prose,
+    /// What was asked for.
+    pub request: Vec<Fact>,
+    /// What policy said, and whether it still says so.
+    pub policy: Vec<Fact>,
+    /// What it touches.
+    pub blast: Vec<Fact>,
+    /// How it would be undone.
+    pub undo: Vec<Fact>,
+    /// Limits that ride on a yes.
+    pub limits: Vec<Fact>,
+    /// The payload.
+    pub payload: PayloadView,
+    /// Whether its secrets are shown.
+    pub reveals: bool,
+    /// What must hold before a yes, in order.
+    pub gate: Vec<Condition>,
+    /// Whether something moved, so that what is shown is only what was read.
+    pub moved: bool,
+    /// When it was read.
+    pub read_at: Timestamp,
+    /// The last refusal.
+    pub refused: Option<Refused>,
+    /// First payload row on the screen.
+    pub scroll: usize,
+    /// Whether the facts have the keyboard.
+    pub facts_focused: bool,
+    /// First row of the facts on the screen.
+    pub facts_scroll: usize,
+}
+
+/// The open review; `None` without one, or when the plane no longer lists it.
+pub fn review(state: &State) -> Option<ReviewView> {
+    // A review is about what is now: a freeze does not hold it.
+    let (model, now) = (&state.model, state.now);
+    let review = state.ui.review()?;
+    let approval = model.approvals.get(&review.job)?;
+    let order = state.ui.list(ListId::Approvals).state.order();
+    let place = order
+        .iter()
+        .position(|subject| subject.job() == Some(&review.job))
+        .map(|at| (at + 1, order.len()));
+    let gate = review.gate(model, state.ui.is_reading(&review.job));
+    let verdict = approval.fact.job.verdict.as_ref();
+    let limits = verdict
+        .map(|verdict| verdict.constraints.iter())
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .map(|(at, limit)| {
+            let label = if at == 0 { "limits" } else { "" };
+            Fact::new(label, Prose::new().outside(limit.clone()))
+        })
+        .collect();
+    let request = approval.fact.job.request.as_ref();
+    let payload = match request.and_then(|request| request.context_ptr.clone()) {
+        Some(pointer) => match model.approvals.payload(&review.job, &pointer) {
+            Some(payload) => PayloadView::Read(Arc::clone(payload)),
+            None => PayloadView::Unread(pointer),
+        },
+        None if request.is_some_and(|request| request.complete) => PayloadView::None,
+        None => PayloadView::Unknown,
+    };
+    let declared = action(approval);
+    let partial = if declared.system.is_none() && declared.resource.is_none() {
+        Prose::new().own("Context is partial: no blast radius was declared.")
+    } else {
+        Prose::new()
+    };
+    Some(ReviewView {
+        id: review.job.clone(),
+        place,
+        wait: approval.wait(now),
+        left: approval.time_left(now),
+        band: approval.sla_band(now),
+        sentence: sentence(approval),
+        partial,
+        request: request_facts(approval, now),
+        policy: policy_facts(model, approval),
+        blast: blast_facts(model, approval),
+        undo: undo_facts(approval),
+        limits,
+        payload,
+        reveals: review.reveals(now),
+        moved: gate.iter().any(|condition| condition.met == Met::Moved),
+        gate,
+        read_at: review.read.at,
+        refused: review.refused.clone(),
+        scroll: review.scroll,
+        facts_focused: review.facts,
+        facts_scroll: review.facts_scroll,
+    })
+}
+
+fn told(value: &Option<Arc<str>>) -> Prose {
+    match value {
+        Some(value) => Prose::new().outside(value.clone()),
+        None => Prose::new().own("unknown: the gateway does not tell"),
+    }
+}
+
+fn request_facts(approval: &Approval, now: Timestamp) -> Vec<Fact> {
+    let mut facts = vec![Fact::new(
+        "job",
+        Prose::new().outside(approval.id().as_str()),
+    )];
+    let Some(request) = &approval.fact.job.request else {
+        facts.push(Fact::new(
+            "request",
+            Prose::new().own("unknown: the gateway does not tell"),
+        ));
+        return facts;
+    };
+    let mut who = told(&requester(approval));
+    who = match request.actor_type {
+        ActorType::Human => who.own(" (human)"),
+        ActorType::Service => who.own(" (service)"),
+        ActorType::Unspecified | ActorType::Unknown(_) => who,
+    };
+    if let Some(principal) = &request.principal {
+        who = who.own(" for principal ").outside(principal.clone());
+    }
+    who = match &request.tenant {
+        Some(tenant) => who.own(", tenant ").outside(tenant.clone()),
+        None => who.own(", tenant unknown"),
+    };
+    facts.push(Fact::new("asked by", who));
+    let mut topic = told(&request.topic);
+    if request.priority != JobPriority::Unspecified {
+        topic = topic.own(format!(", {}", request.priority.name().to_lowercase()));
+    }
+    if let Some(workflow) = &request.workflow_id {
+        topic = topic
+            .own(format!(", step {} of ", request.step_index))
+            .outside(workflow.clone());
+    }
+    facts.push(Fact::new("topic", topic));
+    let sent = match request.sent_at.or(approval.fact.job.created_at) {
+        Some(at) => Prose::new().own(text::clock_near(at, now)),
+        None => Prose::new().own("unknown"),
+    };
+    let sent = if request.max_total_tokens > 0 {
+        sent.own(format!(
+            ", budget {} tokens",
+            text::thousands(request.max_total_tokens.unsigned_abs())
+        ))
+    } else {
+        sent
+    };
+    facts.push(Fact::new(
+        "sent",
+        match approval.deadline() {
+            Some(deadline) => sent.own(format!(", deadline {}", text::clock_near(deadline, now))),
+            None => sent.own(", no deadline"),
+        },
+    ));
+    if let Some(reference) = &approval.fact.approval_ref
+        && **reference != *approval.id().as_str()
+    {
+        facts.push(Fact::new(
+            "reference",
+            Prose::new().outside(reference.clone()),
+        ));
+    }
+    facts
+}
+
+fn policy_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
+    let verdict = approval.fact.job.verdict.clone().unwrap_or_default();
+    let mut risk = Prose::new();
+    if let Some(request) = &approval.fact.job.request {
+        for (at, tag) in request.risk_tags.iter().enumerate() {
+            risk = risk
+                .own(if at > 0 { "  " } else { "" })
+                .outside(tag.clone());
+        }
+    }
+    if risk.is_empty() {
+        risk = risk.own("none");
+    }
+    let digest = |value: &Option<Arc<str>>| match value {
+        Some(value) => Prose::new().outside(text::digest(value)),
+        None => Prose::new().own("unknown"),
+    };
+    let snapshot = match approval.snapshot(model.snapshot.as_deref()) {
+        Check::Matches => Prose::new().own("✓ current  "),
+        Check::Differs => Prose::new().strong("≠ moved  "),
+        Check::Unknown => Prose::new().own("? not told  "),
+    };
+    let hash = match approval.hash() {
+        Check::Matches => Prose::new().own("✓ matches  "),
+        Check::Differs => Prose::new().strong("≠ differs  "),
+        Check::Unknown => Prose::new().own("? not told  "),
+    };
+    vec![
+        Fact::new(
+            "verdict",
+            match verdict.decision {
+                Some(decision) => Prose::new().own(decision.name().to_lowercase()),
+                None => Prose::new().own("unknown"),
+            },
+        ),
+        Fact::new("rule", told(&verdict.rule_id)),
+        Fact::new("reason", told(&verdict.reason)),
+        Fact::new("risk", risk),
+        Fact::new("snapshot", snapshot.then(digest(&verdict.snapshot))),
+        Fact::new("job hash", hash.then(digest(&approval.fact.job_hash))),
+    ]
+}
+
+fn blast_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
+    let action = action(approval);
+    let undeclared = |value: &Option<Arc<str>>| match value {
+        Some(value) => Prose::new().outside(value.clone()),
+        None => Prose::new().own("not declared"),
+    };
+    let mut facts = vec![
+        Fact::new("system", undeclared(&action.system)),
+        Fact::new("resource", undeclared(&action.resource)),
+    ];
+    if let Some(request) = &approval.fact.job.request {
+        if let Some(namespace) = request.label("namespace") {
+            facts.push(Fact::new("namespace", Prose::new().outside(namespace)));
+        }
+        let mut labels = Prose::new();
+        for (at, (key, value)) in request.labels.iter().enumerate() {
+            labels = labels
+                .own(if at > 0 { ", " } else { "" })
+                .outside(format!("{key}={value}"));
+        }
+        if !labels.is_empty() {
+            facts.push(Fact::new("labels", labels));
+        }
+    }
+    facts.push(Fact::new(
+        "behind it",
+        match held(approval, &model.jobs) {
+            Some(0) => Prose::new().own("no known job"),
+            Some(held) => Prose::new().own(text::count(u64::from(held), "known job", "known jobs")),
+            None => Prose::new().own("unknown: the gateway does not tell"),
+        },
+    ));
+    facts
+}
+
+fn undo_facts(approval: &Approval) -> Vec<Fact> {
+    match approval.undo() {
+        Some(Some(undo)) => vec![
+            Fact::new("runs", Prose::new().own("✓ ").outside(undo.topic.clone())),
+            Fact::new(
+                "context",
+                match &undo.context_ptr {
+                    Some(pointer) => Prose::new().outside(pointer.clone()),
+                    None => Prose::new().own("none"),
+                },
+            ),
+            Fact::new(
+                "key",
+                match &undo.idempotency_key {
+                    Some(key) => Prose::new().outside(key.clone()),
+                    None => Prose::new().own("none: it could run twice"),
+                },
+            ),
+        ],
+        Some(None) => vec![Fact::new(
+            "runs",
+            Prose::new().strong("NO undo: what it does stays done"),
+        )],
+        None => vec![Fact::new(
+            "runs",
+            Prose::new().own("unknown: the gateway does not tell"),
+        )],
+    }
+}
