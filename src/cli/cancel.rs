@@ -120,7 +120,7 @@ async fn ask(
         Ok(()) => operator.outcome(&receipt, "done", "published"),
         Err(error) => {
             let outcome = match &error {
-                BusError::TimedOut { .. } => "unknown",
+                BusError::TimedOut { .. } | BusError::Broken { .. } => "unknown",
                 _ => "failed",
             };
             operator.outcome(&receipt, outcome, &error.to_string());
