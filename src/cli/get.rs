@@ -154,7 +154,17 @@ async fn get(
     let sources = sources::connect(servers)?;
     let mut runtime = Runtime::start(sources, identity, Arc::new(SystemClock));
     let gathered = headless::gather(&mut runtime, patience).await;
-    let mut snapshot = gathered.map_err(CliError::unreachable)?;
+    let mut snapshot = gathered.map_err(|away| {
+        let url = match away.source_name {
+            "nats" => servers.nats.as_ref().map(|it| it.url.as_str()),
+            "gateway" => servers.gateway.as_ref().map(|it| it.url.as_str()),
+            _ => servers.redis.as_ref().map(|it| it.url.as_str()),
+        };
+        let (name, url) = (away.source_name, url.unwrap_or("an unknown address"));
+        let reason = operate::shown(&away.reason);
+        CliError::unreachable(anyhow!("cannot reach {name} at {url}: {reason}"))
+            .hint("`capdeck demo` runs a whole control plane in this terminal")
+    })?;
     if let (Kind::Jobs, Some(id)) = (kind, &wanted.id) {
         headless::read_job(&mut runtime, &mut snapshot, id).await;
     }
