@@ -67,6 +67,8 @@ pub struct Tui {
     effects: EffectQueue,
     chords: Chords,
     pace: Pace,
+    /// Whether the terminal may have lost what was drawn.
+    repaint: bool,
 }
 
 impl Tui {
@@ -84,6 +86,7 @@ impl Tui {
             effects: EffectQueue::new(),
             chords: Chords::default(),
             pace: Pace::default(),
+            repaint: false,
         }
     }
 
@@ -189,6 +192,9 @@ impl Tui {
             }
             Input::Paste(text) => self.user(runtime, Action::Paste(text)),
             Input::Resize { columns, rows } => {
+                // A window that shrank and grew back has lost cells, and its size
+                // does not tell.
+                self.repaint = true;
                 self.user(runtime, Action::Resize { columns, rows });
             }
             Input::Gone(why) => terminal::vanished(&why),
@@ -228,6 +234,9 @@ impl Tui {
     }
 
     fn draw(&mut self, terminal: &mut TerminalGuard, runtime: &mut Runtime) -> io::Result<()> {
+        if std::mem::take(&mut self.repaint) {
+            terminal.repaint()?;
+        }
         let mut drawn = Drawn::default();
         let (state, look) = (&self.state, &self.look);
         terminal.draw(|frame| {

@@ -25,6 +25,7 @@ use crossterm::{execute, queue};
 use ratatui::Frame;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
 use rustix::process::{Signal, kill_current_process_group};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
@@ -112,7 +113,10 @@ impl TerminalGuard {
     /// # Errors
     /// The terminal does not take bytes any more.
     pub fn repaint(&mut self) -> io::Result<()> {
-        self.screen.clear()
+        // Not `clear`: it asks the terminal where its cursor is, and the answer would
+        // go to the task that reads the keys.
+        let size = self.screen.size()?;
+        self.screen.resize(Rect::new(0, 0, size.width, size.height))
     }
 
     /// Puts `text` on the clipboard of the terminal (OSC 52), also through ssh.
@@ -149,7 +153,7 @@ impl TerminalGuard {
                 tokio::time::timeout(STOP_ARRIVES, self.continued.recv()).await;
         }
         enter()?;
-        self.screen.clear()
+        self.repaint()
     }
 
     /// Waits until somebody continues a process that was stopped from outside.
@@ -167,7 +171,7 @@ impl TerminalGuard {
         // crossterm believes that raw mode is still on; the shell switched it off.
         let _shell_owned_it = disable_raw_mode();
         enter()?;
-        self.screen.clear()
+        self.repaint()
     }
 }
 

@@ -1,1 +1,309 @@
-//! Tests of keys.
+//! The real binary in a pseudo terminal: what keys do, and how it ends.
+
+use std::io::{Read as _, Write as _};
+use std::num::NonZero;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pty_process::Size;
+use pty_process::blocking::{Command, Pty};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Capdeck, PATIENCE};
+
+const ROWS: u16 = 36;
+const COLUMNS: u16 = 120;
+
+/// An address where nothing listens: the console starts and says so.
+const NOWHERE: [&str; 3] = ["attach", "--nats", "nats://127.0.0.1:1"];
+
+/// A program on a terminal of its own, and what it drew there.
+struct Screen {
+    pty: Arc<Pty>,
+    child: Child,
+    seen: Arc<Mutex<(vt100::Parser, Vec<u8>)>>,
+    _home: Capdeck,
+}
+
+fn cells(count: u16) -> NonZero<u16> {
+    NonZero::new(count).unwrap()
+}
+
+fn start(program: &str, arguments: &[&str]) -> (Pty, Child, Capdeck) {
+    let home = Capdeck::new();
+    let (pty, pts) = pty_process::blocking::open().unwrap();
+    pty.resize(Size::new(ROWS, COLUMNS)).unwrap();
+    let child = Command::new(program)
+        .args(arguments)
+        .env_remove("NO_COLOR")
+        .env_remove("COLORTERM")
+        .env_remove("NATS_URL")
+        .env_remove("CORDUM_GATEWAY")
+        .env("TERM", "xterm-256color")
+        .env("LANG", "C.UTF-8")
+        .env("PS1", "shell> ")
+        .env("HOME", home.home())
+        .env("XDG_STATE_HOME", home.home())
+        .spawn(pts)
+        .unwrap();
+    (pty, child, home)
+}
+
+impl Screen {
+    fn capdeck(arguments: &[&str]) -> Self {
+        Self::of(env!("CARGO_BIN_EXE_capdeck"), arguments)
+    }
+
+    fn of(program: &str, arguments: &[&str]) -> Self {
+        let (pty, child, home) = start(program, arguments);
+        let pty = Arc::new(pty);
+        let parser = vt100::Parser::new(cells(ROWS), cells(COLUMNS), 0);
+        let seen = Arc::new(Mutex::new((parser, Vec::new())));
+        let (reader, into) = (Arc::clone(&pty), Arc::clone(&seen));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // EIO is how a terminal says that nobody is left on the other side.
+            while let Ok(read) = (&*reader).read(&mut bytes) {
+                if read == 0 {
+                    break;
+                }
+                let mut seen = into.lock().unwrap();
+                seen.0.process(&bytes[..read]);
+                seen.1.extend_from_slice(&bytes[..read]);
+            }
+        });
+        Self {
+            pty,
+            child,
+            seen,
+            _home: home,
+        }
+    }
+
+    fn text(&self) -> String {
+        self.seen.lock().unwrap().0.screen().contents()
+    }
+
+    fn press(&self, keys: &str) {
+        (&*self.pty).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until the screen shows `text`.
+    #[track_caller]
+    fn shows(&self, text: &str) {
+        self.until(text, |screen| screen.contains(text));
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(&self.text()) {
+            assert!(
+                Instant::now() < deadline,
+                "never seen: {what}; the screen is\n{}",
+                self.text()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.0.screen_mut().set_size(cells(rows), cells(columns));
+        self.pty.resize(Size::new(rows, columns)).unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    #[track_caller]
+    fn ends(&mut self) -> ExitStatus {
+        end_of(&mut self.child)
+    }
+
+    /// Whether the terminal is as it was: the other screen left, paste and cursor as before.
+    #[track_caller]
+    fn is_restored(&self) {
+        self.until("the shell's screen", |_| {
+            let seen = self.seen.lock().unwrap();
+            let bytes = String::from_utf8_lossy(&seen.1).into_owned();
+            let after = |on: &str, off: &str| bytes.rfind(off) > bytes.rfind(on);
+            after("\x1b[?1049h", "\x1b[?1049l")
+                && after("\x1b[?2004h", "\x1b[?2004l")
+                && after("\x1b[?25l", "\x1b[?25h")
+        });
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+#[track_caller]
+fn end_of(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "it does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn demo() -> Screen {
+    Screen::capdeck(&["demo", "--seed", "7", "--http", "127.0.0.1:0"])
+}
+
+#[test]
+fn a_job_is_found_by_filter_and_cancelled_by_keys() {
+    let mut screen = demo();
+    screen.shows("LIVE");
+    screen.press("3");
+    screen.shows("attention first");
+    screen.press("/topic:job.batch.reindex\r");
+    screen.until("the long job alone", |text| {
+        text.contains("batch.reindex") && !text.contains("crawl.fetch")
+    });
+    screen.until("a running job under the cursor", |text| {
+        text.lines()
+            .any(|line| line.starts_with('▌') && line.contains("running"))
+    });
+    // All in one write, so the letters arrive while the dialog is new.
+    screen.press("Xzzz");
+    screen.shows("Cancel this job");
+    screen.shows("ignored: the dialog had just opened");
+    assert!(!screen.text().contains("zzz"), "{}", screen.text());
+    // Once hands were quiet for 350 ms a letter is a letter again.
+    let deadline = Instant::now() + PATIENCE;
+    while !screen.text().contains("reason     w") {
+        assert!(Instant::now() < deadline, "{}", screen.text());
+        screen.press("w");
+        std::thread::sleep(Duration::from_millis(600));
+    }
+    screen.press("\r");
+    screen.press("\t\t\r");
+    screen.until("the plane's word", |text| {
+        text.contains("taken in") && text.contains("cancelled")
+    });
+    screen.press("q");
+    assert_eq!(screen.ends().code(), Some(0));
+    screen.is_restored();
+}
+
+#[test]
+fn help_is_searched_and_escape_never_quits() {
+    let mut screen = demo();
+    screen.shows("LIVE");
+    screen.press("?");
+    screen.shows("Keys in Overview");
+    screen.press("freeze");
+    screen.shows(":freeze");
+    screen.until("what was not searched is gone", |text| {
+        !text.contains(":half-page-down")
+    });
+    screen.press("\x1b");
+    screen.shows(":half-page-down");
+    screen.press("\x1b");
+    screen.until("the help closed", |text| !text.contains("Keys in Overview"));
+    screen.press(":jobs\r");
+    screen.shows("attention first");
+    screen.press("\x03");
+    assert_eq!(screen.ends().code(), Some(0));
+    screen.is_restored();
+}
+
+#[test]
+fn any_size_is_survived() {
+    let screen = demo();
+    screen.shows("LIVE");
+    for (rows, columns) in [
+        (24, 80),
+        (12, 40),
+        (5, 20),
+        (1, 1),
+        (2, 200),
+        (60, 3),
+        (1, 1),
+    ] {
+        screen.resize(rows, columns);
+    }
+    screen.resize(ROWS, COLUMNS);
+    screen.press("4");
+    screen.shows("worst first");
+    screen.shows("3 Jobs   4 Workers");
+}
+
+#[test]
+fn with_no_server_the_screen_is_there_and_sigterm_gives_the_terminal_back() {
+    let mut screen = Screen::capdeck(&NOWHERE);
+    screen.shows("Nothing is reachable yet");
+    screen.signal(Signal::TERM);
+    assert_eq!(screen.ends().code(), Some(0));
+    screen.is_restored();
+}
+
+#[test]
+fn a_hangup_ends_it_without_a_crash() {
+    let mut screen = Screen::capdeck(&NOWHERE);
+    screen.shows("Nothing is reachable yet");
+    screen.signal(Signal::HUP);
+    let status = screen.ends();
+    assert_eq!((status.code(), status.signal()), (Some(129), None));
+}
+
+#[test]
+fn a_vanished_terminal_ends_it_without_spinning() {
+    let (pty, mut child, _home) = start(env!("CARGO_BIN_EXE_capdeck"), &NOWHERE);
+    let mut drawn = Vec::new();
+    while !String::from_utf8_lossy(&drawn).contains("reachable") {
+        let mut bytes = [0; 4096];
+        let read = (&pty).read(&mut bytes).unwrap();
+        drawn.extend_from_slice(&bytes[..read]);
+    }
+    drop(pty);
+    assert_eq!(end_of(&mut child).code(), Some(129));
+}
+
+#[test]
+fn it_is_suspended_and_comes_back() {
+    let screen = Screen::of("/bin/bash", &["--norc", "--noprofile", "-i"]);
+    screen.shows("shell>");
+    screen.press(&format!(
+        "{} {}\r",
+        env!("CARGO_BIN_EXE_capdeck"),
+        NOWHERE.join(" ")
+    ));
+    screen.shows("Nothing is reachable yet");
+    screen.press("\x1a");
+    screen.until("the shell's screen", |text| {
+        text.contains("Stopped") && !text.contains("reachable")
+    });
+    screen.press("fg\r");
+    screen.shows("Nothing is reachable yet");
+    screen.press("q");
+    screen.until("the prompt", |text| text.trim_end().ends_with("shell>"));
+}
+
+#[test]
+fn without_a_terminal_it_says_so() {
+    let home = Capdeck::new();
+    let ran = home
+        .command(&["demo"])
+        .stdout(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(2));
+    let says = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(
+        says,
+        "error: capdeck needs a terminal; use capdeck get for pipes\n"
+    );
+    assert!(ran.stdout.is_empty());
+}
