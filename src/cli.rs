@@ -16,6 +16,7 @@ mod keys;
 mod operate;
 mod policy;
 pub mod print;
+mod render;
 mod sources;
 mod submit;
 mod themes;
@@ -52,6 +53,8 @@ enum Verb {
     Keys(keys::Args),
     /// Check a policy file, or explain what it says of a job
     Policy(policy::PolicyArgs),
+    /// Draw one frame of the demo as text, with colors, or as a picture
+    Render(render::RenderArgs),
     /// List the color themes, or print one as a file to start from
     Themes(themes::ThemesArgs),
     /// Run the embedded control plane alone, until SIGINT or SIGTERM
@@ -92,6 +95,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Some(Verb::Audit(args)) => audit::run(&args),
         Some(Verb::Keys(args)) => keys::run(&args, &crate::tui::keymap::Keymap::default()),
         Some(Verb::Policy(args)) => policy::run(&args),
+        Some(Verb::Render(args)) => render::run(&args),
         Some(Verb::Themes(args)) => themes::run(&args),
         Some(Verb::Up(args)) => up::run(&args),
         Some(Verb::Completions { shell }) => {

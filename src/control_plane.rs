@@ -38,6 +38,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod scenario;
 pub mod scheduler;
+pub mod simulation;
 pub mod worker;
 
 /// The policy that is in force when no file is named.

@@ -33,6 +33,7 @@ mod backfill;
 mod effects;
 mod facts;
 mod ingress;
+pub(crate) use ingress::event_of;
 #[cfg(test)]
 mod tests;
 

@@ -69,7 +69,7 @@ async fn listen(
 }
 
 /// What a delivery is; total over any bytes.
-pub(super) fn event_of(delivery: &Delivery) -> Event {
+pub(crate) fn event_of(delivery: &Delivery) -> Event {
     let subject = || Arc::from(delivery.subject.as_str());
     match decode::decode(delivery) {
         Ok(packet) => Event::Packet(Box::new(Heard {

@@ -415,7 +415,9 @@ fn the_gateway_answers_of_a_simulation_tell_the_same_story() {
     let simulation = &STORY.end;
     let approvals = simulation.approvals_answer();
     let items = approvals["items"].as_array().expect("a list");
-    let waiting = items.iter().filter(|item| item["approval_required"] == true);
+    let waiting = items
+        .iter()
+        .filter(|item| item["approval_required"] == true);
     assert_eq!(
         waiting.count(),
         simulation.ledger().waiting_approvals().count()

@@ -141,7 +141,7 @@ fn columns(width: u16, wide: bool) -> Vec<Column> {
     let mut columns = vec![
         Column::fixed("STATE", 13).rank(0),
         Column::fixed("…JOB", 8).rank(1).tail(),
-        Column::content("job.TOPIC", 17, 30).rank(4).tail(),
+        Column::content("job.TOPIC", 17, 24).rank(4).tail(),
         Column::grow(why, 25).rank(2),
         Column::content("WORKER", 11, 18).rank(5).tail(),
         Column::number("AGE", 6).rank(3),
