@@ -198,6 +198,40 @@ fn a_job_is_found_by_filter_and_cancelled_by_keys() {
 }
 
 #[test]
+fn a_reviewed_job_is_approved_by_keys_and_its_last_four() {
+    let mut screen = demo();
+    screen.shows("LIVE");
+    screen.press("2");
+    screen.until("an approval that can be decided", |text| {
+        text.contains("update_ticket on jira") && text.contains("✓ ready")
+    });
+    screen.press("/id:");
+    let text = screen.text();
+    let row = text.lines().find(|line| line.contains("✓ ready")).unwrap();
+    let tail = row.split_whitespace().last().unwrap().to_owned();
+    screen.press(&format!("*{tail}\r"));
+    screen.until("it alone, under the cursor", |text| {
+        text.lines()
+            .any(|line| line.starts_with('▌') && line.contains(&tail))
+    });
+    screen.press("a");
+    screen.shows("✓ payload seen");
+    screen.press("A");
+    screen.shows("Approve this job");
+    let deadline = Instant::now() + PATIENCE;
+    while !screen.text().contains("note       w") {
+        assert!(Instant::now() < deadline, "{}", screen.text());
+        screen.press("w");
+        std::thread::sleep(Duration::from_millis(600));
+    }
+    screen.press("\r");
+    screen.press(&format!("{}\r", &tail[tail.len() - 4..]));
+    screen.shows(&format!("approved {tail} in"));
+    screen.press("\x03");
+    assert_eq!(screen.ends().code(), Some(0));
+}
+
+#[test]
 fn help_is_searched_and_escape_never_quits() {
     let mut screen = demo();
     screen.shows("LIVE");

@@ -493,11 +493,11 @@ impl UiState {
                 format!("capdeck cancel {job} --reason '{reason}'"),
             ),
             What::Approve { job, note } => (
-                format!("approved {tail} in {took_ms}ms{state}."),
+                format!("approved {tail} in {took_ms}ms."),
                 format!("capdeck approve {job} --note '{note}'"),
             ),
             What::Reject { job, reason } => (
-                format!("rejected {tail} in {took_ms}ms{state}."),
+                format!("rejected {tail} in {took_ms}ms."),
                 format!("capdeck reject {job} --reason '{reason}'"),
             ),
             What::Read { .. } | What::Refresh => return,

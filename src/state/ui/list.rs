@@ -135,6 +135,8 @@ pub struct ListState {
     marks: BTreeSet<Subject>,
     /// How many rows were marked when the marks were last touched by a key.
     marked: usize,
+    /// Whether a key changed the filter, so that a hidden row lets the cursor go.
+    refiltered: bool,
 }
 
 impl ListState {
@@ -148,6 +150,7 @@ impl ListState {
             shifted_at: None,
             marks: BTreeSet::new(),
             marked: 0,
+            refiltered: false,
         }
     }
 
@@ -212,6 +215,13 @@ impl ListState {
         self.ordered_at = None;
     }
 
+    /// As [`ListState::invalidate`], after a key changed the filter: the cursor goes
+    /// to the first match when its own row is no match.
+    pub fn refilter(&mut self) {
+        self.refiltered = true;
+        self.invalidate();
+    }
+
     /// Takes a new order. `exists` says whether a row that the filter hides still
     /// exists: under the cursor it stays, so that a job can be seen to end.
     pub fn reorder(
@@ -223,6 +233,13 @@ impl ListState {
     ) {
         let line_before = self.index - self.window(height).start.min(self.index);
         let mut gone = false;
+        if std::mem::take(&mut self.refiltered)
+            && self
+                .selected()
+                .is_none_or(|subject| !order.contains(subject))
+        {
+            self.cursor = Cursor::Fresh;
+        }
         if self.cursor == Cursor::Fresh
             && let Some(first) = order.first()
         {

@@ -384,7 +384,7 @@ impl UiState {
         let list = self.current_mut();
         text.trim().clone_into(&mut list.filter_text);
         list.filter = filter;
-        list.state.invalidate();
+        list.state.refilter();
         None
     }
 

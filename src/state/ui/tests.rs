@@ -381,7 +381,7 @@ fn an_approval_is_bound_to_what_was_read_and_confirmed_by_its_id() {
     );
     check(
         &format!("{SEEN} | approve | \"ok\" | confirm | \"a\" | confirm | done"),
-        "approvals [>a] says: approved a in 3000ms, now pending.  capdeck approve a --note 'ok' !Approve(\"ok\") a Some(\"h1\")",
+        "approvals [>a] says: approved a in 3000ms.  capdeck approve a --note 'ok' !Approve(\"ok\") a Some(\"h1\")",
     );
 }
 
