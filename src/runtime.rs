@@ -29,6 +29,7 @@ use crate::state::event::{Event, LinkState, Source, Stamped};
 use crate::store::Store;
 use crate::time::{Clock, Elapsed, Timestamp};
 
+pub(crate) mod answers;
 mod backfill;
 mod effects;
 mod facts;

@@ -1,9 +1,12 @@
 //! `capdeck render`: one frame of a view as text, with colors, or as a picture,
 //! from a demo that runs on a virtual clock: same seed and instant, same frame.
 //!
-//! It hears the bus of that demo and nothing else, as a console without a gateway does.
+//! It hears the bus of that demo and reads what its gateway would answer, in the same
+//! events as a console that is attached to both.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
@@ -11,10 +14,11 @@ use ratatui::style::Modifier;
 
 use crate::cli::{CliError, print, themes};
 use crate::control_plane::simulation::Simulation;
+use crate::runtime::answers::{self, Answers};
 use crate::runtime::event_of;
 use crate::state::State;
 use crate::state::action::Action;
-use crate::state::effect::EffectQueue;
+use crate::state::effect::{Effect, EffectQueue, Outcome};
 use crate::state::event::{Event, LinkState, Source, Stamped};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
@@ -23,9 +27,16 @@ use crate::tui::keymap::Keymap;
 use crate::tui::screen::Context;
 use crate::tui::theme::{self, Depth, Role, Theme};
 use crate::tui::{Look, paint};
+use crate::view::approvals::{self, Standing};
 
 /// The largest picture, in cells across or down.
 const LARGEST: u16 = 500;
+
+/// Jobs that the gateway of the demo lists.
+const JOBS: usize = 500;
+
+/// Why answers of the demo can be read.
+const OURS: &str = "the demo answers as gateways do";
 
 /// Width and height of a cell of a picture, in its units.
 const CELL: (u16, u16) = (10, 21);
@@ -58,6 +69,10 @@ pub(super) struct RenderArgs {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Which {
     Overview,
+    /// The queue of approvals
+    Approvals,
+    /// The review of the first approval that can be decided
+    Review,
     Jobs,
     /// The detail of the first job
     Job,
@@ -103,28 +118,52 @@ pub(super) fn run(args: &RenderArgs) -> Result<(), CliError> {
     for warning in warnings {
         print::note(&format!("warning: {warning}"));
     }
-    let mut console = Console::default();
+    let buf = frame(args, &theme)?;
+    let out = match args.output {
+        Output::Text => as_text(&buf),
+        Output::Ansi => as_ansi(&buf),
+        Output::Svg => as_svg(&buf, &theme),
+    };
+    print::out(out.as_bytes());
+    Ok(())
+}
+
+/// The frame that `args` asks for.
+fn frame(args: &RenderArgs, theme: &Theme) -> Result<Buffer, CliError> {
     let mut demo = Simulation::demo(args.demo);
-    console.step(demo.now(), Event::Link(Source::Bus, LinkState::Up));
+    let start = demo.now();
     demo.run_until(args.at);
-    let end = demo.now();
-    for heard in demo.take_heard() {
+    let heard = demo.take_heard();
+    let mut console = Console {
+        state: State::default(),
+        seq: 0,
+        end: demo.now(),
+        demo,
+    };
+    console.step(start, Event::Link(Source::Bus, LinkState::Up));
+    console.step(start, Event::Link(Source::Gateway, LinkState::Up));
+    for heard in heard {
         console.step(heard.at, event_of(&heard.delivery));
     }
-    console.step(end, Event::Tick);
-    let actions = match args.view {
-        Which::Overview => vec![Action::Overview],
-        Which::Jobs => vec![Action::Jobs],
-        Which::Job => vec![Action::Jobs, Action::Open],
-        Which::Workers => vec![Action::Workers],
-        Which::Pools => vec![Action::Workers, Action::ByPool],
-        Which::Heat => vec![Action::Workers, Action::HeatMap],
+    let (columns, rows) = args.size;
+    console.now(Event::User(Action::Resize { columns, rows }));
+    console.ask_gateway();
+    console.now(Event::Tick);
+    let actions: &[Action] = match args.view {
+        Which::Overview => &[Action::Overview],
+        Which::Approvals | Which::Review => &[Action::Approvals],
+        Which::Jobs => &[Action::Jobs],
+        Which::Job => &[Action::Jobs, Action::Open],
+        Which::Workers => &[Action::Workers],
+        Which::Pools => &[Action::Workers, Action::ByPool],
+        Which::Heat => &[Action::Workers, Action::HeatMap],
     };
     for action in actions {
-        console.step(end, Event::User(action));
+        console.now(Event::User(action.clone()));
     }
-    let (columns, rows) = args.size;
-    console.step(end, Event::User(Action::Resize { columns, rows }));
+    if matches!(args.view, Which::Review) {
+        console.review_first_ready(args)?;
+    }
     let look = Look {
         themes: vec![theme.clone()],
         glyphs: if args.ascii {
@@ -145,33 +184,103 @@ pub(super) fn run(args: &RenderArgs) -> Result<(), CliError> {
     for _ in 0..2 {
         buf = Buffer::empty(area);
         let drawn = paint(&console.state, &look, area, &mut buf);
-        console.step(end, Event::User(Action::Drawn(drawn)));
+        console.now(Event::User(Action::Drawn(drawn)));
     }
-    let out = match args.output {
-        Output::Text => as_text(&buf),
-        Output::Ansi => as_ansi(&buf),
-        Output::Svg => as_svg(&buf, &theme),
-    };
-    print::out(out.as_bytes());
-    Ok(())
+    Ok(buf)
 }
 
-/// A state that is fed by hand.
-#[derive(Default)]
+/// A state that is fed from a demo, and what that demo answers.
 struct Console {
     state: State,
     seq: u64,
+    end: Timestamp,
+    demo: Simulation,
 }
 
 impl Console {
+    fn now(&mut self, value: Event) {
+        self.step(self.end, value);
+    }
+
+    /// One event, and all that follows from what it asks for.
     fn step(&mut self, at: Timestamp, value: Event) {
-        let event = Stamped {
-            seq: self.seq,
-            at,
-            value,
+        let mut waiting = VecDeque::from([value]);
+        while let Some(value) = waiting.pop_front() {
+            let event = Stamped {
+                seq: self.seq,
+                at,
+                value,
+            };
+            self.seq += 1;
+            let mut effects = EffectQueue::new();
+            self.state.step(&event, &mut effects);
+            for (id, effect) in effects.drain() {
+                let (answer, outcome) = self.answer(&effect);
+                waiting.extend(answer);
+                waiting.push_back(Event::Outcome(id, outcome));
+            }
+        }
+    }
+
+    fn answer(&self, effect: &Effect) -> (Option<Event>, Outcome) {
+        let answer = match effect {
+            Effect::ReadPayload { job, pointer } => {
+                let stored = |key: &str| self.demo.payload(key).map(AsRef::as_ref);
+                Some(answers::payload(job, pointer, self.end, stored))
+            }
+            Effect::ReadJob(job) => {
+                let detail = self.demo.job_answer(job);
+                detail.map(|detail| answers::job(detail).expect(OURS))
+            }
+            Effect::Refresh => None,
+            Effect::Cancel { .. }
+            | Effect::Decide { .. }
+            | Effect::LogReveal { .. }
+            | Effect::CopyText(_)
+            | Effect::Suspend
+            | Effect::Repaint
+            | Effect::Quit => {
+                let reason = Arc::from("a picture changes nothing");
+                return (None, Outcome::Failed { reason });
+            }
         };
-        self.seq += 1;
-        self.state.step(&event, &mut EffectQueue::new());
+        (answer, Outcome::Done(None))
+    }
+
+    /// What an attached console hears from its gateway in one round.
+    fn ask_gateway(&mut self) {
+        let all = Answers {
+            jobs: self.demo.jobs_answer(JOBS),
+            snapshots: self.demo.snapshots_answer(),
+            approvals: self.demo.approvals_answer(),
+            workers: self.demo.workers_answer(),
+            pools: self.demo.pools_answer(),
+        };
+        let events = answers::round(all, |job| self.demo.job_answer(job)).expect(OURS);
+        for event in events {
+            self.now(event);
+        }
+    }
+
+    /// Moves to the first approval that can be decided, and opens it.
+    fn review_first_ready(&mut self, args: &RenderArgs) -> Result<(), CliError> {
+        let queue = approvals::approvals(&self.state, usize::from(u16::MAX));
+        let first = queue
+            .rows
+            .iter()
+            .position(|row| row.standing == Standing::Ready);
+        let Some(place) = first else {
+            return Err(CliError::refused(anyhow::anyhow!(
+                "cannot draw a review, seed {}: no approval can be decided at that instant",
+                args.demo
+            ))
+            .hint("choose another one with --at, such as --at 20s"));
+        };
+        for _ in 0..place {
+            self.now(Event::User(Action::Down));
+        }
+        self.now(Event::User(Action::Review));
+        Ok(())
     }
 }
 
@@ -303,6 +412,8 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::*;
 
     #[test]
@@ -315,6 +426,86 @@ mod tests {
         assert!(elapsed("20").is_err());
         assert!(elapsed("").is_err());
         assert!(elapsed("99m").is_err());
+    }
+
+    fn after(seconds: u64, view: Which, size: (u16, u16)) -> Result<String, CliError> {
+        let (theme, _) = Theme::choose(None, None, Depth::True).expect("the default theme");
+        let args = RenderArgs {
+            view,
+            size,
+            output: Output::Text,
+            theme: theme::DEFAULT.to_owned(),
+            ascii: false,
+            demo: 1,
+            at: Elapsed::from_secs(seconds),
+        };
+        frame(&args, &theme).map(|buf| as_text(&buf))
+    }
+
+    fn drawn(view: Which, size: (u16, u16)) -> String {
+        after(20, view, size).expect("there is something to draw")
+    }
+
+    fn holds(frame: &str, words: &[&str]) {
+        for word in words {
+            assert!(frame.contains(word), "{word:?} is not in\n{frame}");
+        }
+    }
+
+    #[test]
+    fn the_queue_shows_what_waits_with_rule_time_left_and_standing() {
+        let frame = drawn(Which::Approvals, (120, 36));
+        holds(
+            &frame,
+            &["gateway ●", "◆ 2 approvals", "approval-prod-write"],
+        );
+        holds(
+            &frame,
+            &["3m20s", "≠ moved", "✓ ready", "da11bd47", "1ef9ccb4"],
+        );
+        let frame = drawn(Which::Approvals, (80, 24));
+        holds(&frame, &["Waiting for a person", "da11bd47", "1ef9ccb4"]);
+    }
+
+    #[test]
+    fn the_review_is_of_the_first_approval_that_can_be_decided_with_its_payload_read() {
+        for size in [(120, 36), (80, 24)] {
+            let frame = drawn(Which::Review, size);
+            holds(
+                &frame,
+                &["Review 2 of 2", "agent-7", "update_ticket on jira"],
+            );
+            holds(
+                &frame,
+                &["\"ticket\": \"OPS-1163\"", "227 bytes", "✓ matches"],
+            );
+            holds(&frame, &["✓ policy current", "✓ payload seen", "○ note"]);
+        }
+    }
+
+    #[test]
+    fn jobs_say_what_they_wait_for_and_what_policy_said() {
+        let frame = drawn(Which::Jobs, (120, 36));
+        holds(&frame, &["waits for a person", "throttled by", "limits"]);
+        assert!(!frame.contains("unknown why"), "{frame}");
+        holds(
+            &drawn(Which::Overview, (120, 36)),
+            &["Decisions", "constrained"],
+        );
+    }
+
+    #[test]
+    fn the_same_seed_and_instant_is_the_same_frame() {
+        for view in Which::value_variants() {
+            assert_eq!(drawn(*view, (120, 36)), drawn(*view, (120, 36)));
+        }
+    }
+
+    #[test]
+    fn a_review_of_nothing_is_refused_with_words() {
+        let refused = after(0, Which::Review, (80, 24)).expect_err("nothing waits yet");
+        let says = refused.to_string();
+        assert!(says.contains("no approval can be decided"), "{says}");
     }
 
     #[test]

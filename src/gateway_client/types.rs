@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::lenient;
@@ -21,6 +22,12 @@ pub struct List<T> {
     pub unreadable: usize,
     /// Where the next page begins; `None` on the last one.
     pub next_cursor: Option<String>,
+}
+
+impl<T: DeserializeOwned> List<T> {
+    pub(crate) fn from_value(value: Value) -> Result<Self, String> {
+        lenient::list(value)
+    }
 }
 
 /// Which jobs to list; empty means all.
@@ -155,7 +162,7 @@ pub struct JobDetail {
 }
 
 impl JobDetail {
-    pub(super) fn from_value(raw: Value) -> Result<Self, String> {
+    pub(crate) fn from_value(raw: Value) -> Result<Self, String> {
         let record: JobRecord = lenient::one(raw.clone())?;
         if record.id.is_empty() {
             return Err("the answer has no job id".to_owned());
@@ -315,8 +322,14 @@ impl Status {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Snapshots {
-    pub(super) snapshots: Vec<String>,
+pub(crate) struct Snapshots {
+    pub(crate) snapshots: Vec<String>,
+}
+
+impl Snapshots {
+    pub(crate) fn from_value(value: Value) -> Result<Self, String> {
+        lenient::one(value)
+    }
 }
 
 /// The bytes behind a pointer.

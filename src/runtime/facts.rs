@@ -63,7 +63,8 @@ pub fn job_fact(record: &JobRecord) -> JobFact {
         request: Some(request),
         trace: (!record.trace_id.is_empty()).then(|| record.trace_id.clone()),
         verdict: (verdict != Verdict::default()).then_some(verdict),
-        waiting_on: WaitingOn::from_name(&record.failure_reason),
+        waiting_on: WaitingOn::from_name(&record.waiting_on)
+            .or_else(|| WaitingOn::from_name(&record.failure_reason)),
         worker: worker(&record.worker_id),
         error_message: text(&record.failure_reason),
         ..JobFact::default()
