@@ -542,45 +542,6 @@ pub fn digest(hash: &str) -> String {
     }
 }
 
-/// The candidate that `word` most likely meant: the nearest by edits, if it is
-/// near enough to be a slip.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let limit = (word.chars().count() / 3).max(1);
-    candidates
-        .into_iter()
-        .map(|candidate| (edits(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(edits, _)| *edits <= limit)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Insertions, removals, replacements and swaps of neighbors between two words.
-fn edits(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().take(64).collect();
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for (j, cell) in rows[0].iter_mut().enumerate() {
-        *cell = j;
-    }
-    for i in 1..=a.len() {
-        for j in 1..=b.len() {
-            let differs = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1)
-                .min(rows[i][j - 1] + 1)
-                .min(rows[i - 1][j - 1] + differs);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = best;
-        }
-    }
-    rows[a.len()][b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -696,14 +657,6 @@ mod tests {
         assert_eq!(digest("v3:8c1f00112233a2e7"), "v3:8c1f…a2e7");
         assert_eq!(digest("sha256:9b2e0000111101c4"), "9b2e…01c4");
         assert_eq!(digest("v1"), "v1");
-    }
-
-    #[test]
-    fn a_slip_finds_its_word_and_a_stranger_does_not() {
-        let words = ["crit", "warn", "accent", "human"];
-        assert_eq!(nearest("acent", words), Some("accent"));
-        assert_eq!(nearest("wran", words), Some("warn"));
-        assert_eq!(nearest("zebra", words), None);
     }
 
     proptest! {

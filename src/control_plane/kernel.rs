@@ -19,7 +19,6 @@ pub mod evaluate;
 pub mod explain;
 pub mod glob;
 pub mod live;
-pub(super) mod nearest;
 pub mod policy;
 
 /// What policy decides about a request.

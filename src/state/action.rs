@@ -10,6 +10,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::nearest::closest;
+
 /// Whether an action only looks, or asks to change the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
@@ -193,31 +195,9 @@ impl FromStr for Action {
             .cloned()
             .ok_or_else(|| UnknownAction {
                 name: name.to_owned(),
-                nearest: nearest(name, Self::named().filter_map(Action::name)),
+                nearest: closest(name, Self::named().filter_map(Action::name)),
             })
     }
-}
-
-/// The one of `names` that takes the fewest changed letters to become `typed`.
-pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> &'a str {
-    names
-        .min_by_key(|name| edit_distance(typed, name))
-        .unwrap_or("")
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// One change to a line or an area of text.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use ratatui::style::{Color, Modifier, Style};
 use thiserror::Error;
 
-use crate::text;
+use crate::nearest::nearest;
 
 mod contrast;
 mod file;
@@ -228,7 +228,7 @@ impl ThemeError {
         match self {
             Self::Unknown { name, known } => {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                Some(match text::nearest(name, known.iter().copied()) {
+                Some(match nearest(name, known.iter().copied()) {
                     Some(nearest) => format!("did you mean `{nearest}`?"),
                     None => format!("the themes are {}", known.join(", ")),
                 })

@@ -14,13 +14,14 @@ use crate::support::root;
 /// neither time nor the outside; `config` hands out addresses as data.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ids", &[]),
+    ("nearest", &[]),
     ("time", &[]),
     ("text", &["time"]),
-    ("config", &["ids", "time"]),
+    ("config", &["ids", "nearest", "time"]),
     ("bus", &["config", "ids", "time"]),
     ("store", &["config", "ids", "time"]),
     ("wire", &["bus", "ids", "time"]),
-    ("state", &["ids", "text", "time", "wire"]),
+    ("state", &["ids", "nearest", "text", "time", "wire"]),
     ("view", &["ids", "state", "text", "time", "wire"]),
     ("gateway_client", &["config", "ids", "time"]),
     ("audit", &["ids", "time"]),
@@ -43,9 +44,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "tui",
-        &["ids", "runtime", "state", "text", "time", "view", "wire"],
+        &[
+            "ids", "nearest", "runtime", "state", "text", "time", "view", "wire",
+        ],
     ),
-    ("control_plane", &["bus", "ids", "store", "time", "wire"]),
+    (
+        "control_plane",
+        &["bus", "ids", "nearest", "store", "time", "wire"],
+    ),
     ("cli", &["*"]),
     ("main", &["*"]),
     ("lib", &["*"]),

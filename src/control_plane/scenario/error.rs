@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::control_plane::kernel::nearest::nearest;
+use crate::nearest::nearest;
 
 /// Why a scenario cannot be used.
 #[derive(Debug, Error)]
@@ -116,6 +116,5 @@ impl Located<'_> {
 }
 
 fn near<'a>(wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let names: Vec<&str> = valid.into_iter().collect();
-    nearest(wrong, &names).map(str::to_owned)
+    nearest(wrong, valid).map(str::to_owned)
 }

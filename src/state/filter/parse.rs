@@ -1,6 +1,7 @@
 //! Text to a filter.
 
 use super::{Field, FilterError, Holds, Node, Pattern, Than, folded};
+use crate::nearest::distance;
 
 /// Deeper nesting is a mistake, and would end the stack.
 const DEPTH: usize = 32;
@@ -329,21 +330,6 @@ fn nearest_of<'b>(name: &str, names: impl Iterator<Item = &'b str>) -> Option<&'
         .min()
         .filter(|(distance, _)| *distance <= 1 + name.chars().count() / 3)
         .map(|(_, it)| it)
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

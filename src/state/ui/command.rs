@@ -6,7 +6,8 @@
 
 use super::modal::Modal;
 use super::{ListId, Tone, UiState, View};
-use crate::state::action::{Action, nearest};
+use crate::nearest::closest;
+use crate::state::action::Action;
 use crate::state::effect::EffectQueue;
 use crate::state::model::Model;
 use crate::state::model::jobs::JobState;
@@ -84,7 +85,7 @@ fn read(line: &str) -> Result<Command, String> {
                 .filter_map(Action::name);
             Err(format!(
                 "No command {word}. Did you mean {}?",
-                nearest(&name, names)
+                closest(&name, names)
             ))
         }
     }

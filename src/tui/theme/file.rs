@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Depth, Look, Role, ThemeError};
-use crate::text;
+use crate::nearest::nearest;
 
 /// Finds the text of the theme that another one inherits from.
 pub(super) type Base<'a> = dyn Fn(&str) -> Result<String, ThemeError> + 'a;
@@ -152,7 +152,7 @@ fn generation(
                 return Err(reader.bad(at, format!("`{table}` is not a table"), None));
             }
             (other, _) => {
-                let nearest = text::nearest(other, TABLES.iter().copied());
+                let nearest = nearest(other, TABLES.iter().copied());
                 let says = format!("`{other}` is not a table of themes");
                 return Err(reader.bad(at, says, nearest));
             }
@@ -192,7 +192,7 @@ impl Reader<'_> {
         let name = key.get_ref().as_ref();
         let at = key.span().start;
         let Some(role) = Role::from_name(name) else {
-            let nearest = text::nearest(name, Role::ALL.iter().map(|role| role.name()));
+            let nearest = nearest(name, Role::ALL.iter().map(|role| role.name()));
             return Err(self.bad(at, format!("`{name}` is not a role"), nearest));
         };
         if role.table() != table {
@@ -271,7 +271,7 @@ impl Reader<'_> {
             return Ok(Named::Attribute(*attribute));
         }
         let names = NAMES.iter().map(|(name, _)| *name);
-        let nearest = text::nearest(text, names.chain(["default", "reverse"]));
+        let nearest = nearest(text, names.chain(["default", "reverse"]));
         Err(self.bad(at, format!("`{text}` is not one of the 16 colors"), nearest))
     }
 
@@ -282,7 +282,7 @@ impl Reader<'_> {
             .find(|(name, _)| *name == text)
             .map(|(_, attribute)| *attribute)
             .ok_or_else(|| {
-                let nearest = text::nearest(text, names());
+                let nearest = nearest(text, names());
                 self.bad(at, format!("`{text}` is not an attribute"), nearest)
             })
     }

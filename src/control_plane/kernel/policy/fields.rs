@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Place, Problem};
 use crate::control_plane::kernel::document::{Entry, Node, Value};
-use crate::control_plane::kernel::nearest::nearest;
+use crate::nearest::nearest;
 
 /// Collects problems while it reads, so that one run tells them all.
 #[derive(Default)]
@@ -64,7 +64,7 @@ impl Reader {
                     entry.place,
                     &path,
                     "is not a field of a policy".to_owned(),
-                    nearest(key, &all),
+                    nearest(key, all.iter().copied()),
                 );
             }
         }

@@ -10,7 +10,7 @@ use super::{
 use crate::control_plane::kernel::Decision;
 use crate::control_plane::kernel::document::{self, Node, Value};
 use crate::control_plane::kernel::glob::Glob;
-use crate::control_plane::kernel::nearest::nearest;
+use crate::nearest::nearest;
 
 /// Every accepted spelling of a decision, in lower case; the first of each is ours.
 const DECISIONS: &[(&str, Decision)] = &[
@@ -170,7 +170,7 @@ impl Reader {
                     node.place,
                     "default_decision",
                     format!("`{text}` is not one of allow, deny"),
-                    nearest(other, &["allow", "deny"]),
+                    nearest(other, ["allow", "deny"]),
                 );
                 None
             }
@@ -285,7 +285,7 @@ impl Reader {
                     "`{text}` is not one of allow, deny, require_approval, throttle, \
                      allow_with_constraints"
                 ),
-                nearest(&name, &names),
+                nearest(&name, names.iter().copied()),
             );
         }
         found.map(|(_, decision)| *decision)
@@ -341,7 +341,7 @@ impl Reader {
                     *place,
                     "match.actor_types",
                     format!("`{word}` is not one of human, service"),
-                    nearest(&name, &["human", "service"]),
+                    nearest(&name, ["human", "service"]),
                 );
             }
         }
