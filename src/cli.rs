@@ -9,6 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 mod attach;
 mod audit;
 mod cancel;
+mod config;
 mod decide;
 mod demo;
 mod get;
@@ -49,6 +50,8 @@ enum Verb {
     Cancel(cancel::CancelArgs),
     /// Check the operator's own log
     Audit(audit::AuditArgs),
+    /// Print a configuration file to start from
+    Config(config::ConfigArgs),
     /// List every key and command
     Keys(keys::Args),
     /// Check a policy file, or explain what it says of a job
@@ -93,7 +96,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Some(Verb::Reject(args)) => decide::reject(&args),
         Some(Verb::Cancel(args)) => cancel::run(&args),
         Some(Verb::Audit(args)) => audit::run(&args),
-        Some(Verb::Keys(args)) => keys::run(&args, &crate::tui::keymap::Keymap::default()),
+        Some(Verb::Config(args)) => config::run(&args),
+        Some(Verb::Keys(args)) => keys::run(&args, &config::keymap(&config::load()?)?),
         Some(Verb::Policy(args)) => policy::run(&args),
         Some(Verb::Render(args)) => render::run(&args),
         Some(Verb::Themes(args)) => themes::run(&args),

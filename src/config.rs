@@ -1,10 +1,15 @@
 //! What the user asked for: flags, then environment, then the configuration file.
 //!
-//! The only room that reads the environment.
+//! The only room that reads the environment. [`servers`] knows flags and
+//! environment, [`mod@file`] what a user writes down, [`contexts`] which of them
+//! wins; start at [`contexts::deployment`].
 
 use std::fmt;
 use std::path::PathBuf;
 
+pub mod contexts;
+pub mod file;
+pub mod sample;
 pub mod servers;
 
 /// A key or a token: never printed.

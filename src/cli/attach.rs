@@ -1,6 +1,6 @@
 //! `capdeck attach`: the console on a live deployment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -9,24 +9,25 @@ use crate::audit::AuditLog;
 use crate::bus::Bus;
 use crate::bus::nats::NatsBus;
 use crate::cli::operate::{client, sender};
+use crate::cli::sources::SourceArgs;
 use crate::cli::themes::as_cli_error;
-use crate::cli::{CliError, Kind};
+use crate::cli::{CliError, Kind, config};
 use crate::config::Servers;
-use crate::config::servers::{self, Addresses, environment};
+use crate::config::contexts::{self, Config};
+use crate::config::servers::{self, environment};
 use crate::runtime::{Identity, Runtime, Sources};
 use crate::state::ui::Manners;
 use crate::store::Store;
 use crate::store::redis::RedisStore;
 use crate::time::{Clock, SystemClock};
 use crate::tui::glyph::Glyphs;
-use crate::tui::keymap::Keymap;
 use crate::tui::screen::Context;
 use crate::tui::terminal::{TerminalError, check_terminal};
-use crate::tui::theme::{self, ColorHints, Depth, Role, Theme};
+use crate::tui::theme::{self, ColorHints, Depth, Role, Theme, ThemeWarning};
 use crate::tui::{Look, Tui};
 
 /// How the screen looks, for `attach` and `demo` alike.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct ScreenArgs {
     /// Colors: auto, true, 256, 16 or none
     #[arg(long, value_name = "DEPTH")]
@@ -54,63 +55,47 @@ pub(super) struct ScreenArgs {
 A gateway alone shows jobs and approvals; the bus adds live progress and workers.
 Keys and passwords come from the environment: CORDUM_API_KEY, NATS_TOKEN and so on.")]
 pub(super) struct AttachArgs {
-    /// The bus, nats://host:port; else NATS_URL
-    #[arg(long, value_name = "URL")]
-    nats: Option<String>,
-    /// The gateway, http://host:port; else CORDUM_GATEWAY
-    #[arg(long, value_name = "URL")]
-    gateway: Option<String>,
-    /// The store, redis://host:port; else REDIS_URL
-    #[arg(long, value_name = "URL")]
-    redis: Option<String>,
     #[command(flatten)]
     screen: ScreenArgs,
+    #[command(flatten)]
+    sources: SourceArgs,
 }
 
-/// Opens the console on the servers of flags and environment.
+/// Opens the console on the servers of flags, environment and configuration.
 pub(super) fn run(args: &AttachArgs) -> Result<(), CliError> {
-    let flags = Addresses {
-        nats: args.nats.clone(),
-        gateway: args.gateway.clone(),
-        redis: args.redis.clone(),
-    };
-    let servers = found(&flags)?;
-    if servers.nats.is_none() && servers.gateway.is_none() {
-        return Err(nothing_configured());
-    }
-    open(&servers, &args.screen)
+    open(&args.sources, &args.screen)
 }
 
-/// `capdeck` without a verb: the servers that the environment names.
+/// `capdeck` without a verb: the servers of environment and configuration.
 pub(super) fn bare() -> Result<(), CliError> {
-    let servers = found(&Addresses::default())?;
-    if servers.nats.is_none() && servers.gateway.is_none() {
-        return Err(nothing_configured());
+    open(&SourceArgs::default(), &ScreenArgs::default())
+}
+
+fn nothing_configured(config: &Config) -> CliError {
+    let mut error = CliError::usage(anyhow::anyhow!("no deployment is configured"));
+    if !config.contexts.is_empty() {
+        let names: Vec<&str> = config.contexts.iter().map(|it| it.name.as_str()).collect();
+        error = error.hint(format!(
+            "`capdeck attach --context NAME` opens one of {}; `current = \"NAME\"` makes it the usual one",
+            names.join(", ")
+        ));
     }
-    let screen = ScreenArgs {
-        color: None,
-        theme: None,
-        themes: None,
-        ascii: false,
-        operator: None,
-        read_only: false,
-    };
-    open(&servers, &screen)
-}
-
-fn found(flags: &Addresses) -> Result<Servers, CliError> {
-    servers::servers(flags, &environment).map_err(CliError::usage)
-}
-
-fn nothing_configured() -> CliError {
-    CliError::usage(anyhow::anyhow!("no deployment is configured"))
+    error
         .hint("`capdeck attach --nats URL` or `--gateway URL` opens a deployment")
-        .hint("NATS_URL and CORDUM_GATEWAY name one for every call")
+        .hint("NATS_URL and CORDUM_GATEWAY name one for every call; so does the file that `capdeck config print` shows")
         .hint("`capdeck demo` runs a whole control plane in this terminal")
 }
 
-fn open(servers: &Servers, screen: &ScreenArgs) -> Result<(), CliError> {
-    let look = screen.look(context_of(servers))?;
+fn open(sources: &SourceArgs, screen: &ScreenArgs) -> Result<(), CliError> {
+    let config = config::load()?;
+    let deployment = sources.deployment(&config)?;
+    let servers = &deployment.servers;
+    if servers.nats.is_none() && servers.gateway.is_none() {
+        return Err(nothing_configured(&config));
+    }
+    let context = deployment.context.as_ref();
+    let screen = screen.over(&config, context);
+    let look = screen.look(shown_context(servers, context)?)?;
     start_log();
     block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -130,7 +115,7 @@ fn open(servers: &Servers, screen: &ScreenArgs) -> Result<(), CliError> {
             sources.store = Some(Arc::new(store) as Arc<dyn Store>);
         }
         let runtime = Runtime::start(sources, screen.identity(), Arc::clone(&clock));
-        show(runtime, look, screen, clock).await
+        show(runtime, look, &screen, clock).await
     })
 }
 
@@ -138,7 +123,7 @@ fn open(servers: &Servers, screen: &ScreenArgs) -> Result<(), CliError> {
 pub(super) async fn show(
     runtime: Runtime,
     look: Look,
-    screen: &ScreenArgs,
+    screen: &Screen<'_>,
     clock: Arc<dyn Clock>,
 ) -> Result<(), CliError> {
     let manners = Manners {
@@ -157,32 +142,62 @@ fn terminal_error(error: TerminalError) -> CliError {
     CliError::usage(error)
 }
 
-fn context_of(servers: &Servers) -> Context {
+fn shown_context(
+    servers: &Servers,
+    context: Option<&contexts::Context>,
+) -> Result<Context, CliError> {
     let nats = servers.nats.as_ref().map(|server| server.url.clone());
     let gateway = servers.gateway.as_ref().map(|server| server.url.clone());
     let redis = servers.redis.as_ref().map(|server| server.url.clone());
     let address = gateway.as_deref().or(nats.as_deref()).unwrap_or("");
     let host = address.split_once("://").map_or(address, |(_, host)| host);
-    Context {
-        name: host.to_owned(),
-        ground: Role::Panel,
+    let name = match context {
+        Some(context) if context.production => format!("PROD {}", context.name),
+        Some(context) => context.name.clone(),
+        None => host.to_owned(),
+    };
+    Ok(Context {
+        name,
+        ground: context.map_or(Ok(Role::Panel), config::frame)?,
         addresses: [nats, gateway, redis],
-    }
+    })
+}
+
+/// The screen's flags over the configuration.
+pub(super) struct Screen<'a> {
+    args: &'a ScreenArgs,
+    config: &'a Config,
+    read_only: bool,
 }
 
 impl ScreenArgs {
+    /// These flags over what `config` says, of `context` where there is one.
+    pub(super) fn over<'a>(
+        &'a self,
+        config: &'a Config,
+        context: Option<&contexts::Context>,
+    ) -> Screen<'a> {
+        Screen {
+            args: self,
+            config,
+            read_only: self.read_only || config.is_read_only(context),
+        }
+    }
+}
+
+impl Screen<'_> {
     /// Themes, signs and keys; refuses what is not a terminal before anything else starts.
     pub(super) fn look(&self, context: Context) -> Result<Look, CliError> {
+        let keymap = config::keymap(self.config)?;
         check_terminal().map_err(terminal_error)?;
         let hints = ColorHints {
             no_color: environment("NO_COLOR").is_some(),
             colorterm: environment("COLORTERM"),
             term: environment("TERM"),
         };
-        let depth = Depth::choose(self.color.as_deref(), &hints).map_err(as_cli_error)?;
-        let directory = self.themes.as_deref();
-        let (first, _) =
-            Theme::choose(directory, self.theme.as_deref(), depth).map_err(as_cli_error)?;
+        let depth = Depth::choose(self.args.color.as_deref(), &hints).map_err(as_cli_error)?;
+        let directory = self.args.themes.as_deref();
+        let (first, _) = self.theme(directory, depth)?;
         let mut themes = vec![first];
         for other in theme::list(directory) {
             // One that cannot be read is told when it is asked for by name.
@@ -194,18 +209,36 @@ impl ScreenArgs {
         }
         Ok(Look {
             themes,
-            glyphs: if self.ascii || !speaks_utf8() {
+            glyphs: if self.args.ascii || self.config.ascii || !speaks_utf8() {
                 Glyphs::ASCII
             } else {
                 Glyphs::UNICODE
             },
-            keymap: Keymap::default(),
+            keymap,
             context,
         })
     }
 
+    fn theme(
+        &self,
+        directory: Option<&Path>,
+        depth: Depth,
+    ) -> Result<(Theme, Vec<ThemeWarning>), CliError> {
+        match (&self.args.theme, &self.config.theme) {
+            (None, Some(written)) => {
+                Theme::choose(directory, Some(&written.value), depth).map_err(|error| {
+                    let mut error = as_cli_error(error);
+                    error.source = error.source.context(written.place.to_string());
+                    error
+                })
+            }
+            (given, _) => Theme::choose(directory, given.as_deref(), depth).map_err(as_cli_error),
+        }
+    }
+
     fn operator(&self) -> String {
-        servers::operator(self.operator.as_deref(), &environment)
+        let configured = self.config.operator.as_deref();
+        servers::operator(self.args.operator.as_deref(), configured, &environment)
     }
 
     /// Who asks, and where it is written down.
@@ -263,4 +296,44 @@ pub(super) fn block_on<T>(
         .context("cannot start the runtime")
         .map_err(|error| CliError::new(Kind::Bug, error))?
         .block_on(screen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NatsServer;
+
+    #[track_caller]
+    fn check(context: &str, expected: &str) {
+        let text = format!("current = \"eu-1\"\n[contexts.eu-1]\n{context}\n");
+        let config = Config::read(&text, Path::new("c.toml")).expect("a configuration");
+        let servers = Servers {
+            nats: Some(NatsServer {
+                url: "nats://eu:4222".to_owned(),
+                auth: Default::default(),
+                tls: Default::default(),
+            }),
+            ..Servers::default()
+        };
+        let found = match shown_context(&servers, config.context("eu-1").ok()) {
+            Ok(context) => format!("{} on {}", context.name, context.ground),
+            Err(error) => format!("{error} | {}", error.hints.join(", ")),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_header_names_the_context_and_how_dangerous_it_is() {
+        let nats = "nats = \"nats://eu:4222\"";
+        check(nats, "eu-1 on panel");
+        check(&format!("{nats}\nproduction = true"), "PROD eu-1 on frame");
+        check(
+            &format!("{nats}\nproduction = true\nframe = \"human\""),
+            "PROD eu-1 on human",
+        );
+        check(
+            &format!("{nats}\nframe = \"humn\""),
+            "c.toml:4: no role of themes is called `humn` | did you mean `human`?",
+        );
+    }
 }

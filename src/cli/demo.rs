@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::bus::Bus;
 use crate::bus::local::LocalBus;
-use crate::cli::CliError;
 use crate::cli::attach::{self, ScreenArgs};
 use crate::cli::operate::client;
 use crate::cli::up::{PlaneArgs, start_error};
+use crate::cli::{CliError, config};
 use crate::config::GatewayServer;
 use crate::config::Secret;
 use crate::config::servers::environment;
@@ -36,7 +36,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), CliError> {
     let mut options = args.plane.options(&*clock)?;
     // Somebody who only wants to look must not have to choose a port.
     options.http.next_free_port = true;
-    let mut look = args.screen.look(Context {
+    let config = config::load()?;
+    let screen = args.screen.over(&config, None);
+    let mut look = screen.look(Context {
         name: "demo".to_owned(),
         ground: Role::Panel,
         addresses: [Some("in this process".to_owned()), None, None],
@@ -67,8 +69,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), CliError> {
             gateway: Some(Arc::new(client(&server)?)),
             ..Sources::default()
         };
-        let runtime = Runtime::start(sources, args.screen.identity(), Arc::clone(&clock));
-        let shown = attach::show(runtime, look, &args.screen, clock).await;
+        let runtime = Runtime::start(sources, screen.identity(), Arc::clone(&clock));
+        let shown = attach::show(runtime, look, &screen, clock).await;
         plane.shutdown().await;
         shown
     })

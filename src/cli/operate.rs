@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use crate::audit::{AuditLog, Entry, Receipt};
 use crate::bus::nats::NatsBus;
 use crate::bus::{Bus as _, LinkState};
-use crate::cli::{CliError, Kind, print};
+use crate::cli::{CliError, Kind, config, print};
 use crate::config::servers::{self, Addresses};
 use crate::config::{GatewayServer, NatsServer, Servers};
 use crate::gateway_client::types::{Cancelled, JobDetail};
@@ -33,29 +33,25 @@ pub(super) struct ServerArgs {
     /// The bus, nats://host:port; else NATS_URL. Its token: NATS_TOKEN
     #[arg(long, value_name = "URL")]
     pub(super) nats: Option<String>,
+    /// The context of the configuration file; else the current one, where nothing
+    /// else names a server
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
 }
 
 impl ServerArgs {
-    /// The servers of flags and environment.
+    /// The servers of flags, environment and configuration, where something may
+    /// be changed.
     pub(super) fn servers(&self) -> Result<Servers, CliError> {
         let flags = Addresses {
             nats: self.nats.clone(),
             gateway: self.gateway.clone(),
             redis: None,
         };
-        servers::servers(&flags, &servers::environment).map_err(|error| {
-            let hint = match &error {
-                servers::ServersError::SecretInFlag { instead, .. } => {
-                    Some(format!("put it into the environment as {instead}"))
-                }
-                servers::ServersError::NotAnAddress { .. } => None,
-            };
-            let error = CliError::usage(error);
-            match hint {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
-        })
+        let config = config::load()?;
+        let deployment = config::deployment(&config, self.context.as_deref(), &flags)?;
+        config::may_act(&config, &deployment)?;
+        Ok(deployment.servers)
     }
 }
 
@@ -140,6 +136,14 @@ pub(super) async fn bus(server: &NatsServer) -> Result<NatsBus, CliError> {
     )))
 }
 
+/// The name of who acts: `flag`, else that of the environment, the configuration
+/// or the login.
+pub(super) fn operator(flag: Option<&str>) -> Result<String, CliError> {
+    let configured = config::load()?.operator;
+    let configured = configured.as_deref();
+    Ok(servers::operator(flag, configured, &servers::environment))
+}
+
 /// Who acts, and the log of what they did.
 #[derive(Debug)]
 pub(super) struct Operator {
@@ -149,9 +153,9 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    /// The operator of `flag`, the environment or the login.
+    /// The operator of `flag`, the environment, the configuration or the login.
     pub(super) fn new(flag: Option<&str>) -> Result<Self, CliError> {
-        let name = servers::operator(flag, &servers::environment);
+        let name = operator(flag)?;
         let log = AuditLog::at(log_path()?);
         Ok(Self { name, log })
     }

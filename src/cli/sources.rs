@@ -5,14 +5,15 @@ use std::sync::Arc;
 use anyhow::anyhow;
 
 use crate::bus::nats::NatsBus;
-use crate::cli::{CliError, operate};
+use crate::cli::{CliError, config, operate};
 use crate::config::Servers;
-use crate::config::servers::{self, Addresses};
+use crate::config::contexts::{Config, Deployment};
+use crate::config::servers::Addresses;
 use crate::runtime::Sources;
 use crate::store::redis::RedisStore;
 use crate::time::SystemClock;
 
-/// Where the servers are: flags, else the environment.
+/// Where the servers are: flags, else the environment, else the current context.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Servers")]
 pub(super) struct SourceArgs {
@@ -25,32 +26,30 @@ pub(super) struct SourceArgs {
     /// The store, redis://host:port; else REDIS_URL. Its password: REDIS_PASSWORD
     #[arg(long, value_name = "URL")]
     pub(super) redis: Option<String>,
+    /// The context of the configuration file; else the current one, where nothing
+    /// else names a server
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
 }
 
 impl SourceArgs {
-    /// The servers, at least one.
-    pub(super) fn servers(&self) -> Result<Servers, CliError> {
+    /// The deployment that is meant; it may have no server at all.
+    pub(super) fn deployment(&self, config: &Config) -> Result<Deployment, CliError> {
         let flags = Addresses {
             nats: self.nats.clone(),
             gateway: self.gateway.clone(),
             redis: self.redis.clone(),
         };
-        let servers = servers::servers(&flags, &servers::environment).map_err(|error| {
-            let hint = match &error {
-                servers::ServersError::SecretInFlag { instead, .. } => {
-                    Some(format!("put it into the environment as {instead}"))
-                }
-                servers::ServersError::NotAnAddress { .. } => None,
-            };
-            let error = CliError::usage(error);
-            match hint {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
-        })?;
+        config::deployment(config, self.context.as_deref(), &flags)
+    }
+
+    /// The servers, at least one.
+    pub(super) fn servers(&self) -> Result<Servers, CliError> {
+        let servers = self.deployment(&config::load()?)?.servers;
         if servers.nats.is_none() && servers.gateway.is_none() && servers.redis.is_none() {
             return Err(CliError::usage(anyhow!("no server is given"))
                 .hint("give --nats URL or --gateway URL, or set NATS_URL or CORDUM_GATEWAY")
+                .hint("`capdeck config print` shows how to name one for every call")
                 .hint("`capdeck demo` runs a whole control plane in this terminal"));
         }
         Ok(servers)

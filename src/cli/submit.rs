@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use crate::bus::{Bus as _, Delivery, Pattern, Subscription};
 use crate::cli::operate::{self, Output, ServerArgs, shown};
 use crate::cli::{CliError, print};
-use crate::config::servers;
 use crate::config::{NatsServer, Servers};
 use crate::gateway_client::types::{JobDetail, Submitted};
 use crate::gateway_client::{GatewayClient, GatewayError};
@@ -138,7 +137,7 @@ async fn by_gateway(
     document: &Document,
     text: &[u8],
 ) -> Result<(), CliError> {
-    let operator = servers::operator(args.operator.as_deref(), &servers::environment);
+    let operator = operate::operator(args.operator.as_deref())?;
     let body = match document {
         Document::Body(body) => body.clone(),
         Document::Request(request) => for_gateway(client, request, text).await?,

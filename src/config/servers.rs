@@ -1,4 +1,4 @@
-//! Which servers a command speaks to: flags first, then the environment.
+//! Servers by flags and environment: flags first.
 //!
 //! Addresses may come from flags; keys, tokens and passwords never do, because
 //! a command line is read by every process on the machine.
@@ -30,6 +30,79 @@ pub struct Addresses {
     pub gateway: Option<String>,
     /// `--redis`.
     pub redis: Option<String>,
+}
+
+impl Addresses {
+    /// The address of a server of this kind.
+    pub fn of(&self, kind: Kind) -> Option<&str> {
+        match kind {
+            Kind::Nats => self.nats.as_deref(),
+            Kind::Gateway => self.gateway.as_deref(),
+            Kind::Redis => self.redis.as_deref(),
+        }
+    }
+}
+
+/// The variable that names the tenant.
+pub const TENANT: &str = "CORDUM_TENANT_ID";
+
+/// The kinds of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A bus.
+    Nats,
+    /// A gateway.
+    Gateway,
+    /// A store.
+    Redis,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Nats, Self::Gateway, Self::Redis];
+
+    /// The variable that holds its address.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Nats => "NATS_URL",
+            Self::Gateway => "CORDUM_GATEWAY",
+            Self::Redis => "REDIS_URL",
+        }
+    }
+
+    /// The schemes of its addresses, and how to say so.
+    fn schemes(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::Nats => (&["nats", "tls"], "one begins with nats:// or tls://"),
+            Self::Gateway => (&["http", "https"], "one begins with http:// or https://"),
+            Self::Redis => (
+                &["redis", "rediss"],
+                "one begins with redis:// or rediss://",
+            ),
+        }
+    }
+}
+
+/// Checks an address that may hold no credentials, for it is written down.
+pub(super) fn plain(kind: Kind, text: &str) -> Result<(), ServersError> {
+    let (setting, instead) = match kind {
+        Kind::Nats => ("nats", "NATS_TOKEN, or NATS_USERNAME and NATS_PASSWORD"),
+        Kind::Gateway => ("gateway", "CORDUM_API_KEY"),
+        Kind::Redis => ("redis", "REDIS_PASSWORD"),
+    };
+    let (url, credentials) = apart(text);
+    if credentials.is_some() {
+        return Err(ServersError::SecretInFlag {
+            flag: setting,
+            instead,
+        });
+    }
+    Given {
+        from: setting,
+        url,
+        credentials,
+    }
+    .scheme(kind)
 }
 
 /// Why the servers are not usable.
@@ -70,7 +143,7 @@ fn nats(flag: Option<&str>, env: Environment<'_>) -> Result<Option<NatsServer>, 
     let Some(given) = Given::of(flag, "--nats", "NATS_URL", env)? else {
         return Ok(None);
     };
-    given.scheme(&["nats", "tls"], "one begins with nats:// or tls://")?;
+    given.scheme(Kind::Nats)?;
     let auth = if let Some(token) = env("NATS_TOKEN") {
         NatsAuth::Token(Secret::new(token))
     } else if let Some(seed) = env("NATS_NKEY") {
@@ -102,10 +175,7 @@ fn redis(flag: Option<&str>, env: Environment<'_>) -> Result<Option<RedisServer>
     let Some(given) = Given::of(flag, "--redis", "REDIS_URL", env)? else {
         return Ok(None);
     };
-    given.scheme(
-        &["redis", "rediss"],
-        "one begins with redis:// or rediss://",
-    )?;
+    given.scheme(Kind::Redis)?;
     let in_url = given.credentials.and_then(|(_, password)| password);
     Ok(Some(RedisServer {
         url: given.url,
@@ -121,7 +191,7 @@ fn gateway(
     let Some(given) = Given::of(flag, "--gateway", "CORDUM_GATEWAY", env)? else {
         return Ok(None);
     };
-    given.scheme(&["http", "https"], "one begins with http:// or https://")?;
+    given.scheme(Kind::Gateway)?;
     if given.credentials.is_some() {
         return Err(ServersError::SecretInFlag {
             flag: given.from,
@@ -131,7 +201,7 @@ fn gateway(
     Ok(Some(GatewayServer {
         url: given.url,
         api_key: env("CORDUM_API_KEY").map(Secret::new),
-        tenant: env("CORDUM_TENANT_ID"),
+        tenant: env(TENANT),
         ca: env("CORDUM_TLS_CA").map(PathBuf::from),
     }))
 }
@@ -180,7 +250,8 @@ impl Given {
         }))
     }
 
-    fn scheme(&self, allowed: &[&str], says: &'static str) -> Result<(), ServersError> {
+    fn scheme(&self, kind: Kind) -> Result<(), ServersError> {
+        let (allowed, says) = kind.schemes();
         match self.url.split_once("://") {
             Some((scheme, rest)) if allowed.contains(&scheme) && !rest.is_empty() => Ok(()),
             _ => Err(ServersError::NotAnAddress {
@@ -238,9 +309,11 @@ fn unescaped(text: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
-/// Who acts: `flag` (`--as`), else `CAPDECK_OPERATOR`, else user@host.
-pub fn operator(flag: Option<&str>, env: Environment<'_>) -> String {
+/// Who acts: `flag` (`--as`), else `CAPDECK_OPERATOR`, else `configured` (the
+/// configuration file), else user@host.
+pub fn operator(flag: Option<&str>, configured: Option<&str>, env: Environment<'_>) -> String {
     let given = flag.map(str::to_owned).or_else(|| env("CAPDECK_OPERATOR"));
+    let given = given.or_else(|| configured.map(str::to_owned));
     given.unwrap_or_else(|| {
         let user = env("USER").or_else(|| env("LOGNAME"));
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
@@ -349,13 +422,15 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_is_the_flag_the_variable_or_user_at_host() {
+    fn the_operator_is_the_flag_the_variable_the_configured_or_user_at_host() {
         let env = |name: &str| match name {
             "USER" => Some("ann".to_owned()),
             _ => None,
         };
-        assert_eq!(operator(Some("bob"), &env), "bob");
-        assert_eq!(operator(None, &|_| Some("cleo".to_owned())), "cleo");
-        assert!(operator(None, &env).starts_with("ann@"));
+        let cleo = |_: &str| Some("cleo".to_owned());
+        assert_eq!(operator(Some("bob"), Some("dan"), &cleo), "bob");
+        assert_eq!(operator(None, Some("dan"), &cleo), "cleo");
+        assert_eq!(operator(None, Some("dan"), &env), "dan");
+        assert!(operator(None, None, &env).starts_with("ann@"));
     }
 }

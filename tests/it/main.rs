@@ -10,6 +10,7 @@
 mod acting;
 mod bus;
 mod cli;
+mod config;
 mod decide;
 mod gateway;
 mod generated;

@@ -39,10 +39,10 @@ pub(super) fn draw(front: &Front<'_>, modal: &Modal, area: Rect, buf: &mut Buffe
         let from = 4.min(lines.len() - cut);
         lines.drain(from..from + cut);
     }
-    let edge = if front.ground == Role::Frame {
-        Role::Crit
-    } else {
-        Role::Accent
+    let edge = match front.ground {
+        Role::Frame => Role::Crit,
+        Role::Bg | Role::Panel | Role::Sel | Role::OnFrame => Role::Accent,
+        chosen => chosen,
     };
     let inside = boxed(
         front,

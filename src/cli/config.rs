@@ -1,0 +1,117 @@
+//! `capdeck config`, and what every verb asks of the configuration file.
+
+use anyhow::anyhow;
+
+use crate::cli::{CliError, print};
+use crate::config::contexts::{self, Config, Deployment, DeploymentError};
+use crate::config::file::{ConfigError, Placed};
+use crate::config::sample::SAMPLE;
+use crate::config::servers::{Addresses, ServersError, environment};
+use crate::nearest::nearest;
+use crate::tui::keymap::{Keymap, Override};
+use crate::tui::theme::Role;
+
+/// What `capdeck config` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Print a commented configuration file to start from
+    Print,
+}
+
+/// Prints.
+pub(super) fn run(args: &ConfigArgs) -> Result<(), CliError> {
+    match args.verb {
+        Verb::Print => print::out(SAMPLE.as_bytes()),
+    }
+    Ok(())
+}
+
+/// The configuration of this user.
+pub(super) fn load() -> Result<Config, CliError> {
+    contexts::load(&environment).map_err(bad_config)
+}
+
+fn bad_config(error: ConfigError) -> CliError {
+    let hint = error.hint();
+    let error = CliError::usage(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The deployment that flags, environment and `config` mean.
+pub(super) fn deployment(
+    config: &Config,
+    named: Option<&str>,
+    flags: &Addresses,
+) -> Result<Deployment, CliError> {
+    contexts::deployment(config, named, flags, &environment).map_err(|error| match error {
+        DeploymentError::Config(error) => bad_config(error),
+        DeploymentError::Servers(error) => {
+            let hint = match &error {
+                ServersError::SecretInFlag { instead, .. } => {
+                    Some(format!("put it into the environment as {instead}"))
+                }
+                ServersError::NotAnAddress { .. } => None,
+            };
+            let error = CliError::usage(error);
+            match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        }
+    })
+}
+
+/// Refuses to act where the configuration says that nothing may change.
+pub(super) fn may_act(config: &Config, deployment: &Deployment) -> Result<(), CliError> {
+    let context = deployment.context.as_ref();
+    if !config.is_read_only(context) {
+        return Ok(());
+    }
+    let what = match context {
+        Some(context) => format!("context {} is read-only", context.name),
+        None => "the configuration is read-only".to_owned(),
+    };
+    Err(CliError::usage(anyhow!("{what}, so nothing was asked"))
+        .hint("`read_only` in the configuration file says so"))
+}
+
+/// The key table with the user's keys.
+pub(super) fn keymap(config: &Config) -> Result<Keymap, CliError> {
+    let overrides: Vec<Override> = config
+        .keys
+        .iter()
+        .map(|key| Override {
+            action: key.action.value.clone(),
+            chords: key.chords.clone(),
+            file: key.action.place.file.to_path_buf(),
+            line: key.action.place.line,
+        })
+        .collect();
+    Keymap::with_overrides(&overrides)
+        .map_err(|error| CliError::usage(error).hint("`capdeck keys` lists actions and keys"))
+}
+
+/// The role that a context's name stands on.
+pub(super) fn frame(context: &contexts::Context) -> Result<Role, CliError> {
+    match &context.frame {
+        None if context.production => Ok(Role::Frame),
+        None => Ok(Role::Panel),
+        Some(Placed { value, place }) => Role::from_name(value).ok_or_else(|| {
+            let names = || Role::ALL.iter().map(|role| role.name());
+            let hint = match nearest(value, names()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("the roles are {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            CliError::usage(anyhow!("{place}: no role of themes is called `{value}`")).hint(hint)
+        }),
+    }
+}
