@@ -41,10 +41,12 @@ fn start(program: &str, arguments: &[&str]) -> (Pty, Child, Capdeck) {
         .env_remove("COLORTERM")
         .env_remove("NATS_URL")
         .env_remove("CORDUM_GATEWAY")
+        .env_remove("CAPDECK_CONFIG")
         .env("TERM", "xterm-256color")
         .env("LANG", "C.UTF-8")
         .env("PS1", "shell> ")
         .env("HOME", home.home())
+        .env("XDG_CONFIG_HOME", home.home())
         .env("XDG_STATE_HOME", home.home())
         .spawn(pts)
         .unwrap();
