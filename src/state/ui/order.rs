@@ -30,7 +30,12 @@ impl UiState {
             let list = self.lists.entry(*id).or_default();
             let exists = |subject: &Subject| Self::exists(*id, subject, model);
             if !list.state.may_reorder(now, last_key) {
-                list.state.forget(exists, now);
+                // Pools and alerts are only summed up when rows are ordered: until
+                // then those that were there are.
+                let stays = |subject: &Subject| {
+                    matches!(subject, Subject::Pool(_) | Subject::Alert(_)) || exists(subject)
+                };
+                list.state.forget(stays, now);
                 continue;
             }
             let (mut rows, unfiltered) = match id {

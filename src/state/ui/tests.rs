@@ -6,7 +6,7 @@ use super::modal::Modal;
 use super::*;
 use crate::state::action::{Edit, PayloadDrawn};
 use crate::state::effect::Outcome;
-use crate::state::event::{LinkState, Source, Stamped};
+use crate::state::event::{LinkState, PoolFact, Source, Stamped};
 use crate::state::model::approvals::{ApprovalFact, Content, Payload};
 use crate::state::model::jobs::{JobFact, JobState, Request, Verdict};
 use crate::state::step::State;
@@ -17,7 +17,7 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 ///
 /// Steps are separated by `|`; each starts 3 s after the one before, so that lists
 /// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
-/// tells of jobs, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
+/// tells of jobs, `pools a b` of all pools, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
 /// the last effect, `"text"` types; anything else is an action.
 fn run(script: &str) -> String {
@@ -68,6 +68,7 @@ fn run(script: &str) -> String {
         let mut events = Vec::new();
         match verb {
             "tell" => events.push(Event::Jobs(rest.split(' ').map(job).collect())),
+            "pools" => events.push(Event::Pools(rest.split(' ').map(pool).collect())),
             "waits" => {
                 events.push(Event::Jobs(vec![job(&format!("{rest}:approval_required"))]));
                 events.push(Event::Approvals(vec![approval(rest, "h1")]));
@@ -151,6 +152,14 @@ fn job(text: &str) -> JobFact {
         id: id.into(),
         state: JobState::from_name(&status.to_ascii_uppercase()),
         ..JobFact::default()
+    }
+}
+
+fn pool(name: &str) -> PoolFact {
+    PoolFact {
+        name: name.into(),
+        topics: Vec::new(),
+        draining: false,
     }
 }
 
@@ -258,6 +267,15 @@ fn the_cursor_stays_on_its_job_while_rows_move() {
         "tell a:running b:running c:running | jobs | down | tell a:succeeded | tick",
         "jobs [>b c a]",
     );
+}
+
+#[test]
+fn the_cursor_stays_on_its_pool_between_two_orderings() {
+    check(
+        "pools a b | tick | down | +300 tick | +300 tick",
+        "overview [a >b]",
+    );
+    check("pools a b | tick | down | pools a | tick", "overview [a]");
 }
 
 #[test]
