@@ -101,10 +101,11 @@ impl Tui {
         let mut terminate = signal(SignalKind::terminate()).map_err(TerminalError::Refused)?;
         let hangup = terminal::exit_on_hangup().map_err(TerminalError::Refused)?;
         let mut terminal = TerminalGuard::take()?;
+        let events = input::listen();
         let stop = CancellationToken::new();
         let (typed, mut inputs) = mpsc::channel(input::WAITING);
         let mut tasks = JoinSet::new();
-        tasks.spawn(input::read(typed, stop.clone()));
+        tasks.spawn(input::read(events, typed, stop.clone()));
         tasks.spawn(hangup);
 
         if let Ok((columns, rows)) = terminal.size() {

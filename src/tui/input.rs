@@ -33,11 +33,16 @@ pub enum Input {
     Gone(String),
 }
 
-/// Reads the terminal until `stop` or until it is gone.
+/// Begins to listen: from here on no resize is missed.
 ///
-/// Create it only when stdin is a terminal: crossterm panics on anything else.
-pub async fn read(inputs: mpsc::Sender<Input>, stop: CancellationToken) {
-    let mut events = EventStream::new();
+/// Call it only when stdin is a terminal, for crossterm panics on anything else, and
+/// before the size is asked for, for a resize that nobody listens to is told to nobody.
+pub fn listen() -> EventStream {
+    EventStream::new()
+}
+
+/// Reads the terminal until `stop` or until it is gone.
+pub async fn read(mut events: EventStream, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
     loop {
         let event = tokio::select! {
             () = stop.cancelled() => return,

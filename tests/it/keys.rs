@@ -11,7 +11,7 @@ use pty_process::Size;
 use pty_process::blocking::{Command, Pty};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Capdeck, PATIENCE};
+use crate::support::{Capdeck, PATIENCE, wait_until};
 
 const ROWS: u16 = 36;
 const COLUMNS: u16 = 120;
@@ -20,11 +20,11 @@ const COLUMNS: u16 = 120;
 const NOWHERE: [&str; 3] = ["attach", "--nats", "nats://127.0.0.1:1"];
 
 /// A program on a terminal of its own, and what it drew there.
-struct Screen {
+pub struct Screen {
     pty: Arc<Pty>,
     child: Child,
     seen: Arc<Mutex<(vt100::Parser, Vec<u8>)>>,
-    _home: Capdeck,
+    home: Capdeck,
 }
 
 fn cells(count: u16) -> NonZero<u16> {
@@ -54,7 +54,7 @@ fn start(program: &str, arguments: &[&str]) -> (Pty, Child, Capdeck) {
 }
 
 impl Screen {
-    fn capdeck(arguments: &[&str]) -> Self {
+    pub fn capdeck(arguments: &[&str]) -> Self {
         Self::of(env!("CARGO_BIN_EXE_capdeck"), arguments)
     }
 
@@ -80,26 +80,26 @@ impl Screen {
             pty,
             child,
             seen,
-            _home: home,
+            home,
         }
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.seen.lock().unwrap().0.screen().contents()
     }
 
-    fn press(&self, keys: &str) {
+    pub fn press(&self, keys: &str) {
         (&*self.pty).write_all(keys.as_bytes()).unwrap();
     }
 
     /// Waits until the screen shows `text`.
     #[track_caller]
-    fn shows(&self, text: &str) {
+    pub fn shows(&self, text: &str) {
         self.until(text, |screen| screen.contains(text));
     }
 
     #[track_caller]
-    fn until(&self, what: &str, holds: impl Fn(&str) -> bool) {
+    pub fn until(&self, what: &str, holds: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(&self.text()) {
             assert!(
@@ -109,6 +109,17 @@ impl Screen {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// The operator's log, which must be whole.
+    #[track_caller]
+    fn audit_log(&self) -> String {
+        let file = self.home.home().join("capdeck/audit.jsonl");
+        let ran = self
+            .home
+            .run(&["audit", "verify", "--file", file.to_str().unwrap()]);
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        std::fs::read_to_string(file).unwrap()
     }
 
     fn resize(&self, rows: u16, columns: u16) {
@@ -122,13 +133,13 @@ impl Screen {
     }
 
     #[track_caller]
-    fn ends(&mut self) -> ExitStatus {
+    pub fn ends(&mut self) -> ExitStatus {
         end_of(&mut self.child)
     }
 
     /// Whether the terminal is as it was: the other screen left, paste and cursor as before.
     #[track_caller]
-    fn is_restored(&self) {
+    pub fn is_restored(&self) {
         self.until("the shell's screen", |_| {
             let seen = self.seen.lock().unwrap();
             let bytes = String::from_utf8_lossy(&seen.1).into_owned();
@@ -197,6 +208,9 @@ fn a_job_is_found_by_filter_and_cancelled_by_keys() {
     screen.press("q");
     assert_eq!(screen.ends().code(), Some(0));
     screen.is_restored();
+    let log = screen.audit_log();
+    let first = log.lines().next().unwrap();
+    assert!(first.contains(r#""action":"cancel""#), "{log}");
 }
 
 #[test]
@@ -231,6 +245,50 @@ fn a_reviewed_job_is_approved_by_keys_and_its_last_four() {
     screen.shows(&format!("approved {tail} in"));
     screen.press("\x03");
     assert_eq!(screen.ends().code(), Some(0));
+}
+
+#[test]
+fn a_reviewed_job_is_rejected_by_keys_and_its_reveal_is_recorded() {
+    let mut screen = demo();
+    screen.shows("LIVE");
+    screen.press("2");
+    screen.until("an approval that can be decided", |text| {
+        text.contains("update_ticket on jira") && text.contains("✓ ready")
+    });
+    let text = screen.text();
+    let row = text.lines().find(|line| line.contains("✓ ready")).unwrap();
+    let tail = row.split_whitespace().last().unwrap().to_owned();
+    screen.press(&format!("/id:*{tail}\r"));
+    screen.until("it alone, under the cursor", |text| {
+        text.lines()
+            .any(|line| line.starts_with('▌') && line.contains(&tail))
+    });
+    screen.press("a");
+    screen.shows("✓ payload seen");
+    screen.press("V");
+    wait_until("the reveal in the log", || {
+        let file = screen.home.home().join("capdeck/audit.jsonl");
+        let log = std::fs::read_to_string(file).ok()?;
+        log.contains(r#""action":"reveal""#).then_some(())
+    });
+    screen.press("R");
+    screen.shows("Reject this job");
+    std::thread::sleep(Duration::from_millis(600));
+    screen.press("wrong ticket");
+    screen.shows("wrong ticket");
+    screen.press("\t\t\r");
+    screen.shows(&format!("rejected {tail} in"));
+    screen.press("3");
+    screen.until("the plane's word", |text| {
+        text.contains("denied") && text.contains("Code approval_rejected")
+    });
+    screen.press("\x03");
+    assert_eq!(screen.ends().code(), Some(0));
+    let log = screen.audit_log();
+    let place = |what: &str| log.lines().position(|line| line.contains(what));
+    let (reveal, reject) = (place(r#""action":"reveal""#), place(r#""action":"reject""#));
+    assert!(reveal.is_some() && reveal < reject, "{log}");
+    assert!(log.contains("wrong ticket"), "{log}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod decide;
 mod gateway;
 mod generated;
 mod keys;
+mod outage;
 mod peers;
 mod plane;
 mod policy;
