@@ -9,7 +9,7 @@ use crate::state::limits;
 use crate::state::model::Model;
 use crate::state::model::jobs::{Change, JobState};
 use crate::state::model::traffic::Series;
-use crate::state::model::workers::Standing;
+use crate::state::model::workers::{Standing, Worker};
 use crate::time::{Elapsed, Timestamp};
 
 /// What the plane says about pools, and how fast jobs come and go by topic.
@@ -42,6 +42,8 @@ pub struct Pool {
     pub slots_used: u32,
     /// Jobs its workers may have at once.
     pub slots: u32,
+    /// Jobs its workers take before each of them is overloaded.
+    pub slots_free: u32,
     /// Workers at or over nine tenths of something.
     pub overloaded: u32,
     /// Mean load of the processors of its workers, in percent.
@@ -84,7 +86,7 @@ impl Pool {
 
     /// What comes next if nothing changes.
     pub fn outlook(&self) -> Outlook {
-        let free = i64::from(self.slots) * 9 / 10 - i64::from(self.slots_used);
+        let free = i64::from(self.slots_free);
         let net = self.net();
         if self.able() == 0 && self.workers(Standing::Unknown) == 0 {
             if self.queued > 0 || self.standing.iter().sum::<u32>() > 0 {
@@ -92,7 +94,7 @@ impl Pool {
             }
             return Outlook::Steady;
         }
-        if self.slots > 0 && free <= 0 {
+        if self.slots > 0 && free == 0 {
             return Outlook::Full;
         }
         if net > 0 && self.slots > 0 {
@@ -113,7 +115,7 @@ impl Pool {
 pub enum Outlook {
     /// Nobody can take its jobs.
     Stuck,
-    /// Nine tenths of its slots are used.
+    /// Each of its workers is overloaded, so none takes another job.
     Full,
     /// It will be full after this time.
     FullIn(Elapsed),
@@ -174,11 +176,13 @@ impl Pools {
 /// The pool that takes jobs of a topic: the one the plane maps it to, else the
 /// one of its second part, else `default` where there is such a pool.
 fn pool_of(topic: &str, pools: &Pools, known: &BTreeMap<PoolName, Building>) -> PoolName {
-    let mapped = pools
-        .told
-        .values()
-        .find(|told| told.topics.iter().any(|it| &**it == topic));
-    if let Some(told) = mapped {
+    let mapped = |takes: fn(&str, &str) -> bool| {
+        pools
+            .told
+            .values()
+            .find(|told| told.topics.iter().any(|it| takes(it, topic)))
+    };
+    if let Some(told) = mapped(|mapped, topic| mapped == topic).or_else(|| mapped(covers)) {
         return told.name.clone();
     }
     let second = topic.split('.').nth(1).unwrap_or(topic);
@@ -188,11 +192,37 @@ fn pool_of(topic: &str, pools: &Pools, known: &BTreeMap<PoolName, Building>) -> 
     PoolName::from(second)
 }
 
+/// Whether a mapped topic with a `*` at its end covers `topic`.
+fn covers(mapped: &str, topic: &str) -> bool {
+    mapped
+        .strip_suffix('*')
+        .is_some_and(|start| topic.starts_with(start))
+}
+
+/// Jobs that a worker takes before it is overloaded: at nine tenths of its slots,
+/// or at 90 % of cpu or gpu. Memory does not count. This is the rule by which CAP
+/// schedulers place jobs.
+fn free_slots(worker: &Worker) -> u64 {
+    let hot = [worker.cpu, worker.gpu]
+        .into_iter()
+        .flatten()
+        .any(|load| load.milli_percent() >= 90_000);
+    let max = worker
+        .max_parallel_jobs
+        .and_then(|max| u64::try_from(max).ok());
+    let (Some(max), false) = (max, hot) else {
+        return 0;
+    };
+    let active = u64::try_from(worker.active_jobs).unwrap_or(0);
+    (max * 9).div_ceil(10).saturating_sub(active)
+}
+
 #[derive(Default)]
 struct Building {
     standing: [u32; Standing::ALL.len()],
     used: u64,
     slots: u64,
+    free: u64,
     overloaded: u32,
     cpu: Mean,
     memory: Mean,
@@ -250,6 +280,7 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
             .max_parallel_jobs
             .and_then(|max| u64::try_from(max).ok())
             .unwrap_or(0);
+        pool.free += free_slots(worker);
         pool.cpu.add(worker.cpu);
         pool.memory.add(worker.memory);
         pool.gpu.add(worker.gpu);
@@ -286,6 +317,7 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
             standing: it.standing,
             slots_used: small(it.used),
             slots: small(it.slots),
+            slots_free: small(it.free),
             overloaded: it.overloaded,
             cpu: it.cpu.percent(),
             memory: it.memory.percent(),
@@ -298,4 +330,50 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
             ended: small(it.ended),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::script;
+
+    fn pool(script: &str, name: &str) -> Pool {
+        let state = script::run(script).expect("a script");
+        state
+            .model
+            .pools_at(state.now)
+            .into_iter()
+            .find(|pool| pool.name.as_str() == name)
+            .expect("the pool is there")
+    }
+
+    #[test]
+    fn a_pool_is_full_when_none_of_its_workers_takes_another_job() {
+        for (beats, free, outlook) in [
+            ("0s beat w1 pool=gpu slots=1/2", 1, Outlook::Steady),
+            ("0s beat w1 pool=gpu slots=2/2", 0, Outlook::Full),
+            ("0s beat w1 pool=gpu slots=1/2 cpu=95", 0, Outlook::Full),
+            (
+                "0s beat w1 pool=gpu slots=8/8 | 0s beat w2 pool=gpu slots=7/8",
+                1,
+                Outlook::Steady,
+            ),
+            ("0s beat w1 pool=gpu slots=5/4", 0, Outlook::Full),
+        ] {
+            let pool = pool(beats, "gpu");
+            assert_eq!(
+                (pool.slots_free, pool.outlook()),
+                (free, outlook),
+                "{beats}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_topic_waits_in_the_pool_it_is_mapped_to() {
+        let script = "0s pool crawl topics=job.crawl.fetch,job.web.* \
+                      | 0s beat w1 pool=default slots=0/4 | 1s submit j1 topic=job.web.search | 1s submit j2 topic=job.other.thing";
+        assert_eq!(pool(script, "crawl").queued, 1);
+        assert_eq!(pool(script, "default").queued, 1);
+    }
 }
