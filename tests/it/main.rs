@@ -20,6 +20,7 @@ mod peers;
 mod plane;
 mod policy;
 mod properties;
+mod readme;
 mod screens;
 mod store;
 mod support;
