@@ -376,9 +376,15 @@ fn as_svg(buf: &Buffer, theme: &Theme) -> String {
                 );
                 out.push_str(&line);
             }
-            if text.trim().is_empty() {
+            // Blanks at the ends are left out, so that words stand where they should
+            // also in a renderer that ignores the length of a run.
+            let words = text.trim_matches(' ');
+            if words.is_empty() {
                 continue;
             }
+            let blanks = |n: usize| u32::try_from(n).unwrap_or(0) * u32::from(CELL.0);
+            let left = left + blanks(text.len() - text.trim_start_matches(' ').len());
+            let span = span.saturating_sub(blanks(text.len() - words.len()));
             let mut looks = String::new();
             for (modifier, look) in [
                 (Modifier::BOLD, " font-weight=\"bold\""),
@@ -394,7 +400,7 @@ fn as_svg(buf: &Buffer, theme: &Theme) -> String {
                 "<text x=\"{left}\" y=\"{}\" textLength=\"{span}\" lengthAdjust=\"spacingAndGlyphs\" xml:space=\"preserve\" fill=\"{}\"{looks}>{}</text>",
                 top + 16,
                 hex(over),
-                escaped(&text)
+                escaped(words)
             )
             .expect("writing to a string cannot fail");
         }

@@ -7,6 +7,7 @@ use crate::state::State;
 use crate::state::event::Source;
 use crate::state::model::Model;
 use crate::state::model::approvals::{Approval, ApprovalStatus, Check, held};
+use crate::state::model::jobs::Request;
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
@@ -174,9 +175,21 @@ pub fn action(approval: &Approval) -> Action {
         what: label(&["mcp.tool", "tool"])
             .or_else(|| request.capability.clone())
             .or(topic),
-        system: label(&["mcp.server", "system"]),
-        resource: label(&["mcp.resource", "resource"]),
+        system: declared(request, "system").or_else(|| label(&["mcp.server", "system"])),
+        resource: declared(request, "resource").or_else(|| label(&["mcp.resource", "resource"])),
     }
+}
+
+/// What a request declares to touch by labels such as `system:jira`, whatever
+/// their value; several are joined. CAP gateways read the blast radius from these.
+pub fn declared(request: &Request, kind: &str) -> Option<Arc<str>> {
+    let named: Vec<&str> = request
+        .labels
+        .iter()
+        .filter_map(|(key, _)| key.strip_prefix(kind)?.strip_prefix(':'))
+        .filter(|name| !name.is_empty())
+        .collect();
+    (!named.is_empty()).then(|| Arc::from(named.join(", ")))
 }
 
 /// One approval as a row, without cursor and mark.
@@ -334,4 +347,31 @@ pub fn under_cursor(state: &State) -> Option<(JobId, Prose, Vec<Fact>)> {
         Fact::new("deadline", deadline),
     ];
     Some((approval.id().clone(), sentence(approval), facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_job_touches_is_read_from_the_names_of_its_labels() {
+        let labels = [
+            "system:jira",
+            "resource:OPS-1",
+            "resource:OPS-2",
+            "resource:",
+            "app",
+        ];
+        let request = Request {
+            labels: labels
+                .into_iter()
+                .map(|key| (Arc::from(key), Arc::from("true")))
+                .collect(),
+            ..Request::default()
+        };
+        let declared = |kind| declared(&request, kind);
+        assert_eq!(declared("system").as_deref(), Some("jira"));
+        assert_eq!(declared("resource").as_deref(), Some("OPS-1, OPS-2"));
+        assert_eq!(declared("namespace"), None);
+    }
 }

@@ -10,7 +10,7 @@ use crate::state::ui::ListId;
 use crate::state::ui::review::{Condition, Met, Refused};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
-use crate::view::approvals::{action, requester, sentence};
+use crate::view::approvals::{action, declared, requester, sentence};
 use crate::view::job::PayloadView;
 use crate::view::{Fact, Prose};
 use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
@@ -252,7 +252,8 @@ fn blast_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
         Fact::new("resource", undeclared(&action.resource)),
     ];
     if let Some(request) = &approval.fact.job.request {
-        if let Some(namespace) = request.label("namespace") {
+        let namespace = declared(request, "namespace");
+        if let Some(namespace) = namespace.or_else(|| request.label("namespace").map(Arc::from)) {
             facts.push(Fact::new("namespace", Prose::new().outside(namespace)));
         }
         let mut labels = Prose::new();
