@@ -376,15 +376,6 @@ fn as_svg(buf: &Buffer, theme: &Theme) -> String {
                 );
                 out.push_str(&line);
             }
-            // Blanks at the ends are left out, so that words stand where they should
-            // also in a renderer that ignores the length of a run.
-            let words = text.trim_matches(' ');
-            if words.is_empty() {
-                continue;
-            }
-            let blanks = |n: usize| u32::try_from(n).unwrap_or(0) * u32::from(CELL.0);
-            let left = left + blanks(text.len() - text.trim_start_matches(' ').len());
-            let span = span.saturating_sub(blanks(text.len() - words.len()));
             let mut looks = String::new();
             for (modifier, look) in [
                 (Modifier::BOLD, " font-weight=\"bold\""),
@@ -395,18 +386,47 @@ fn as_svg(buf: &Buffer, theme: &Theme) -> String {
                     looks.push_str(look);
                 }
             }
-            writeln!(
-                out,
-                "<text x=\"{left}\" y=\"{}\" textLength=\"{span}\" lengthAdjust=\"spacingAndGlyphs\" xml:space=\"preserve\" fill=\"{}\"{looks}>{}</text>",
-                top + 16,
-                hex(over),
-                escaped(words)
-            )
-            .expect("writing to a string cannot fail");
+            // Words far apart are placed one by one, so that columns stand where they
+            // should also in a renderer that ignores the length of a run.
+            for (cell, words) in apart(&text) {
+                let x = left + cells(cell);
+                let span = cells(text::width(words));
+                writeln!(
+                    out,
+                    "<text x=\"{x}\" y=\"{}\" textLength=\"{span}\" lengthAdjust=\"spacingAndGlyphs\" xml:space=\"preserve\" fill=\"{}\"{looks}>{}</text>",
+                    top + 16,
+                    hex(over),
+                    escaped(words)
+                )
+                .expect("writing to a string cannot fail");
+            }
         }
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// How wide so many cells are in a picture.
+fn cells(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(0) * u32::from(CELL.0)
+}
+
+/// The parts of a row between two or more blanks, each with the cell it starts in.
+fn apart(row: &str) -> Vec<(usize, &str)> {
+    let mut parts = Vec::new();
+    let mut rest = row;
+    let mut cell = 0;
+    while !rest.is_empty() {
+        let part = rest.split_once("  ").map_or(rest, |(part, _)| part);
+        if !part.trim().is_empty() {
+            let blanks = part.len() - part.trim_start_matches(' ').len();
+            parts.push((cell + blanks, part.trim_matches(' ')));
+        }
+        let taken = &rest[..(part.len() + 2).min(rest.len())];
+        cell += text::width(taken);
+        rest = &rest[taken.len()..];
+    }
+    parts
 }
 
 /// Text as XML has it.
@@ -421,6 +441,14 @@ mod tests {
     use clap::ValueEnum as _;
 
     use super::*;
+
+    #[test]
+    fn words_far_apart_keep_their_cells_in_a_picture() {
+        assert_eq!(apart("  one two   three "), [(2, "one two"), (12, "three")]);
+        assert_eq!(apart("a    b"), [(0, "a"), (5, "b")]);
+        assert_eq!(apart("日本  x"), [(0, "日本"), (6, "x")]);
+        assert_eq!(apart("    "), []);
+    }
 
     #[test]
     fn sizes_and_times_are_read_or_refused_with_words() {
