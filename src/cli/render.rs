@@ -515,6 +515,9 @@ mod tests {
             );
             holds(&frame, &["✓ policy current", "✓ payload seen", "○ note"]);
         }
+        // The gateway does not tell when it was sent; the bus did.
+        let frame = drawn(Which::Review, (120, 36));
+        holds(&frame, &["sent       14:00:11Z, deadline"]);
     }
 
     #[test]

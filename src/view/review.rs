@@ -108,7 +108,7 @@ pub fn review(state: &State) -> Option<ReviewView> {
         band: approval.sla_band(now),
         sentence: sentence(approval),
         partial,
-        request: request_facts(approval, now),
+        request: request_facts(model, approval, now),
         policy: policy_facts(model, approval),
         blast: blast_facts(model, approval),
         undo: undo_facts(approval),
@@ -132,7 +132,7 @@ fn told(value: &Option<Arc<str>>) -> Prose {
     }
 }
 
-fn request_facts(approval: &Approval, now: Timestamp) -> Vec<Fact> {
+fn request_facts(model: &Model, approval: &Approval, now: Timestamp) -> Vec<Fact> {
     let mut facts = vec![Fact::new(
         "job",
         Prose::new().outside(approval.id().as_str()),
@@ -168,7 +168,13 @@ fn request_facts(approval: &Approval, now: Timestamp) -> Vec<Fact> {
             .outside(workflow.clone());
     }
     facts.push(Fact::new("topic", topic));
-    let sent = match request.sent_at.or(approval.fact.job.created_at) {
+    // A gateway may not tell when, but the request may have been heard on the bus.
+    let heard = || model.jobs.get(approval.id())?.request.as_ref()?.sent_at;
+    let sent = match request
+        .sent_at
+        .or(approval.fact.job.created_at)
+        .or_else(heard)
+    {
         Some(at) => Prose::new().own(text::clock_near(at, now)),
         None => Prose::new().own("unknown"),
     };
