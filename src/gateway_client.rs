@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,6 +78,8 @@ pub struct GatewayClient {
     shown: String,
     /// What `/status` said about bound decisions: see [`Binding`].
     binding: AtomicU8,
+    /// Requests sent since they were last counted.
+    sent: AtomicU32,
 }
 
 /// Whether the gateway compares what a decision was made on.
@@ -142,12 +144,19 @@ impl GatewayClient {
             shown: error::without_credentials(&endpoint.url),
             base,
             binding: AtomicU8::new(Binding::NotAsked as u8),
+            sent: AtomicU32::new(0),
         })
     }
 
     /// The address, without credentials.
     pub fn url(&self) -> &str {
         &self.shown
+    }
+
+    /// How many requests were sent since this was asked last, so that the console
+    /// can say what it costs the gateway.
+    pub fn take_sent(&self) -> u32 {
+        self.sent.swap(0, Ordering::Relaxed)
     }
 
     /// Whether the gateway is on this machine, so that it may be asked often.
@@ -400,6 +409,7 @@ impl GatewayClient {
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let failed = |error: &reqwest::Error| error::transport(&self.shown, changes, error);
         let answer = request.send().await.map_err(|error| failed(&error))?;
         let status = answer.status().as_u16();

@@ -221,14 +221,18 @@ impl Runtime {
 
     /// Starts what the model asks of the outside; each ends within seconds and
     /// answers with an [`Event::Outcome`]. What only the terminal can do is given
-    /// back: [`Effect::CopyText`], [`Effect::Suspend`], [`Effect::Repaint`] and
-    /// [`Effect::Quit`], whose outcome the caller stamps itself.
+    /// back, and the caller stamps its outcome itself.
     pub fn run(&mut self, effects: &mut EffectQueue) -> Vec<(EffectId, Effect)> {
         while self.running.try_join_next().is_some() {}
         let mut own = Vec::new();
         for (id, effect) in effects.drain() {
             match effect {
-                Effect::CopyText(_) | Effect::Suspend | Effect::Repaint | Effect::Quit => {
+                Effect::CopyText(_)
+                | Effect::CopyJson
+                | Effect::Bell
+                | Effect::Suspend
+                | Effect::Repaint
+                | Effect::Quit => {
                     own.push((id, effect));
                 }
                 Effect::Cancel { .. }

@@ -466,6 +466,16 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
+/// A change with its sign: `+1,204`, `-3`, `0`.
+pub fn signed(change: i64) -> String {
+    let sign = match change {
+        1.. => "+",
+        0 => "",
+        _ => "-",
+    };
+    format!("{sign}{}", thousands(change.unsigned_abs()))
+}
+
 /// `1 job`, `2 jobs`, `4,812 jobs`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!(

@@ -57,6 +57,9 @@ pub struct Look {
     pub keymap: Keymap,
     /// Where one is.
     pub context: Context,
+    /// What is under the cursor as JSON, in the shape that `capdeck get` prints;
+    /// `None` when there is nothing, or nothing is known of it any more.
+    pub json: fn(&State) -> Option<String>,
 }
 
 /// The console on a terminal.
@@ -198,6 +201,7 @@ impl Tui {
                 self.repaint = true;
                 self.user(runtime, Action::Resize { columns, rows });
             }
+            Input::Focused(focused) => self.user(runtime, Action::Focused(focused)),
             Input::Gone(why) => terminal::vanished(&why),
         }
     }
@@ -211,6 +215,12 @@ impl Tui {
             for (id, effect) in runtime.run(&mut self.effects) {
                 match effect {
                     Effect::CopyText(text) => terminal.copy(&text)?,
+                    Effect::CopyJson => {
+                        if let Some(text) = (self.look.json)(&self.state) {
+                            terminal.copy(&text)?;
+                        }
+                    }
+                    Effect::Bell => terminal.bell()?,
                     Effect::Suspend => {
                         terminal.suspend().await?;
                         self.pace.changed(Urgency::Now);
@@ -277,6 +287,7 @@ pub fn paint(state: &State, look: &Look, area: Rect, buf: &mut Buffer) -> Drawn 
         pen: Pen::new(theme, look.glyphs),
         context: &look.context.name,
         ground: look.context.ground,
+        json: look.json,
     };
     overlay::draw(&front, area, buf).unwrap_or(drawn)
 }
@@ -285,7 +296,7 @@ pub fn paint(state: &State, look: &Look, area: Rect, buf: &mut Buffer) -> Drawn 
 fn mode(ui: &UiState) -> Mode {
     match ui.modal() {
         Some(modal) if modal.is_dialog() => Mode::Dialog,
-        Some(Modal::Log(_)) | None => Mode::View,
+        Some(Modal::Log(_) | Modal::Json(_)) | None => Mode::View,
         Some(_) => Mode::Prompt,
     }
 }

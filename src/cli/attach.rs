@@ -15,6 +15,7 @@ use crate::cli::{CliError, Kind, config};
 use crate::config::Servers;
 use crate::config::contexts::{self, Config};
 use crate::config::servers::{self, environment};
+use crate::headless::json;
 use crate::runtime::{Identity, Runtime, Sources};
 use crate::state::ui::Manners;
 use crate::store::Store;
@@ -129,6 +130,7 @@ pub(super) async fn show(
     let manners = Manners {
         read_only: screen.read_only,
         operator: screen.operator().into(),
+        silent: screen.config.silent,
     };
     let runtime = Tui::new(look, manners, clock)
         .run(runtime)
@@ -216,6 +218,7 @@ impl Screen<'_> {
             },
             keymap,
             context,
+            json: json::subject,
         })
     }
 

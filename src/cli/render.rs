@@ -14,6 +14,7 @@ use ratatui::style::Modifier;
 
 use crate::cli::{CliError, print, themes};
 use crate::control_plane::simulation::Simulation;
+use crate::headless::json;
 use crate::runtime::answers::{self, Answers};
 use crate::runtime::event_of;
 use crate::state::State;
@@ -177,6 +178,7 @@ fn frame(args: &RenderArgs, theme: &Theme) -> Result<Buffer, CliError> {
             ground: Role::Panel,
             ..Context::default()
         },
+        json: json::subject,
     };
     let area = Rect::new(0, 0, columns, rows);
     let mut buf = Buffer::empty(area);
@@ -237,6 +239,8 @@ impl Console {
             | Effect::Decide { .. }
             | Effect::LogReveal { .. }
             | Effect::CopyText(_)
+            | Effect::CopyJson
+            | Effect::Bell
             | Effect::Suspend
             | Effect::Repaint
             | Effect::Quit => {

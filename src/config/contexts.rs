@@ -27,6 +27,8 @@ pub struct Config {
     pub theme: Option<Placed<String>>,
     /// Draw with ASCII signs only.
     pub ascii: bool,
+    /// Whether the bell never rings.
+    pub silent: bool,
     /// Change nothing, unless a context says otherwise.
     pub read_only: bool,
     /// Keys in place of the default ones.
@@ -120,6 +122,7 @@ impl Config {
             operator: typed.operator.map(|it| it.value),
             theme: typed.theme,
             ascii: typed.ascii.is_some_and(|it| it.value),
+            silent: typed.bell.is_some_and(|it| !it.value),
             read_only: typed.read_only.is_some_and(|it| it.value),
             keys: typed.keys,
             contexts,

@@ -20,6 +20,7 @@ pub(super) const TOP: &[&str] = &[
     "operator",
     "theme",
     "ascii",
+    "bell",
     "read_only",
     "keys",
     "contexts",
@@ -142,6 +143,8 @@ pub struct FileConfig {
     pub theme: Option<Placed<String>>,
     /// `ascii`.
     pub ascii: Option<Placed<bool>>,
+    /// `bell`.
+    pub bell: Option<Placed<bool>>,
     /// `read_only`.
     pub read_only: Option<Placed<bool>>,
     /// `[keys]`, in the order of the file.
@@ -202,6 +205,7 @@ pub fn read(text: &str, file: &Path) -> Result<FileConfig, ConfigError> {
             "operator" => config.operator = Some(reader.text("operator", value)?),
             "theme" => config.theme = Some(reader.text("theme", value)?),
             "ascii" => config.ascii = Some(reader.switch("ascii", value)?),
+            "bell" => config.bell = Some(reader.switch("bell", value)?),
             "read_only" => config.read_only = Some(reader.switch("read_only", value)?),
             "keys" => config.keys = reader.keys(value)?,
             "contexts" => config.contexts = reader.contexts(value)?,

@@ -19,6 +19,10 @@ pub const SAMPLE: &str = r##"# The configuration of capdeck: $XDG_CONFIG_HOME/ca
 # Draw with ASCII signs only.
 #ascii = false
 
+# Ring when an approval arrives or its deadline comes near, a cancel is not
+# honored, or a server is away for half a minute.
+#bell = true
+
 # Never change anything: no approval, no cancel, no submission.
 #read_only = false
 

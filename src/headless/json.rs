@@ -7,13 +7,17 @@ use serde_json::{Map, Value, json};
 
 use super::{Kind, Snapshot, Wanted};
 use crate::ids::{JobId, WorkerId};
+use crate::state::State;
 use crate::state::event::Source;
 use crate::state::filter::{ApprovalRow, WorkerRow};
+use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::approvals::{Approval, ApprovalStatus, held};
 use crate::state::model::jobs::{Job, Undo};
 use crate::state::model::senders::Sender;
 use crate::state::model::workers::{Load, Standing, Worker};
+use crate::state::ui::View;
+use crate::state::ui::list::Subject;
 use crate::time::Timestamp;
 use crate::wire::packet::WireEnum as _;
 
@@ -100,7 +104,7 @@ pub fn items(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> Vec<Value> {
                     let held = held(approval, &model.jobs);
                     filter.is_none_or(|it| it.matches(&ApprovalRow { approval, held }, now))
                 })
-                .map(|row| approval(row, snapshot))
+                .map(|row| approval(row, model, now))
                 .collect()
         }
         Kind::Alerts => model
@@ -119,6 +123,29 @@ pub fn items(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> Vec<Value> {
                 .collect()
         }
     }
+}
+
+/// What the operator's cursor is on, as the item that `get` prints for it; a job in
+/// the view of approvals is an approval. `None` when nothing is known of it.
+pub fn subject(state: &State) -> Option<String> {
+    let (model, now) = (state.ui.shown(&state.model), state.ui.shown_at(state.now));
+    let item = match state.ui.subject()? {
+        Subject::Job(id) => match model.approvals.get(&id) {
+            Some(row) if state.ui.view() == View::Approvals => approval(row, model, now),
+            _ => job(model.jobs.get(&id)?),
+        },
+        Subject::Worker(id) => {
+            let row = model.workers.get(&id)?;
+            worker(row, model.standing(row, now), now)
+        }
+        Subject::Alert(row) => {
+            let found = model.alerts.iter().find(|it| it.row() == *row)?;
+            alert(found, now)
+        }
+        Subject::Pool(_) => return None,
+    };
+    let text = serde_json::to_string_pretty(&item).ok()?;
+    Some(harmless(&text))
 }
 
 fn job(job: &Job) -> Value {
@@ -204,8 +231,7 @@ fn worker(worker: &Worker, standing: Standing, now: Timestamp) -> Value {
     })
 }
 
-fn approval(approval: &Approval, snapshot: &Snapshot) -> Value {
-    let (model, now) = (&snapshot.model, snapshot.now);
+fn approval(approval: &Approval, model: &Model, now: Timestamp) -> Value {
     let fact = &approval.fact;
     let request = fact.job.request.as_ref();
     let verdict = fact.job.verdict.as_ref();

@@ -155,6 +155,8 @@ pub(super) async fn gateway(
                 behind = true;
             }
         }
+        let sent = poll.gateway.take_sent();
+        poll.sink.send(Event::Requests(sent)).await;
         tokio::select! {
             () = sleep(poll.sink.clock.as_ref(), pause) => {}
             () = refresh.notified() => poll.details.clear(),

@@ -72,9 +72,12 @@ impl Outside {
                 Ok(_) => Outcome::Done(None),
                 Err(refused) => refused,
             },
-            Effect::CopyText(_) | Effect::Suspend | Effect::Repaint | Effect::Quit => {
-                failed("only a terminal can do this")
-            }
+            Effect::CopyText(_)
+            | Effect::CopyJson
+            | Effect::Bell
+            | Effect::Suspend
+            | Effect::Repaint
+            | Effect::Quit => failed("only a terminal can do this"),
         }
     }
 

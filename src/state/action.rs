@@ -48,6 +48,8 @@ macro_rules! actions {
             },
             /// What the last frame really showed.
             Drawn(Drawn),
+            /// The terminal got the focus, or lost it.
+            Focused(bool),
         }
 
         impl Action {
@@ -62,7 +64,8 @@ macro_rules! actions {
                     | Self::Paste(_)
                     | Self::Unbound
                     | Self::Resize { .. }
-                    | Self::Drawn(_) => None,
+                    | Self::Drawn(_)
+                    | Self::Focused(_) => None,
                 }
             }
 
@@ -75,7 +78,8 @@ macro_rules! actions {
                     | Self::Paste(_)
                     | Self::Unbound
                     | Self::Resize { .. }
-                    | Self::Drawn(_) => "",
+                    | Self::Drawn(_)
+                    | Self::Focused(_) => "",
                 }
             }
 
@@ -88,7 +92,8 @@ macro_rules! actions {
                     | Self::Paste(_)
                     | Self::Unbound
                     | Self::Resize { .. }
-                    | Self::Drawn(_) => Reach::Looks,
+                    | Self::Drawn(_)
+                    | Self::Focused(_) => Reach::Looks,
                 }
             }
         }
@@ -134,6 +139,9 @@ actions! {
     ByPool = "by-pool", Looks, "group the workers by pool";
     HeatMap = "heat-map", Looks, "show the workers as a heat map";
     CopyId = "copy-id", Looks, "copy the id under the cursor (OSC 52)";
+    CopyJson = "copy-json", Looks, "copy what is under the cursor as JSON (OSC 52)";
+    Json = "json", Looks, "show what is under the cursor as JSON, as capdeck get prints it";
+    Undo = "undo", Looks, "take back cleared marks or a changed filter, for 10 s";
     Reload = "reload", Looks, "read again: reload what is open, reconnect now";
     Theme = "theme", Looks, "use the next theme";
     Log = "log", Looks, "list what you have done in this session";
@@ -163,7 +171,10 @@ impl Action {
 
     /// Whether a person's hands made it: false for what the console reports by itself.
     pub fn is_from_hands(&self) -> bool {
-        !matches!(self, Self::Resize { .. } | Self::Drawn(_))
+        !matches!(
+            self,
+            Self::Resize { .. } | Self::Drawn(_) | Self::Focused(_)
+        )
     }
 }
 

@@ -85,6 +85,10 @@ pub enum Effect {
     },
     /// Put a text on the clipboard of the terminal.
     CopyText(Arc<str>),
+    /// Put what is under the cursor on the clipboard of the terminal, as JSON.
+    CopyJson,
+    /// Ring the bell of the terminal.
+    Bell,
     /// Hand the terminal back to the shell until `fg`.
     Suspend,
     /// Draw every cell again.

@@ -32,6 +32,8 @@ pub enum Event {
     Link(Source, LinkState),
     /// A server answered a question of ours, whatever the answer.
     Answered(Source),
+    /// So many requests were sent to the gateway since this was last told.
+    Requests(u32),
     /// Jobs as the plane knows them.
     Jobs(Vec<JobFact>),
     /// Workers as the plane knows them; used where the bus tells nothing.

@@ -12,6 +12,7 @@ pub mod approvals;
 pub mod decisions;
 pub mod jobs;
 pub mod link;
+pub mod pipeline;
 pub mod pools;
 pub mod senders;
 pub mod traffic;
@@ -24,6 +25,8 @@ use workers::{Standing, Worker};
 pub struct Model {
     /// The jobs.
     pub jobs: jobs::Jobs,
+    /// How many of them stood where in the last minutes.
+    pub pipeline: pipeline::Pipeline,
     /// The workers.
     pub workers: workers::Workers,
     /// What the plane says about pools; see [`Model::pools_at`].
@@ -57,6 +60,7 @@ impl Model {
             }
             Event::Link(source, state) => self.links.changed(*source, state, now),
             Event::Answered(source) => self.links.heard(*source, now),
+            Event::Requests(sent) => self.links.sent(*sent, now),
             Event::Jobs(facts) => {
                 for fact in facts {
                     self.told(fact, now);
@@ -82,8 +86,9 @@ impl Model {
     }
 
     /// Lets time pass up to `now`. What is derived from time needs none of this;
-    /// only the order of the jobs knows of it.
+    /// only the order of the jobs, and how many stood where, know of it.
     pub fn advance(&mut self, now: Timestamp) {
+        self.pipeline.advance(&self.jobs, now);
         self.jobs.advance(now);
     }
 

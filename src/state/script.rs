@@ -172,6 +172,7 @@ impl<'a> Step<'a> {
             }),
             "link" => Event::Link(source(job)?, self.link(worker)?),
             "tick" => Event::Tick,
+            "requests" => Event::Requests(job.parse().map_err(|_| "no number")?),
             "told" => Event::Jobs(vec![self.fact(job, worker)?]),
             "pool" => Event::Pools(vec![PoolFact {
                 name: PoolName::from(job),

@@ -35,6 +35,7 @@ impl State {
             | Event::Malformed(_)
             | Event::Link(..)
             | Event::Answered(..)
+            | Event::Requests(..)
             | Event::Jobs(_)
             | Event::Workers(_)
             | Event::Pools(_)

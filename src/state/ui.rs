@@ -24,6 +24,7 @@ use crate::state::model::jobs::Job;
 use crate::time::{Elapsed, Timestamp};
 
 mod act;
+pub mod bell;
 pub mod command;
 pub mod history;
 pub mod list;
@@ -35,11 +36,14 @@ mod refusal;
 pub mod review;
 #[cfg(test)]
 mod tests;
+mod undo;
 
+use bell::Bell;
 use history::{History, Place};
 use list::{ListState, SortKey, Subject};
 use modal::{GUARD, Modal};
 use review::Review;
+use undo::Undo;
 
 /// How long the footer shows how an action ended.
 pub const FOOTER_STAYS: Elapsed = Elapsed::from_secs(6);
@@ -270,6 +274,8 @@ pub struct Manners {
     pub read_only: bool,
     /// The operator's name, as the plane will record it.
     pub operator: Arc<str>,
+    /// Whether the bell never rings.
+    pub silent: bool,
 }
 
 /// Something that was asked and is not answered yet.
@@ -333,6 +339,8 @@ pub struct UiState {
     batch: Batch,
     quit_asked: Option<Timestamp>,
     quitting: bool,
+    bell: Bell,
+    undo: Option<Undo>,
 }
 
 impl UiState {
@@ -512,9 +520,11 @@ impl UiState {
         now: Timestamp,
         effects: &mut EffectQueue,
     ) {
+        self.forget_undo(now);
         match action {
             Action::Resize { columns, rows } => self.size = (*columns, *rows),
             Action::Drawn(drawn) => self.take_drawn(*drawn),
+            Action::Focused(focused) => self.bell.focus(*focused),
             _ if self.is_guarded(now) => {
                 self.guard_until = now.plus(GUARD);
                 self.ignored = Some(Ignored {
@@ -555,11 +565,16 @@ impl UiState {
         if let Event::Outcome(id, outcome) = event {
             self.answered(*id, outcome, model, now, effects);
         }
+        let live = self.frozen.is_none();
+        if self.bell.hear(event, model, now, live) && !self.manners.silent {
+            effects.push(Effect::Bell);
+        }
         self.keep_up(model, now);
     }
 
     /// Brings orders, marks and dialogs up to what the model holds.
     fn keep_up(&mut self, model: &Model, now: Timestamp) {
+        self.forget_undo(now);
         for modal in &mut self.modals {
             if let Modal::Cancel(dialog) = modal {
                 dialog.look(|job| {

@@ -7,6 +7,7 @@ use crate::state::State;
 use crate::state::action::Action;
 use crate::state::event::Source;
 use crate::state::ui::{View, WorkersAs};
+use crate::text;
 use crate::tui::keymap::{Keymap, Mode};
 
 /// A key and what it does here, in a word or two.
@@ -101,6 +102,9 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
         }
         if marks > 0 {
             keys.push((Action::Back, "clear marks".to_owned()));
+        }
+        if let Some(left) = ui.undo_left(state.now) {
+            keys.insert(0, (Action::Undo, format!("undo {}", text::age(left))));
         }
         keys.push((Action::Palette, "command".to_owned()));
         keys.push((Action::Help, "help".to_owned()));

@@ -29,6 +29,8 @@ pub enum Input {
         /// Cells down.
         rows: u16,
     },
+    /// The terminal got the focus, or lost it; many never tell.
+    Focused(bool),
     /// Nothing will come any more: the terminal is gone.
     Gone(String),
 }
@@ -69,7 +71,9 @@ fn translate(event: io::Result<Event>) -> Option<Input> {
             kind: KeyEventKind::Press | KeyEventKind::Repeat,
             ..
         })) => Key::from_terminal(code, modifiers).map(Input::Key),
-        Ok(Event::Key(_) | Event::Mouse(_) | Event::FocusGained | Event::FocusLost) => None,
+        Ok(Event::FocusGained) => Some(Input::Focused(true)),
+        Ok(Event::FocusLost) => Some(Input::Focused(false)),
+        Ok(Event::Key(_) | Event::Mouse(_)) => None,
         Ok(Event::Paste(text)) => Some(Input::Paste(text)),
         Ok(Event::Resize(columns, rows)) => Some(Input::Resize { columns, rows }),
         Err(error) => Some(Input::Gone(error.to_string())),

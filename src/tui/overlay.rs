@@ -19,6 +19,7 @@ use crate::tui::widget::{Pen, split_rows};
 
 mod dialog;
 mod help;
+mod json;
 mod palette;
 
 /// The smallest window in which a dialog can be read: columns, rows.
@@ -37,6 +38,8 @@ pub struct Front<'a> {
     pub context: &'a str,
     /// The ground of the context; [`Role::Frame`] where it is dangerous.
     pub ground: Role,
+    /// What is under the cursor as JSON.
+    pub json: fn(&State) -> Option<String>,
 }
 
 /// Draws what is in front, if anything is; says what it showed, so that it can be scrolled.
@@ -56,6 +59,7 @@ pub fn draw(front: &Front<'_>, area: Rect, buf: &mut Buffer) -> Option<Drawn> {
         Modal::Palette(line) => palette::draw(front, line, area, buf),
         Modal::Filter(_) => return None,
         Modal::Log(scroll) => help::log(front, *scroll, area, buf),
+        Modal::Json(scroll) => json::draw(front, *scroll, area, buf),
         Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) => {
             if area.width < NEEDS.0 || area.height < NEEDS.1 {
                 let says = format!(
@@ -270,6 +274,7 @@ mod tests {
             pen: Pen::new(&theme, glyphs),
             context: "eu-1",
             ground: Role::Frame,
+            json: |_| None,
         };
         let area = Rect::new(0, 0, width, height);
         let mut buf = Buffer::empty(area);

@@ -40,7 +40,7 @@ impl Urgency {
             | Event::Jobs(_)
             | Event::Workers(_)
             | Event::Pools(_) => Some(Self::Packet),
-            Event::Answered(_) => Some(Self::Beat),
+            Event::Answered(_) | Event::Requests(_) => Some(Self::Beat),
             Event::Tick => None,
         }
     }

@@ -1,6 +1,7 @@
 //! The terminal: taken once, given back whatever happens.
 //!
-//! [`TerminalGuard`] owns raw mode, the alternate screen and bracketed paste.
+//! [`TerminalGuard`] owns raw mode, the alternate screen, bracketed paste and
+//! focus reports.
 //! `ratatui::init` is not used: its panic hook gives the terminal back on a panic
 //! of *any* thread, while the console goes on drawing, and it leaves bracketed
 //! paste switched on. Ours restores for the drawing thread alone and logs the others.
@@ -16,7 +17,9 @@ use std::time::Duration;
 
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::cursor::Show;
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::event::{
+    DisableBracketedPaste, DisableFocusChange, EnableBracketedPaste, EnableFocusChange,
+};
 use crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
     disable_raw_mode, enable_raw_mode,
@@ -198,7 +201,12 @@ const SIGCONT: i32 = Signal::CONT.as_raw();
 
 fn enter() -> io::Result<()> {
     enable_raw_mode()?;
-    execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste)
+    execute!(
+        io::stdout(),
+        EnterAlternateScreen,
+        EnableBracketedPaste,
+        EnableFocusChange
+    )
 }
 
 /// Undoes everything, in reverse; a part that fails does not keep the next from being undone.
@@ -207,6 +215,7 @@ fn leave() {
     let _gone = execute!(
         stdout,
         EndSynchronizedUpdate,
+        DisableFocusChange,
         DisableBracketedPaste,
         LeaveAlternateScreen,
         Show

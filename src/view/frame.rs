@@ -46,6 +46,13 @@ pub struct Lamp {
     pub age: Option<Elapsed>,
 }
 
+impl Lamp {
+    /// Whether its server can be heard or asked.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, LampState::Heard | LampState::Quiet)
+    }
+}
+
 /// The header's facts. They are live even while the rest is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -53,6 +60,8 @@ pub struct Header {
     pub mode: Mode,
     /// A lamp for each server, in a fixed order.
     pub lamps: [Lamp; 3],
+    /// Requests to the gateway in the last minute; `None` when none was sent.
+    pub requests_a_minute: Option<u64>,
     /// Packets a second; `None` when the bus is not heard.
     pub packets_per_second: Option<u64>,
     /// Packets that were lost because they came faster than they were read.
@@ -84,6 +93,7 @@ pub fn header(state: &State) -> Header {
     Header {
         mode,
         lamps,
+        requests_a_minute: model.links.requests_a_minute(now),
         packets_per_second: hears.then(|| model.traffic.per_second(now).unwrap_or(0)),
         dropped: model.links.dropped(),
         malformed: model.traffic.malformed(),

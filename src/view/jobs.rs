@@ -10,6 +10,7 @@ use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
+use crate::view::change::{self, Change, Stamps};
 use crate::view::{Prose, shown};
 
 /// The visible part of the jobs.
@@ -33,6 +34,10 @@ pub struct JobsView {
     pub filter: String,
     /// Jobs that were forgotten because too many were known.
     pub forgotten: u64,
+    /// Rows that came above the window since a key last moved in it.
+    pub new_above: usize,
+    /// Rows on the screen that have just changed, when they are too many to be marked.
+    pub changed: usize,
 }
 
 /// A job in the table.
@@ -62,6 +67,10 @@ pub struct JobRow {
     pub selected: bool,
     /// It is marked.
     pub marked: bool,
+    /// What has just happened to it.
+    pub change: Option<Change>,
+    /// How long ago it ended, if it did under the cursor, which holds it in its place.
+    pub ended_here: Option<Elapsed>,
 }
 
 impl JobRow {
@@ -133,19 +142,38 @@ pub fn jobs(state: &State, height: usize) -> JobsView {
     let list = state.ui.list(ListId::Jobs);
     let window = list.state.window(height);
     let first = window.start;
-    let rows = list.state.order()[window]
+    let seen: Vec<(&Subject, &Arc<Job>)> = list.state.order()[window]
         .iter()
-        .filter_map(|subject| {
-            let job = model.jobs.get(subject.job()?)?;
-            Some(JobRow {
-                selected: list.state.selected() == Some(subject),
-                marked: list.state.marks().contains(subject),
+        .filter_map(|subject| Some((subject, model.jobs.get(subject.job()?)?)))
+        .collect();
+    let stamps: Vec<Stamps> = seen
+        .iter()
+        .map(|(_, job)| Stamps {
+            born: job.first_seen,
+            since: job.since,
+        })
+        .collect();
+    let changes = change::changes(&stamps, list.state.listed_since(), now);
+    let rows = seen
+        .iter()
+        .zip(&changes.marks)
+        .map(|((subject, job), change)| {
+            let selected = list.state.selected() == Some(*subject);
+            let arrived = list.state.arrived_at().filter(|_| selected);
+            let ended = job.is_ended() && arrived.is_some_and(|at| job.since >= at);
+            JobRow {
+                selected,
+                marked: list.state.marks().contains(*subject),
+                change: *change,
+                ended_here: ended.then(|| now.since(job.since)),
                 ..row(model, job, now)
-            })
+            }
         })
         .collect();
     JobsView {
         rows,
+        new_above: list.state.new_above(height),
+        changed: changes.counted,
         first,
         passing: list.state.order().len(),
         known: model.jobs.len(),
@@ -176,6 +204,8 @@ pub fn row(_model: &Model, job: &Job, now: Timestamp) -> JobRow {
             .and_then(|verdict| verdict.rule_id.clone()),
         selected: false,
         marked: false,
+        change: None,
+        ended_here: None,
     }
 }
 

@@ -139,6 +139,8 @@ pub struct StateCount {
     pub state: JobState,
     /// Jobs in it that are kept.
     pub count: u32,
+    /// How many more than five minutes ago; `None` before that was seen.
+    pub change: Option<i64>,
 }
 
 /// Jobs in flight by state, then those that ended and are still kept.
@@ -150,6 +152,7 @@ pub fn pipeline(state: &State) -> (Vec<StateCount>, Vec<StateCount>) {
             .map(|state| StateCount {
                 state: *state,
                 count: model.jobs.count(*state),
+                change: model.pipeline.change(&model.jobs, *state),
             })
             .collect()
     };

@@ -341,6 +341,72 @@ fn hostile_text_brings_nothing_onto_the_screen_that_a_terminal_would_obey() {
     }
 }
 
+/// The lines of a screen at 120x36 that hold one of `words`.
+fn lines_with(script: &str, actions: &[Action], words: &[&str]) -> Vec<String> {
+    let mut console = Console::play(script);
+    for action in actions {
+        console.user(action.clone());
+    }
+    let buf = console.draw(&dark(), Glyphs::UNICODE, 120, 36);
+    let text = text_of(&buf);
+    let lines = text
+        .lines()
+        .filter(|line| words.iter().any(|it| line.contains(it)));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_came_and_what_changed_lately_is_marked() {
+    // The list is shown first when the view is, so the view comes before what is new.
+    let mut console = Console::play("0s link nats up | 0s submit old topic=job.a | 1s tick");
+    console.user(Action::Jobs);
+    let mut effects = EffectQueue::new();
+    let more = script::events(
+        "9s submit new topic=job.b | 9s dispatch old w1 topic=job.a | 9s progress old 10% | 10s tick",
+    );
+    for mut event in more.unwrap() {
+        event.seq += 100;
+        console.state.step(&event, &mut effects);
+        console.at = event.at;
+    }
+    let text = text_of(&console.draw(&dark(), Glyphs::UNICODE, 120, 36));
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("job") || line.contains("w1"))
+        .collect();
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("  +○ pending     new")),
+        "{rows:#?}"
+    );
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("▌ ~● running     old")),
+        "{rows:#?}"
+    );
+}
+
+#[test]
+fn the_overview_tells_how_counts_changed_in_five_minutes() {
+    let script = "0s link nats up | 0s submit a topic=job.a | 1s submit b topic=job.a \
+                  | 200s dispatch a w1 topic=job.a | 201s succeed a w1 | 305s submit c topic=job.a | 312s tick";
+    let found = lines_with(script, &[Action::Overview], &["+1"]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(
+        found[0].matches("+1").count(),
+        1,
+        "one more has succeeded, as many wait: {found:?}"
+    );
+}
+
+#[test]
+fn the_header_tells_how_often_the_gateway_is_asked() {
+    let script =
+        "0s link nats up | 0s link gateway up | 1s requests 4 | 20s requests 60 | 30s tick";
+    let found = lines_with(script, &[], &["LIVE"]);
+    assert!(found[0].contains("64/min"), "{found:#?}");
+}
+
 #[test]
 fn one_state_is_always_one_picture() {
     let theme = dark();

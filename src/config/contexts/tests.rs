@@ -37,7 +37,7 @@ fn a_bad_file_says_where_what_is_wrong_and_what_was_meant() {
     check(
         "colour = true",
         "c.toml:1: no setting is called `colour` | it is one of \
-         current, operator, theme, ascii, read_only, keys, contexts",
+         current, operator, theme, ascii, bell, read_only, keys, contexts",
     );
     check(
         "nats = \"nats://h:1\"",

@@ -37,6 +37,11 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// The name under which it has its row in a list.
+    pub fn row(&self) -> String {
+        format!("{} {}", self.name, self.subject)
+    }
+
     /// Whether it still counts as firing: heard within [`limits::ALERT_FIRES`],
     /// for nobody sends the end of an alert. What is only good to know never fires.
     pub fn is_firing(&self, now: Timestamp) -> bool {

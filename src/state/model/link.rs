@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::state::event::{LinkState, Source};
+use crate::state::model::traffic::Series;
 use crate::time::{Elapsed, Timestamp};
 
 /// The lines to all servers.
@@ -11,7 +12,13 @@ pub struct Links {
     lines: [Line; 3],
     /// How long the bus was silent because of us.
     pub hearing: Hearing,
+    /// Requests to the gateway.
+    requests: Option<Arc<Series>>,
 }
+
+/// Requests are counted in spans this long; a minute is [`REQUEST_SPANS`] of them.
+const REQUEST_SPAN: Elapsed = Elapsed::from_secs(5);
+const REQUEST_SPANS: usize = 12;
 
 /// The line to one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +77,19 @@ impl Links {
                 self.hearing.dropped
             }
         }
+    }
+
+    /// Requests that this console sent to the gateway in the last full minute;
+    /// `None` before it sent any.
+    pub fn requests_a_minute(&self, now: Timestamp) -> Option<u64> {
+        Some(self.requests.as_ref()?.sum_of_full(now, REQUEST_SPANS))
+    }
+
+    pub(crate) fn sent(&mut self, requests: u32, at: Timestamp) {
+        let series = self
+            .requests
+            .get_or_insert_with(|| Arc::new(Series::new(REQUEST_SPAN)));
+        Arc::make_mut(series).add(at, requests);
     }
 
     /// Whether any server that is configured is up.

@@ -72,7 +72,7 @@ impl UiState {
                 };
                 match top {
                     Modal::Help(help) => help.scroll = moved(help.scroll, last),
-                    Modal::Log(scroll) => *scroll = moved(*scroll, last),
+                    Modal::Log(scroll) | Modal::Json(scroll) => *scroll = moved(*scroll, last),
                     Modal::Palette(palette) => {
                         palette.chosen = moved(palette.chosen, usize::MAX);
                         self.clamp_choice();
@@ -102,7 +102,13 @@ impl UiState {
                     prompt.error = error;
                 }
             }
-            Some(Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) | Modal::Log(_))
+            Some(
+                Modal::Cancel(_)
+                | Modal::Approve(_)
+                | Modal::Reject(_)
+                | Modal::Log(_)
+                | Modal::Json(_),
+            )
             | None => {}
         }
     }
@@ -135,7 +141,12 @@ impl UiState {
         match self.modals.last_mut() {
             Some(Modal::Palette(_)) => self.run_command(model, now, effects),
             Some(Modal::Filter(prompt)) if prompt.error.is_some() => {}
-            Some(Modal::Filter(_) | Modal::Help(_) | Modal::Log(_)) => {
+            Some(Modal::Filter(_)) => {
+                if let Some(Modal::Filter(prompt)) = self.modals.pop() {
+                    self.filter_was(prompt.before, now);
+                }
+            }
+            Some(Modal::Help(_) | Modal::Log(_) | Modal::Json(_)) => {
                 self.modals.pop();
             }
             Some(Modal::Cancel(CancelDialog { form, .. })) => match form.confirm() {
@@ -230,11 +241,14 @@ impl UiState {
                 reason: Arc::clone(&reason),
             });
             model.jobs.asked(&job, effect, Asked::Cancel, now);
+            self.bell.watch(job.clone());
             self.write_log(format!("asked to cancel {job}"), now);
             let reason = Arc::clone(&reason);
             self.await_answer(effect, What::Cancel { job, reason }, now);
         }
-        self.current_mut().state.clear_marks();
+        if !self.current().state.marks().is_empty() {
+            self.clear_marks(now);
+        }
         self.say(Tone::Muted, "… asked.", now);
     }
 

@@ -236,8 +236,10 @@ impl UiState {
                         if self.list_id() == ListId::Pressure {
                             self.show_view(View::Jobs, model);
                         }
-                        if let Some(error) = self.set_filter(&text) {
-                            self.say(Tone::Warning, error, now);
+                        let before = self.current().filter_text.clone();
+                        match self.set_filter(&text) {
+                            Some(error) => self.say(Tone::Warning, error, now),
+                            None => self.filter_was(before, now),
                         }
                     }
                 }

@@ -137,6 +137,12 @@ pub struct ListState {
     marked: usize,
     /// Whether a key changed the filter, so that a hidden row lets the cursor go.
     refiltered: bool,
+    /// When the rows were listed for the first time.
+    listed_since: Option<Timestamp>,
+    /// The row under the cursor, and since when it is there.
+    arrived: Option<(Subject, Timestamp)>,
+    /// Rows that came above the window since a key last moved in it.
+    new_above: usize,
 }
 
 impl ListState {
@@ -151,6 +157,9 @@ impl ListState {
             marks: BTreeSet::new(),
             marked: 0,
             refiltered: false,
+            listed_since: None,
+            arrived: None,
+            new_above: 0,
         }
     }
 
@@ -170,6 +179,22 @@ impl ListState {
     /// All rows that pass the filter, in order.
     pub fn order(&self) -> &[Subject] {
         &self.order
+    }
+
+    /// When the rows were listed for the first time: what came later is new.
+    pub fn listed_since(&self) -> Option<Timestamp> {
+        self.listed_since
+    }
+
+    /// Since when the cursor is on its row; `None` without one.
+    pub fn arrived_at(&self) -> Option<Timestamp> {
+        let (subject, at) = self.arrived.as_ref()?;
+        (self.selected() == Some(subject)).then_some(*at)
+    }
+
+    /// Rows that came above a window of `height` since a key last moved in it.
+    pub fn new_above(&self, height: usize) -> usize {
+        self.new_above.min(self.window(height).start)
     }
 
     /// When the order was last computed.
@@ -223,15 +248,19 @@ impl ListState {
     }
 
     /// Takes a new order. `exists` says whether a row that the filter hides still
-    /// exists: under the cursor it stays, so that a job can be seen to end.
+    /// exists: under the cursor it stays, so that a job can be seen to end. `holds`
+    /// says whether the row under the cursor keeps its neighbors although the new
+    /// order has it elsewhere: it ended there.
     pub fn reorder(
         &mut self,
         mut order: Vec<Subject>,
         exists: impl Fn(&Subject) -> bool,
+        holds: impl Fn(&Subject) -> bool,
         height: usize,
         now: Timestamp,
     ) {
-        let line_before = self.index - self.window(height).start.min(self.index);
+        let start_before = self.window(height).start;
+        let line_before = self.index - start_before.min(self.index);
         let mut gone = false;
         if std::mem::take(&mut self.refiltered)
             && self
@@ -246,7 +275,11 @@ impl ListState {
             (self.cursor, self.index, self.line) = (Cursor::On(first.clone()), 0, 0);
         }
         if let Cursor::On(subject) = &self.cursor {
-            if let Some(index) = order.iter().position(|row| row == subject) {
+            if holds(subject) {
+                order.retain(|row| row != subject);
+                self.index = self.beside_neighbor(&order);
+                order.insert(self.index, subject.clone());
+            } else if let Some(index) = order.iter().position(|row| row == subject) {
                 self.index = index;
             } else if exists(subject) {
                 self.index = self.index.min(order.len());
@@ -259,12 +292,39 @@ impl ListState {
         let had_rows = !self.order.is_empty();
         self.index = self.index.min(order.len().saturating_sub(1));
         self.order = order;
-        let line = self.index - self.window(height).start.min(self.index);
+        let start = self.window(height).start;
+        if had_rows {
+            self.new_above = (self.new_above + start)
+                .saturating_sub(start_before)
+                .min(start);
+        }
+        self.listed_since.get_or_insert(now);
+        self.arrive(now);
+        let line = self.index - start.min(self.index);
         if gone || (had_rows && self.selected().is_some() && line != line_before) {
             self.shifted_at = Some(now);
         }
         self.ordered_at = Some(now);
         self.marks.retain(exists);
+    }
+
+    /// The place after the row that stood above the cursor, in `order`.
+    fn beside_neighbor(&self, order: &[Subject]) -> usize {
+        let above = self.index.checked_sub(1).and_then(|at| self.order.get(at));
+        above
+            .and_then(|above| order.iter().position(|row| row == above))
+            .map_or(self.index.min(order.len()), |at| at + 1)
+    }
+
+    /// Notes since when the cursor is where it is.
+    fn arrive(&mut self, now: Timestamp) {
+        let selected = match &self.cursor {
+            Cursor::On(subject) => Some(subject),
+            Cursor::Fresh | Cursor::Gone => None,
+        };
+        if selected != self.arrived.as_ref().map(|(subject, _)| subject) {
+            self.arrived = selected.map(|subject| (subject.clone(), now));
+        }
     }
 
     /// Forgets rows that are gone without computing a new order: called on every
@@ -274,6 +334,7 @@ impl ListState {
             self.cursor = Cursor::Gone;
             self.shifted_at = Some(now);
         }
+        self.arrive(now);
         self.marks.retain(|subject| exists(subject));
     }
 
@@ -303,6 +364,7 @@ impl ListState {
             .min(height.saturating_sub(1));
         self.index = index;
         self.cursor = Cursor::On(subject.clone());
+        self.new_above = 0;
     }
 
     /// Puts the cursor on `subject` if it is in the list.
@@ -333,6 +395,12 @@ impl ListState {
         }
         self.marked = self.marks.len();
         true
+    }
+
+    /// Marks `marks` again and nothing else; those that are gone go with the next order.
+    pub fn restore_marks(&mut self, marks: BTreeSet<Subject>) {
+        self.marked = marks.len();
+        self.marks = marks;
     }
 
     /// Takes all marks away.
@@ -393,7 +461,7 @@ mod tests {
                 order => {
                     let (order, hidden) = order.split_once('+').unwrap_or((order, ""));
                     let all = rows(&format!("{order}{hidden}"));
-                    list.reorder(rows(order), |row| all.contains(row), 4, now);
+                    list.reorder(rows(order), |row| all.contains(row), |_| false, 4, now);
                 }
             }
         }
@@ -430,7 +498,7 @@ mod tests {
         check("abcd | m | j | m | bcd", ">b*cd");
         let mut list = ListState::default();
         let now = Timestamp::from_millis(0);
-        list.reorder(rows("ab"), |_| true, 4, now);
+        list.reorder(rows("ab"), |_| true, |_| false, 4, now);
         list.toggle_mark();
         list.move_by(1, 4);
         list.toggle_mark();
@@ -442,14 +510,67 @@ mod tests {
     fn a_shift_under_the_cursor_is_known_and_one_around_it_is_not() {
         let mut list = ListState::default();
         let at = Timestamp::from_millis;
-        list.reorder(rows("abcdefgh"), |_| true, 4, at(1));
+        list.reorder(rows("abcdefgh"), |_| true, |_| false, 4, at(1));
         list.move_by(3, 4);
-        list.reorder(rows("xabcdefgh"), |_| true, 4, at(2));
+        list.reorder(rows("xabcdefgh"), |_| true, |_| false, 4, at(2));
         assert_eq!(list.shifted_at(), None, "the cursor keeps its line");
-        list.reorder(rows("dxabcefgh"), |_| true, 4, at(3));
+        list.reorder(rows("dxabcefgh"), |_| true, |_| false, 4, at(3));
         assert_eq!(list.shifted_at(), Some(at(3)), "it had to move to the top");
-        list.reorder(rows("xabcefgh"), |row| row.id() != "d", 4, at(4));
+        list.reorder(rows("xabcefgh"), |row| row.id() != "d", |_| false, 4, at(4));
         assert_eq!(list.shifted_at(), Some(at(4)), "its row went");
+    }
+
+    #[test]
+    fn rows_that_come_above_the_window_are_counted_until_a_key_moves() {
+        let mut list = ListState::default();
+        let at = Timestamp::from_millis;
+        let order = |list: &mut ListState, ids: &str, now| {
+            list.reorder(rows(ids), |_| true, |_| false, 4, at(now));
+        };
+        order(&mut list, "abcdefgh", 1);
+        list.move_by(6, 4);
+        order(&mut list, "abcdefgh", 2);
+        assert_eq!(list.new_above(4), 0);
+        order(&mut list, "xyzabcdefgh", 3);
+        assert_eq!(list.new_above(4), 3);
+        order(&mut list, "zabcdefgh", 4);
+        assert_eq!(list.new_above(4), 1);
+        list.move_by(1, 4);
+        assert_eq!(list.new_above(4), 0);
+    }
+
+    #[test]
+    fn a_row_that_ends_under_the_cursor_keeps_its_neighbors_until_the_cursor_leaves() {
+        let mut list = ListState::default();
+        let at = Timestamp::from_millis;
+        let ended = |row: &Subject| row.id() == "b";
+        list.reorder(rows("abcd"), |_| true, |_| false, 4, at(1));
+        list.move_by(1, 4);
+        list.reorder(rows("acdb"), |_| true, ended, 4, at(2));
+        assert_eq!(screen(&list), "a>bcd");
+        list.reorder(rows("xacdb"), |_| true, ended, 4, at(3));
+        assert_eq!(list.order(), rows("xabcd"));
+        assert_eq!(screen(&list), "a>bcd");
+        list.move_by(1, 4);
+        list.reorder(rows("xacdb"), |_| true, |_| false, 4, at(4));
+        assert_eq!(list.order(), rows("xacdb"));
+        assert_eq!(screen(&list), "xa>cd");
+    }
+
+    #[test]
+    fn it_is_known_since_when_the_cursor_is_on_its_row() {
+        let mut list = ListState::default();
+        let at = Timestamp::from_millis;
+        list.reorder(rows("ab"), |_| true, |_| false, 4, at(1));
+        assert_eq!(
+            (list.listed_since(), list.arrived_at()),
+            (Some(at(1)), Some(at(1)))
+        );
+        list.move_by(1, 4);
+        assert_eq!(list.arrived_at(), None, "the next event tells");
+        list.forget(|_| true, at(5));
+        list.forget(|_| true, at(9));
+        assert_eq!(list.arrived_at(), Some(at(5)));
     }
 
     #[test]
@@ -457,7 +578,7 @@ mod tests {
         let mut list = ListState::default();
         let at = Timestamp::from_millis;
         assert!(list.may_reorder(at(0), Some(at(0))));
-        list.reorder(rows("ab"), |_| true, 4, at(0));
+        list.reorder(rows("ab"), |_| true, |_| false, 4, at(0));
         assert!(!list.may_reorder(at(1_999), None));
         assert!(list.may_reorder(at(2_000), None));
         assert!(!list.may_reorder(at(5_000), Some(at(4_000))));

@@ -36,6 +36,8 @@ pub enum Modal {
     Reject(DecideDialog),
     /// What was done in this session; scrolled by this many lines.
     Log(usize),
+    /// What is under the cursor, as JSON; scrolled by this many lines.
+    Json(usize),
 }
 
 impl Modal {
@@ -49,7 +51,9 @@ impl Modal {
         match self {
             Self::Cancel(dialog) => Some(&dialog.form),
             Self::Approve(dialog) | Self::Reject(dialog) => Some(&dialog.form),
-            Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) => None,
+            Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) | Self::Json(_) => {
+                None
+            }
         }
     }
 
@@ -57,7 +61,9 @@ impl Modal {
         match self {
             Self::Cancel(dialog) => Some(&mut dialog.form),
             Self::Approve(dialog) | Self::Reject(dialog) => Some(&mut dialog.form),
-            Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) => None,
+            Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) | Self::Json(_) => {
+                None
+            }
         }
     }
 
@@ -69,7 +75,7 @@ impl Modal {
             Self::Filter(prompt) => Some(&mut prompt.line),
             Self::Cancel(dialog) => dialog.form.text_mut(),
             Self::Approve(dialog) | Self::Reject(dialog) => dialog.form.text_mut(),
-            Self::Log(_) => None,
+            Self::Log(_) | Self::Json(_) => None,
         }
     }
 }

@@ -44,7 +44,7 @@ impl UiState {
             Action::Open => self.open(model, now, effects),
             Action::Detail => self.open_detail(model, effects, now),
             Action::Review => self.open_review(model, effects, now),
-            Action::Back => self.back(model),
+            Action::Back => self.back(model, now),
             Action::Close => {
                 if !self.close_what_is_open(model) {
                     self.quit(now, effects);
@@ -130,6 +130,14 @@ impl UiState {
                     self.say(Tone::Done, format!("Copied {subject}."), now);
                 }
             }
+            Action::CopyJson => {
+                effects.push(Effect::CopyJson);
+                if let Some(subject) = self.subject() {
+                    self.say(Tone::Done, format!("Copied {subject} as JSON."), now);
+                }
+            }
+            Action::Json => self.open_modal(Modal::Json(0), now),
+            Action::Undo => self.take_back(now),
             Action::Reload => self.reload(model, effects, now),
             Action::Theme => self.themes_forward = self.themes_forward.wrapping_add(1),
             Action::Reveal => {
@@ -152,7 +160,8 @@ impl UiState {
             | Action::Paste(_)
             | Action::Unbound
             | Action::Resize { .. }
-            | Action::Drawn(_) => {}
+            | Action::Drawn(_)
+            | Action::Focused(_) => {}
         }
     }
 
@@ -263,17 +272,18 @@ impl UiState {
         self.read_job(&job, model, effects, now);
     }
 
-    fn back(&mut self, model: &Model) {
+    fn back(&mut self, model: &Model, now: Timestamp) {
         if self.footer.take().is_some() || self.close_what_is_open(model) {
             return;
         }
-        let list = self.current_mut();
-        if !list.state.marks().is_empty() {
-            list.state.clear_marks();
-        } else if list.filter.is_some() {
+        if !self.current().state.marks().is_empty() {
+            self.clear_marks(now);
+        } else if self.current().filter.is_some() {
+            let list = self.current_mut();
             list.filter = None;
-            list.filter_text.clear();
+            let text = std::mem::take(&mut list.filter_text);
             list.state.invalidate();
+            self.filter_was(text, now);
         }
     }
 

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 
 use super::list::{SortKey, Subject};
 use super::{List, ListId, UiState, View};
+use crate::ids::JobId;
 use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::pools::{Outlook, Pool};
@@ -52,7 +53,13 @@ impl UiState {
                 rows = with_workers(rows, open_pools, model, now);
             }
             list.unfiltered = unfiltered;
-            list.state.reorder(rows, exists, height, now);
+            // A key that asked for another order wants the row in its place.
+            let arrived = list.state.ordered_at().and(list.state.arrived_at());
+            let ended_here = |subject: &Subject| {
+                let ended = subject.job().and_then(|job| ended_at(job, model));
+                matches!((ended, arrived), (Some(ended), Some(arrived)) if ended >= arrived)
+            };
+            list.state.reorder(rows, exists, ended_here, height, now);
         }
     }
 
@@ -71,9 +78,15 @@ impl UiState {
     }
 }
 
+/// When a job ended; `None` if it has not, or nothing is known of it.
+pub fn ended_at(job: &JobId, model: &Model) -> Option<Timestamp> {
+    let job = model.jobs.get(job)?;
+    job.is_ended().then_some(job.since)
+}
+
 /// The name under which an alert has its row.
 pub fn alert_row(alert: &Alert) -> Subject {
-    Subject::Alert(format!("{} {}", alert.name, alert.subject).into())
+    Subject::Alert(alert.row().into())
 }
 
 fn jobs(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {

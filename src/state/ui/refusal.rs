@@ -58,8 +58,14 @@ impl UiState {
             Action::Mark if self.subject().is_none() => {
                 Some("No row is under the cursor.".to_owned())
             }
-            Action::CopyId if self.subject().is_none() => {
+            Action::CopyId | Action::CopyJson | Action::Json if self.subject().is_none() => {
                 Some("No row is under the cursor.".to_owned())
+            }
+            Action::CopyJson | Action::Json if matches!(self.subject(), Some(Subject::Pool(_))) => {
+                Some("A pool has no JSON of its own: its workers have.".to_owned())
+            }
+            Action::Undo if self.undo.is_none() => {
+                Some("Nothing can be taken back: no undo window is open.".to_owned())
             }
             Action::ByPool | Action::HeatMap if self.view != View::Workers => {
                 Some("Only in Workers: 4 shows them.".to_owned())

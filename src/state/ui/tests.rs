@@ -218,6 +218,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             Modal::Approve(_) => " approve?",
             Modal::Reject(_) => " reject?",
             Modal::Log(_) => " log",
+            Modal::Json(_) => " json",
         };
         if let Some(form) = modal.form() {
             text += &format!(
@@ -250,6 +251,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
                 text += &format!(" !{ruling:?} {job} {:?}", binding.job_hash.as_deref());
             }
             Effect::CopyText(copied) => text += &format!(" !copy {copied}"),
+            Effect::CopyJson => text += " !copy-json",
             _ => {}
         }
     }
@@ -477,6 +479,60 @@ fn a_frozen_list_stands_still_and_goes_live_again() {
     check(
         "tell a:running | jobs | freeze | tell b:pending | tick | live",
         "jobs [b >a]",
+    );
+}
+
+#[test]
+fn a_job_that_ends_under_the_cursor_stays_until_the_cursor_leaves_it() {
+    let ended = "tell a:running b:running c:running | jobs | down | tell b:succeeded | tick";
+    check(ended, "jobs [a >b c]");
+    check(&format!("{ended} | down | tick"), "jobs [a >c b]");
+    check(&format!("{ended} | reverse"), "jobs [>b c a]");
+}
+
+#[test]
+fn cleared_marks_and_filters_come_back_within_ten_seconds() {
+    let marked = "tell a:running b:running | jobs | mark | back";
+    check(
+        &format!("{marked} | undo"),
+        "jobs [>a* b] says: The marks are back.",
+    );
+    check(
+        &format!("{marked} | +10001 undo"),
+        "jobs [>a b] says: Nothing can be taken back: no undo window is open.",
+    );
+    let filtered = "tell a:running b:pending | jobs | filter | \"state:running\" | confirm";
+    check(filtered, "jobs [>a]");
+    check(
+        &format!("{filtered} | undo"),
+        "jobs [b >a] says: The filter is as it was.",
+    );
+    check(
+        &format!("{filtered} | back | undo"),
+        "jobs [>a] says: The filter is as it was.",
+    );
+}
+
+#[test]
+fn a_cancel_is_never_taken_back() {
+    check(
+        "tell a:running | jobs | cancel | next-field | next-field | confirm | undo",
+        "jobs [>a] says: Nothing can be taken back: no undo window is open. !cancel a ''",
+    );
+}
+
+#[test]
+fn what_is_under_the_cursor_is_shown_and_copied_as_json() {
+    check("tell a:running | jobs | json", "jobs [>a] json");
+    check("tell a:running | jobs | json | back", "jobs [>a]");
+    check(
+        "tell a:running | jobs | copy-json",
+        "jobs [>a] says: Copied a as JSON. !copy-json",
+    );
+    check("jobs | json", "jobs [] says: No row is under the cursor.");
+    check(
+        "pools a | tick | json",
+        "overview [>a] says: A pool has no JSON of its own: its workers have.",
     );
 }
 

@@ -28,7 +28,9 @@ pub(super) fn draw(front: &Front<'_>, modal: &Modal, area: Rect, buf: &mut Buffe
         Modal::Cancel(dialog) => cancel(front, dialog, width),
         Modal::Approve(dialog) => approve(front, dialog, width),
         Modal::Reject(dialog) => reject(front, dialog, width),
-        Modal::Help(_) | Modal::Palette(_) | Modal::Filter(_) | Modal::Log(_) => return,
+        Modal::Help(_) | Modal::Palette(_) | Modal::Filter(_) | Modal::Log(_) | Modal::Json(_) => {
+            return;
+        }
     };
     lines.insert(0, Words::new());
     lines.push(Words::new());

@@ -29,11 +29,18 @@ enum Brevity {
     Whole,
     NoWords,
     NoSeconds,
+    NoRequests,
     NoRate,
 }
 
 impl Brevity {
-    const ALL: [Self; 4] = [Self::Whole, Self::NoWords, Self::NoSeconds, Self::NoRate];
+    const ALL: [Self; 5] = [
+        Self::Whole,
+        Self::NoWords,
+        Self::NoSeconds,
+        Self::NoRequests,
+        Self::NoRate,
+    ];
 }
 
 /// Draws the frame; returns what is left for the view.
@@ -144,6 +151,13 @@ fn header_left(pen: Pen<'_>, facts: &Header, wide: bool, brevity: Brevity) -> Wo
             (_, false) => 1,
         };
         words = words.gap(gap).then(lamp_words(pen, lamp, wide, brevity));
+        if let (Source::Gateway, Some(requests)) = (lamp.source, facts.requests_a_minute)
+            && lamp.is_up()
+            && brevity < Brevity::NoRequests
+        {
+            let blank = if wide { " " } else { "" };
+            words = words.muted(format!("{blank}{}/min", compact(requests)));
+        }
     }
     words = words.gap(if wide { 3 } else { 2 });
     if brevity < Brevity::NoRate {

@@ -13,6 +13,7 @@ use crate::tui::widget::pane::{self, Title};
 use crate::tui::widget::table::{Column, Row, Table};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{bar, indent, split_row, split_rows};
+use crate::view::change::Change;
 use crate::view::jobs::{self, JobRow, JobsView, Why};
 
 /// The cells of a progress bar.
@@ -116,6 +117,7 @@ fn draw_title(scene: &Scene<'_>, view: &JobsView, area: Rect, buf: &mut Buffer) 
     if view.reversed {
         facts = facts.muted(", reversed");
     }
+    facts = news(facts, view.new_above, view.changed);
     if view.forgotten > 0 {
         facts = facts.ink(
             format!("   {} forgotten", text::thousands(view.forgotten)),
@@ -128,6 +130,29 @@ fn draw_title(scene: &Scene<'_>, view: &JobsView, area: Rect, buf: &mut Buffer) 
     Title::new("Jobs", true)
         .facts(facts)
         .draw(scene.pen(), buf, inside(area));
+}
+
+/// Rows that came above the window, and changes that are too many to be marked.
+pub(super) fn news(facts: Words, new_above: usize, changed: usize) -> Words {
+    let facts = match new_above {
+        0 => facts,
+        n => facts.ink(
+            format!("   {} new above", text::thousands(n as u64)),
+            Role::Accent,
+        ),
+    };
+    match changed {
+        0 => facts,
+        n => facts.muted(format!("   {} changed", text::thousands(n as u64))),
+    }
+}
+
+/// The mark of a row that has just changed.
+pub(super) fn change_mark(change: Option<Change>) -> Option<char> {
+    change.map(|change| match change {
+        Change::New => '+',
+        Change::Moved => '~',
+    })
 }
 
 /// Width keeps: state, job, why, age, topic, worker, verdict, tries; wide adds
@@ -186,7 +211,13 @@ fn row(job: &JobRow, long: bool, glyphs: Glyphs) -> Row {
                 Role::Muted,
             ),
             topic,
-            why_words(&job.why, long, glyphs),
+            match job.ended_here {
+                Some(ago) => Words::new()
+                    .text(format!("ended {} ago", text::age(ago)))
+                    .muted("; ")
+                    .then(why_words(&job.why, long, glyphs)),
+                None => why_words(&job.why, long, glyphs),
+            },
             worker,
             Words::new().ink(text::age(job.age), role),
             signs::decision(job.decision),
@@ -196,7 +227,7 @@ fn row(job: &JobRow, long: bool, glyphs: Glyphs) -> Row {
         ],
         selected: job.selected,
         marked: job.marked,
-        change: None,
+        change: change_mark(job.change),
     }
 }
 

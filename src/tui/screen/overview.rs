@@ -44,7 +44,8 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     } else {
         2 + LISTED + 1 + LISTED
     };
-    let (pipeline, rest) = split_rows(area, 3);
+    // Counts, and below them how they changed where there is room.
+    let (pipeline, rest) = split_rows(area, if wide && airy { 4 } else { 3 });
     draw_pipeline(scene, wide, pipeline, buf);
     let rest = blank(rest);
     let spare = rest
@@ -156,7 +157,7 @@ fn counts_pane<'a>(
     Title::new(name, false)
         .facts(Words::new().muted(facts))
         .draw(pen, buf, inside(title));
-    let (mut labels, mut numbers) = (Words::new(), Words::new());
+    let (mut labels, mut numbers, mut changes) = (Words::new(), Words::new(), Words::new());
     for count in counts {
         let (_, word, ink) = signs::job_state(Some(count.state));
         let word = if area.width < WIDE / 2 + 5 || area.width == buf.area.width {
@@ -174,10 +175,19 @@ fn counts_pane<'a>(
             _ => Ink::new(Role::Text).bold(),
         };
         numbers = numbers.gap(gap + width - number.len()).ink(number, ink);
+        let change = match count.change {
+            None | Some(0) => String::new(),
+            Some(more) => text::signed(more),
+        };
+        changes = changes
+            .gap(gap + width.saturating_sub(change.len()))
+            .muted(change);
     }
-    let (first, second) = split_row(rest);
+    let (first, rest) = split_row(rest);
+    let (second, third) = split_row(rest);
     pen.put(buf, indent(first, 2), &labels);
     pen.put(buf, indent(second, 2), &numbers);
+    pen.put(buf, indent(third, 2), &changes);
 }
 
 /// States by short words where twelve of them stand in one row.
