@@ -391,12 +391,8 @@ fn the_overview_tells_how_counts_changed_in_five_minutes() {
     let script = "0s link nats up | 0s submit a topic=job.a | 1s submit b topic=job.a \
                   | 200s dispatch a w1 topic=job.a | 201s succeed a w1 | 305s submit c topic=job.a | 312s tick";
     let found = lines_with(script, &[Action::Overview], &["+1"]);
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert_eq!(
-        found[0].matches("+1").count(),
-        1,
-        "one more has succeeded, as many wait: {found:?}"
-    );
+    // One more has succeeded, and as many wait as did.
+    assert_eq!(found[0].trim(), "+1", "{found:#?}");
 }
 
 #[test]
