@@ -21,6 +21,9 @@ pub const SENDERS: usize = 10_000;
 pub const FINDINGS: usize = 8;
 /// Topics with counters of their own; later ones share one row.
 pub const TOPICS: usize = 2_000;
+/// Packets about jobs kept for their details; the oldest go first. At a busy 400 a
+/// second that is half a minute of all of them.
+pub const PACKETS: usize = 10_000;
 /// Malformed deliveries kept to be looked at.
 pub const MALFORMED: usize = 100;
 /// Approvals that were decided or ended, kept for the lower list.

@@ -12,6 +12,7 @@ pub mod approvals;
 pub mod decisions;
 pub mod jobs;
 pub mod link;
+pub mod packets;
 pub mod pipeline;
 pub mod pools;
 pub mod senders;
@@ -39,6 +40,8 @@ pub struct Model {
     pub alerts: alerts::Alerts,
     /// Who speaks on the bus.
     pub senders: senders::Senders,
+    /// The last packets about jobs.
+    pub packets: packets::Packets,
     /// How much is heard.
     pub traffic: traffic::Traffic,
     /// The lines to our servers.
@@ -123,6 +126,7 @@ impl Model {
             }
             (Route::Alert, Body::Alert(alert)) => self.alerts.heard(alert, &heard.packet, now),
             _ => {
+                self.packets.heard(heard, now);
                 if let Some(change) = self.jobs.heard(heard, now) {
                     self.changed(&change, now);
                 }

@@ -202,8 +202,8 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// Timeline, verdict, undo and result, payload, request.
-    pub const PANES: usize = 5;
+    /// Timeline, verdict, undo and result, payload, request, packets.
+    pub const PANES: usize = 6;
 
     fn open(job: JobId) -> Self {
         Self {

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::ids::JobId;
+use crate::ids::{JobId, SenderId};
 use crate::state::State;
 use crate::state::model::Model;
 use crate::state::model::approvals::{Content, Payload};
 use crate::state::model::jobs::{Decision, Happened, Job, JobState};
+use crate::state::model::packets::{Kept, Says};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::view::jobs::{JobRow, row};
@@ -40,6 +41,27 @@ pub struct JobView {
     pub request: Vec<Fact>,
     /// Its payload.
     pub payload: PayloadView,
+    /// The packets about it that are kept, the newest first.
+    pub packets: Vec<PacketRow>,
+    /// How many of them have findings.
+    pub odd_packets: usize,
+    /// Whether older ones may have been forgotten.
+    pub packets_forgotten: bool,
+}
+
+/// A packet about a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketRow {
+    /// When it was heard.
+    pub at: Timestamp,
+    /// Where.
+    pub subject: Arc<str>,
+    /// Who says that it sent it.
+    pub from: SenderId,
+    /// What it says.
+    pub says: Prose,
+    /// How much is odd about it.
+    pub findings: usize,
 }
 
 /// A line of the timeline.
@@ -116,7 +138,11 @@ pub fn job(state: &State) -> Option<JobView> {
     let (model, now) = shown(state);
     let id = &state.ui.detail()?.job;
     let job = model.jobs.get(id)?;
+    let packets: Vec<PacketRow> = model.packets.of_job(id).map(packet).collect();
     Some(JobView {
+        odd_packets: packets.iter().filter(|it| it.findings > 0).count(),
+        packets_forgotten: model.packets.dropped() > 0,
+        packets,
         id: id.clone(),
         row: row(model, job, now),
         age: now.since(job.updated_at),
@@ -128,6 +154,39 @@ pub fn job(state: &State) -> Option<JobView> {
         request: request(model, job, now),
         payload: payload(model, job),
     })
+}
+
+fn packet(kept: &Kept) -> PacketRow {
+    let says = Prose::new();
+    let with = |says: Prose, before: &str, said: &Option<Arc<str>>| match said {
+        Some(said) => says.own(before).outside(said.clone()),
+        None => says,
+    };
+    PacketRow {
+        at: kept.at,
+        subject: Arc::clone(&kept.subject),
+        from: kept.sender.clone(),
+        findings: kept.findings,
+        says: match &kept.says {
+            Says::Submitted => says.own("job_request"),
+            Says::Dispatched => says.own("job_request, dispatch"),
+            Says::Progress { percent, message } => {
+                with(says.own(format!("{percent}%")), "  ", message)
+            }
+            Says::Result {
+                status,
+                dead_letter,
+                cause,
+            } => {
+                let what = if *dead_letter { ", dead letter" } else { "" };
+                let says = says.own(format!("job_result {}{what}", status.name()));
+                with(says, ": ", cause)
+            }
+            Says::Cancel { by, reason } => {
+                with(with(says.own("job_cancel"), " for ", by), ": ", reason)
+            }
+        },
+    }
 }
 
 /// The payload of a job, as far as it is known.

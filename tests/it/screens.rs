@@ -396,6 +396,30 @@ fn the_overview_tells_how_counts_changed_in_five_minutes() {
 }
 
 #[test]
+fn the_detail_of_a_job_shows_its_own_packets_the_newest_first() {
+    let script = "0s link nats up | 0s submit a topic=job.x | 1s submit b topic=job.x | 2s dispatch a w1 topic=job.x \
+                  | 3s progress a 40% message=\"chunk 4\" | 4s tick";
+    let found = lines_with(
+        script,
+        &[Action::Jobs, Action::Last, Action::Detail],
+        &["job_request", "40%  chunk 4", "kept"],
+    );
+    let says: Vec<&str> = found.iter().map(|line| line.trim()).collect();
+    assert_eq!(says.len(), 4, "{says:#?}");
+    assert!(says[0].ends_with("3 kept, 0 with findings"), "{says:#?}");
+    for (line, what) in says[1..].iter().zip([
+        ["00:00:03.000  sys.job.progress", "40%  chunk 4"],
+        ["00:00:02.000  worker.w1.jobs", "job_request, dispatch"],
+        ["00:00:00.000  sys.job.submit", "job_request"],
+    ]) {
+        assert!(
+            what.iter().all(|part| line.contains(part)),
+            "{line} has not {what:?}"
+        );
+    }
+}
+
+#[test]
 fn the_header_tells_how_often_the_gateway_is_asked() {
     let script =
         "0s link nats up | 0s link gateway up | 1s requests 4 | 20s requests 60 | 30s tick";

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::state::action::Drawn;
+use crate::state::ui::Detail;
 use crate::text::{self, Shown};
 use crate::tui::glyph::Glyph;
 use crate::tui::screen::jobs::{inside, why_words};
@@ -24,10 +25,15 @@ const WIDE: u16 = 100;
 /// The cells of the progress bar.
 const BAR: usize = 44;
 
-/// A pane of the detail: its title, the facts of the title, and its rows.
+/// Place of the packets among the panes.
+const PACKETS: usize = 5;
+
+/// A pane of the detail: its title, the facts of the title, a row that does not
+/// scroll, and its rows.
 struct Pane {
     name: &'static str,
     facts: Words,
+    head: Option<Words>,
     rows: Vec<Words>,
 }
 
@@ -59,13 +65,25 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     let body = inside(rest);
     let (pane_index, scroll) = match scene.state.ui.detail() {
         Some(detail) => (detail.pane, detail.scroll),
-        None => (0, [0; 5]),
+        None => (0, [0; Detail::PANES]),
     };
     let wide = area.width >= WIDE;
     let column = if wide { width / 2 - 1 } else { width };
-    let panes = panes(scene, &view, column, width.saturating_sub(column + 3));
+    let panes = panes(
+        scene,
+        &view,
+        column,
+        width.saturating_sub(column + 3),
+        width,
+    );
     let mut drawn = Drawn::default();
     if wide {
+        // Title and head, and a blank row above where there is room; a third of the
+        // room at most: the newest ones are seen.
+        let airy = u16::from(buf.area.height >= 30);
+        let foot = panes[PACKETS].rows.len().min(64) as u16 + 2 + airy;
+        let foot = foot.min(body.height / 3);
+        let (body, below) = split_rows(body, body.height.saturating_sub(foot));
         let left = Rect {
             width: column as u16,
             ..body
@@ -76,10 +94,13 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
             let chosen: Vec<(usize, &Pane)> = members.iter().map(|at| (*at, &panes[*at])).collect();
             column_of(scene, &chosen, area, pane_index, &scroll, buf, &mut drawn);
         }
+        let below = split_rows(below, airy).1;
+        let chosen = [(PACKETS, &panes[PACKETS])];
+        column_of(scene, &chosen, below, pane_index, &scroll, buf, &mut drawn);
     } else {
         // One column in reading order; the pane with the keyboard comes first
         // when not all of them fit.
-        let order = [0usize, 1, 3, 2, 4];
+        let order = [0usize, 1, 3, 2, 4, PACKETS];
         let from = order.iter().position(|at| *at == pane_index).unwrap_or(0);
         let total: usize = panes.iter().map(|pane| pane.rows.len() + 2).sum();
         let fits = total <= usize::from(body.height);
@@ -139,7 +160,7 @@ fn progress_line(scene: &Scene<'_>, view: &JobView) -> Words {
     }
 }
 
-fn panes(scene: &Scene<'_>, view: &JobView, left: usize, right: usize) -> Vec<Pane> {
+fn panes(scene: &Scene<'_>, view: &JobView, left: usize, right: usize, whole: usize) -> Vec<Pane> {
     let facts = |facts: &[Fact], width: usize| -> Vec<Words> {
         facts
             .iter()
@@ -161,29 +182,99 @@ fn panes(scene: &Scene<'_>, view: &JobView, left: usize, right: usize) -> Vec<Pa
         Pane {
             name: "Timeline",
             facts: timeline,
+            head: None,
             rows,
         },
         Pane {
             name: "Verdict",
             facts: Words::new(),
+            head: None,
             rows: facts(&view.verdict, left),
         },
         Pane {
             name: "Undo and result",
             facts: Words::new(),
+            head: None,
             rows: facts(&view.outcome, left),
         },
         Pane {
             name: "Payload",
             facts: payload::title_facts(&view.payload),
+            head: None,
             rows: payload::all_rows(scene, &view.payload, right),
         },
         Pane {
             name: "Request",
             facts: Words::new(),
+            head: None,
             rows: facts(&view.request, right),
         },
+        packets(view, whole),
     ]
+}
+
+/// The packets about the job: when, where, from whom, what.
+fn packets(view: &JobView, width: usize) -> Pane {
+    let kept = text::thousands(view.packets.len() as u64);
+    let mut facts = Words::new().muted(format!("{kept} kept, "));
+    let odd = format!("{} with findings", text::thousands(view.odd_packets as u64));
+    facts = match view.odd_packets {
+        0 => facts.muted(odd),
+        _ => facts.ink(odd, Role::Warn),
+    };
+    if view.packets_forgotten {
+        facts = facts.muted(", older ones may be forgotten");
+    }
+    let wide = width >= usize::from(WIDE);
+    let (subject, from) = if wide { (26, 21) } else { (18, 14) };
+    let columns = |at: Words, where_: Words, who: Words, says: Words| {
+        at.to(14)
+            .then(where_.tail(subject - 1).to(subject))
+            .then(who.tail(from - 1).to(from))
+            .then(says)
+            .head(width.saturating_sub(2))
+    };
+    if view.packets.is_empty() {
+        return Pane {
+            name: "Packets",
+            facts,
+            head: None,
+            rows: vec![Words::new().muted("No packet about it has been heard.")],
+        };
+    }
+    let rows = view
+        .packets
+        .iter()
+        .map(|packet| {
+            let says = prose::words(&packet.says);
+            let says = match packet.findings {
+                0 => says,
+                n => says.ink(
+                    format!("  {}", text::count(n as u64, "finding", "findings")),
+                    Role::Warn,
+                ),
+            };
+            columns(
+                Words::new().muted(text::clock_millis(packet.at)),
+                Words::new().line(&packet.subject, Role::Muted),
+                Words::new().line(packet.from.as_str(), Role::Muted),
+                says,
+            )
+        })
+        .map(|row| Words::new().gap(2).then(row))
+        .collect();
+    let head = columns(
+        Words::new().muted("AT"),
+        Words::new().muted("SUBJECT"),
+        Words::new().muted("FROM"),
+        Words::new().muted("WHAT IT SAYS"),
+    );
+    Pane {
+        name: "Packets",
+        facts,
+        head: Some(Words::new().gap(2).then(head)),
+        rows,
+    }
 }
 
 fn timeline_row(scene: &Scene<'_>, row: &TimelineRow) -> Words {
@@ -227,9 +318,12 @@ fn column_of(
         }
         let after: u16 = panes[place + 1..]
             .iter()
-            .map(|(_, pane)| (pane.rows.len() as u16).min(4) + 2)
+            .map(|(_, pane)| u16::try_from(pane.rows.len()).unwrap_or(u16::MAX).min(4) + 2)
             .sum();
-        let wanted = (pane.rows.len() as u16).saturating_add(1);
+        let head = pane.head.as_ref().filter(|_| !pane.rows.is_empty());
+        let wanted = (pane.rows.len() as u16)
+            .saturating_add(1)
+            .saturating_add(u16::from(head.is_some()));
         let room = left
             .height
             .saturating_sub(after)
@@ -237,6 +331,10 @@ fn column_of(
             .min(wanted);
         let (title, rest) = split_row(left);
         let (body, rest) = split_rows(rest, room.saturating_sub(1));
+        let body = match head {
+            Some(head) if body.height > 1 => pane::rows(pen, buf, body, std::slice::from_ref(head)),
+            Some(_) | None => body,
+        };
         let height = usize::from(body.height);
         let most = pane.rows.len().saturating_sub(height);
         let from = scroll.get(*at).copied().unwrap_or(0).min(most);
