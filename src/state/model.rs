@@ -107,6 +107,15 @@ impl Model {
         pools::at(self, now)
     }
 
+    /// The one of `pools` that takes jobs of `topic`; `None` if none of them does.
+    pub fn pool_taking<'a>(
+        &self,
+        topic: &str,
+        pools: &'a [pools::Pool],
+    ) -> Option<&'a pools::Pool> {
+        pools::taking(self, topic, pools)
+    }
+
     /// Everything that was lost for want of room, jobs first of all.
     pub fn forgotten(&self) -> u64 {
         self.jobs.dropped()

@@ -144,7 +144,7 @@ pub fn job(state: &State) -> Option<JobView> {
         packets_forgotten: model.packets.dropped() > 0,
         packets,
         id: id.clone(),
-        row: row(model, job, now),
+        row: row(model, job, &model.pools_at(now), now),
         age: now.since(job.updated_at),
         place: place(job),
         timeline: timeline(job),

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::ids::{JobId, WorkerId};
+use crate::ids::{JobId, PoolName, WorkerId};
 use crate::state::State;
 use crate::state::model::Model;
 use crate::state::model::jobs::{Asked, Decision, Job, JobState, WaitingOn};
+use crate::state::model::pools::Pool;
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
@@ -106,6 +107,8 @@ pub enum Why {
         tenant: Option<Arc<str>>,
         /// What the last attempt said, or the rule that holds it.
         said: Option<Arc<str>>,
+        /// The pool that would take it, where that is why it waits.
+        pool: Option<WaitPool>,
     },
     /// This console asked something and has not seen it done.
     Asked {
@@ -129,11 +132,24 @@ pub enum Why {
         code: Option<Arc<str>>,
         /// Who asked that it stops.
         asked_by: Option<Arc<str>>,
+        /// How long after that its worker stopped.
+        stopped_after: Option<Elapsed>,
     },
     /// Only a wish that it stops was heard.
     OnlyCancel,
     /// Its state is not known.
     Unknown,
+}
+
+/// The pool that a job waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitPool {
+    /// The pool.
+    pub name: PoolName,
+    /// Workers that take jobs.
+    pub able: u32,
+    /// Those of them at or over nine tenths of something.
+    pub overloaded: u32,
 }
 
 /// The jobs that are visible in `height` rows.
@@ -154,6 +170,11 @@ pub fn jobs(state: &State, height: usize) -> JobsView {
         })
         .collect();
     let changes = change::changes(&stamps, list.state.listed_since(), now);
+    // Pools are summed up from all workers, so only where a row is about one.
+    let pools = match seen.iter().any(|(_, job)| waits_for_pool(job)) {
+        true => model.pools_at(now),
+        false => Vec::new(),
+    };
     let rows = seen
         .iter()
         .zip(&changes.marks)
@@ -166,7 +187,7 @@ pub fn jobs(state: &State, height: usize) -> JobsView {
                 marked: list.state.marks().contains(*subject),
                 change: *change,
                 ended_here: ended.then(|| now.since(job.since)),
-                ..row(model, job, now)
+                ..row(model, job, &pools, now)
             }
         })
         .collect();
@@ -185,14 +206,22 @@ pub fn jobs(state: &State, height: usize) -> JobsView {
     }
 }
 
+/// Whether a job waits for its pool.
+fn waits_for_pool(job: &Job) -> bool {
+    matches!(
+        job.waits_on(),
+        Some(WaitingOn::NoWorkers | WaitingOn::PoolOverloaded)
+    )
+}
+
 /// One job as a row, without cursor and mark.
-pub fn row(_model: &Model, job: &Job, now: Timestamp) -> JobRow {
+pub fn row(model: &Model, job: &Job, pools: &[Pool], now: Timestamp) -> JobRow {
     let request = job.request.as_deref();
     JobRow {
         id: job.id.clone(),
         state: job.state,
         topic: request.and_then(|request| request.topic.clone()),
-        why: why(job, now),
+        why: why(model, job, pools, now),
         worker: job.worker().cloned(),
         age: now.since(job.since),
         decision: job.decision(),
@@ -209,7 +238,7 @@ pub fn row(_model: &Model, job: &Job, now: Timestamp) -> JobRow {
     }
 }
 
-fn why(job: &Job, now: Timestamp) -> Why {
+fn why(model: &Model, job: &Job, pools: &[Pool], now: Timestamp) -> Why {
     if let Some(pending) = &job.pending {
         return Why::Asked {
             what: pending.what,
@@ -252,6 +281,15 @@ fn why(job: &Job, now: Timestamp) -> Why {
             on: job.waits_on().unwrap_or(WaitingOn::Unknown),
             deadline: job.deadline().map(|deadline| deadline.since(now)),
             tenant: job.tenant().map(Arc::from),
+            pool: job
+                .topic()
+                .filter(|_| waits_for_pool(job))
+                .and_then(|topic| model.pool_taking(topic, pools))
+                .map(|pool| WaitPool {
+                    name: pool.name.clone(),
+                    able: pool.able(),
+                    overloaded: pool.overloaded,
+                }),
             said: if job.state == Some(JobState::Retrying) {
                 job.result
                     .as_ref()
@@ -264,6 +302,7 @@ fn why(job: &Job, now: Timestamp) -> Why {
             said: rule_said().or_else(|| said(job)),
             code: job.error_code().map(Arc::from),
             asked_by: None,
+            stopped_after: None,
         },
         Some(JobState::Cancelled) => Why::Ended {
             said: job
@@ -273,6 +312,10 @@ fn why(job: &Job, now: Timestamp) -> Why {
                 .or_else(|| said(job)),
             code: None,
             asked_by: job.cancel.as_ref().and_then(|cancel| cancel.by.clone()),
+            stopped_after: job
+                .cancel
+                .as_ref()
+                .and_then(|cancel| Some(cancel.worker_stopped_at?.since(cancel.heard_at?))),
         },
         Some(
             JobState::Succeeded
@@ -283,6 +326,7 @@ fn why(job: &Job, now: Timestamp) -> Why {
             said: said(job),
             code: job.error_code().map(Arc::from),
             asked_by: None,
+            stopped_after: None,
         },
         None if job.cancel.is_some() => Why::OnlyCancel,
         None => Why::Unknown,
@@ -309,7 +353,66 @@ pub fn under_cursor(state: &State) -> Option<(JobId, Prose)> {
         return None;
     };
     let job = model.jobs.get(id)?;
-    Some((id.clone(), sentences(job, now)))
+    let says = sentences(job, now).then(way_ahead(model, job, now));
+    Some((id.clone(), says))
+}
+
+/// Jobs before one in its line that are counted, so that a long line costs no frame.
+const LINE: usize = 10_000;
+
+/// What must happen before a job that waits for its pool can start.
+fn way_ahead(model: &Model, job: &Job, now: Timestamp) -> Prose {
+    let says = Prose::new();
+    if !matches!(job.state, Some(JobState::Pending | JobState::Scheduled)) {
+        return says;
+    }
+    let pools = model.pools_at(now);
+    let Some(pool) = job
+        .topic()
+        .and_then(|topic| model.pool_taking(topic, &pools))
+    else {
+        return says;
+    };
+    let says = says.own("Pool ").outside(pool.name.as_str());
+    if pool.able() == 0 {
+        return says.own(" has no live worker. ");
+    }
+    let says = says.own(format!(
+        ": {} of {} over 90%, {} a minute",
+        pool.overloaded,
+        text::count(u64::from(pool.able()), "worker", "workers"),
+        text::count(u64::from(pool.ended), "job ends", "jobs end"),
+    ));
+    let rank = model.jobs.attention_rank(&job.id).unwrap_or(0);
+    let ahead = model
+        .jobs
+        .by_attention()
+        .take(rank.min(LINE))
+        .filter(|other| matches!(other.state, Some(JobState::Pending | JobState::Scheduled)))
+        .filter(|other| {
+            let taking = other
+                .topic()
+                .and_then(|topic| model.pool_taking(topic, &pools));
+            taking.is_some_and(|taking| taking.name == pool.name)
+        })
+        .count();
+    let says = match ahead {
+        0 => says.own("; it is the next"),
+        n => says.own(format!(
+            ", {} ahead",
+            text::count(n as u64, "job is", "jobs are")
+        )),
+    };
+    match (pool.ended, rank) {
+        (1.., 0..LINE) => {
+            let ms = (ahead as u64 + 1) * 60_000 / u64::from(pool.ended);
+            let about = text::age(Elapsed::from_millis(ms));
+            says.own(": about ")
+                .strong(about)
+                .own(" if nothing changes. ")
+        }
+        _ => says.own(". "),
+    }
 }
 
 fn sentences(job: &Job, now: Timestamp) -> Prose {

@@ -420,6 +420,36 @@ fn the_detail_of_a_job_shows_its_own_packets_the_newest_first() {
 }
 
 #[test]
+fn a_job_that_waits_for_its_pool_names_it_and_tells_what_is_ahead() {
+    let script = "0s link nats up | 0s beat w1 pool=gpu slots=4/4 | 0s beat w2 pool=gpu slots=1/4 cpu=95 \
+                  | 1s submit done topic=job.gpu.a | 2s dispatch done w1 topic=job.gpu.a | 3s succeed done w1 \
+                  | 4s told j1 PENDING topic=job.gpu.a waiting=pool_overloaded | 5s told j2 PENDING topic=job.gpu.a waiting=pool_overloaded \
+                  | 6s told j3 PENDING topic=job.crawl.a waiting=no_workers | 20s beat w1 pool=gpu slots=4/4 | 20s beat w2 pool=gpu slots=1/4 cpu=95 | 21s tick";
+    let found = lines_with(script, &[Action::Jobs, Action::Down], &["gpu", "crawl"]);
+    let says = found.join("\n");
+    assert!(
+        says.contains("j1       gpu.a             pool gpu overloaded: 2 of 2 over 90%"),
+        "{says}"
+    );
+    assert!(says.contains("no live worker"), "{says}");
+    assert!(
+        says.contains("Pool gpu: 2 of 2 workers over 90%, 1 job ends a minute, 1 job is ahead: about 2m00s if nothing"),
+        "{says}"
+    );
+}
+
+#[test]
+fn a_cancelled_job_tells_when_its_worker_stopped() {
+    let script = "0s link nats up | 0s submit a topic=job.x | 1s dispatch a w1 topic=job.x | 2s progress a 10% \
+                  | 3s cancel a for=ann reason=\"too late\" | 3s cancelled a api-gateway | 4s cancelled a w1 | 5s tick";
+    let found = lines_with(script, &[Action::Jobs], &["⊘ cancelled"]);
+    assert!(
+        found[0].contains("worker stopped after 1s; asked by ann: t"),
+        "{found:#?}"
+    );
+}
+
+#[test]
 fn the_header_tells_how_often_the_gateway_is_asked() {
     let script =
         "0s link nats up | 0s link gateway up | 1s requests 4 | 20s requests 60 | 30s tick";

@@ -175,7 +175,7 @@ impl Pools {
 
 /// The pool that takes jobs of a topic: the one the plane maps it to, else the
 /// one of its second part, else `default` where there is such a pool.
-fn pool_of(topic: &str, pools: &Pools, known: &BTreeMap<PoolName, Building>) -> PoolName {
+fn pool_of(topic: &str, pools: &Pools, known: impl Fn(&str) -> bool) -> PoolName {
     let mapped = |takes: fn(&str, &str) -> bool| {
         pools
             .told
@@ -186,7 +186,7 @@ fn pool_of(topic: &str, pools: &Pools, known: &BTreeMap<PoolName, Building>) -> 
         return told.name.clone();
     }
     let second = topic.split('.').nth(1).unwrap_or(topic);
-    if !known.contains_key(second) && known.contains_key("default") {
+    if !known(second) && known("default") {
         return PoolName::from("default");
     }
     PoolName::from(second)
@@ -255,6 +255,13 @@ impl Mean {
     }
 }
 
+/// The one of `pools` that takes jobs of `topic`; `None` if none of them does.
+pub(super) fn taking<'a>(model: &Model, topic: &str, pools: &'a [Pool]) -> Option<&'a Pool> {
+    let find = |name: &str| pools.iter().find(|pool| pool.name.as_str() == name);
+    let name = pool_of(topic, &model.pools, |name| find(name).is_some());
+    find(name.as_str())
+}
+
 /// The pools as they are at `now`, by name.
 pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
     let mut pools: BTreeMap<PoolName, Building> = BTreeMap::new();
@@ -292,7 +299,7 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
         if load.queued == 0 && load.approvals == 0 {
             continue;
         }
-        let name = pool_of(topic, &model.pools, &pools);
+        let name = pool_of(topic, &model.pools, |name| pools.contains_key(name));
         let pool = pools.entry(name).or_default();
         pool.queued += load.queued;
         pool.approvals += load.approvals;
@@ -303,7 +310,7 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
         if arrived == 0 && ended == 0 {
             continue;
         }
-        let name = pool_of(topic, &model.pools, &pools);
+        let name = pool_of(topic, &model.pools, |name| pools.contains_key(name));
         let pool = pools.entry(name).or_default();
         pool.arrived += arrived;
         pool.ended += ended;

@@ -14,7 +14,7 @@ use crate::tui::widget::table::{Column, Row, Table};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{bar, indent, split_row, split_rows};
 use crate::view::change::Change;
-use crate::view::jobs::{self, JobRow, JobsView, Why};
+use crate::view::jobs::{self, JobRow, JobsView, WaitPool, Why};
 
 /// The cells of a progress bar.
 const BAR: usize = 8;
@@ -287,7 +287,11 @@ pub(super) fn why_words(why: &Why, long: bool, glyphs: Glyphs) -> Words {
             deadline,
             tenant,
             said,
+            pool,
         } => {
+            let named = |words: Words, pool: &WaitPool| {
+                words.shown(Shown::tail_of(pool.name.as_str(), 24), Role::Text)
+            };
             let sla = match deadline {
                 Some(left) if left.as_millis() == 0 => ", deadline passed".to_owned(),
                 Some(left) => format!(", SLA {}", text::age(*left)),
@@ -301,10 +305,23 @@ pub(super) fn why_words(why: &Why, long: bool, glyphs: Glyphs) -> Words {
                     None => words.text("throttled, asked again later"),
                 },
                 (WaitingOn::Throttled, false) => words.text("throttled"),
-                (WaitingOn::NoWorkers, true) => words.text("no live worker takes its topic"),
+                (WaitingOn::NoWorkers, true) => match pool {
+                    Some(pool) => named(words.text("no live worker in pool "), pool),
+                    None => words.text("no live worker takes its topic"),
+                },
                 (WaitingOn::NoWorkers, false) => words.text("no live worker"),
-                (WaitingOn::PoolOverloaded, true) => words.text("its pool is overloaded"),
-                (WaitingOn::PoolOverloaded, false) => words.text("pool overloaded"),
+                (WaitingOn::PoolOverloaded, long) => match pool {
+                    Some(pool) => {
+                        let words = named(words.text("pool "), pool).text(" overloaded");
+                        match long {
+                            true => words
+                                .text(format!(": {} of {} over 90%", pool.overloaded, pool.able)),
+                            false => words,
+                        }
+                    }
+                    None if long => words.text("its pool is overloaded"),
+                    None => words.text("pool overloaded"),
+                },
                 (WaitingOn::NoPoolMapping, true) => words.text("no pool is mapped to its topic"),
                 (WaitingOn::NoPoolMapping, false) => words.text("no pool"),
                 (WaitingOn::TenantLimit, true) => match tenant {
@@ -354,7 +371,14 @@ pub(super) fn why_words(why: &Why, long: bool, glyphs: Glyphs) -> Words {
             said,
             code,
             asked_by,
+            stopped_after,
         } => {
+            let words = match stopped_after {
+                Some(after) => {
+                    words.muted(format!("worker stopped after {}; ", text::duration(*after)))
+                }
+                None => words,
+            };
             let words = match asked_by {
                 Some(_) => {
                     let words = message(words.muted("asked by "), asked_by, Role::Muted);
