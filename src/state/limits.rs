@@ -21,6 +21,10 @@ pub const SENDERS: usize = 10_000;
 pub const FINDINGS: usize = 8;
 /// Topics with counters of their own; later ones share one row.
 pub const TOPICS: usize = 2_000;
+/// Rollbacks; the one that began longest ago goes first.
+pub const ROLLBACKS: usize = 1_000;
+/// Steps of one rollback, as many as the embedded plane keeps.
+pub const ROLLBACK_STEPS: usize = 1_000;
 /// Packets about jobs kept for their details; the oldest go first. At a busy 400 a
 /// second that is half a minute of all of them.
 pub const PACKETS: usize = 10_000;

@@ -15,6 +15,7 @@ pub mod link;
 pub mod packets;
 pub mod pipeline;
 pub mod pools;
+pub mod rollbacks;
 pub mod senders;
 pub mod traffic;
 pub mod workers;
@@ -36,6 +37,8 @@ pub struct Model {
     pub approvals: approvals::Approvals,
     /// What policy decided lately.
     pub decisions: decisions::Decisions,
+    /// What was undone lately.
+    pub rollbacks: rollbacks::Rollbacks,
     /// The alerts of the bus.
     pub alerts: alerts::Alerts,
     /// Who speaks on the bus.
@@ -122,6 +125,7 @@ impl Model {
             + self.workers.dropped()
             + self.alerts.dropped()
             + self.approvals.dropped()
+            + self.rollbacks.dropped()
     }
 
     fn heard(&mut self, heard: &Heard, now: Timestamp) {
@@ -152,6 +156,11 @@ impl Model {
     fn changed(&mut self, change: &jobs::Change, now: Timestamp) {
         self.pools.changed(change, now);
         self.decisions.changed(change, now);
+        if (change.new || change.from != change.to)
+            && let Some(job) = self.jobs.get(&change.id)
+        {
+            self.rollbacks.changed(job);
+        }
         if change.from == Some(jobs::JobState::ApprovalRequired)
             && let Some(to) = change.to
         {

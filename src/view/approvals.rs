@@ -140,16 +140,16 @@ pub fn approvals(state: &State, height: usize) -> ApprovalsView {
     }
 }
 
-/// The dearest approvals, for the overview.
-pub fn oldest(state: &State, limit: usize) -> Vec<ApprovalRow> {
+/// The approvals that wait longest, as they are visible in `height` rows of the overview.
+pub fn oldest(state: &State, height: usize) -> Vec<ApprovalRow> {
     let (model, now) = shown(state);
-    let selected = state.ui.list(ListId::OldestApprovals).state.selected();
-    let mut approvals = model.approvals.by_cost(&model.jobs, now);
-    approvals.truncate(limit);
-    approvals
-        .into_iter()
+    let list = &state.ui.list(ListId::OldestApprovals).state;
+    list.order()[list.window(height)]
+        .iter()
+        .filter_map(|subject| model.approvals.get(subject.job()?))
+        .filter(|approval| approval.fact.status == ApprovalStatus::Pending)
         .map(|approval| ApprovalRow {
-            selected: selected.and_then(Subject::job) == Some(approval.id()),
+            selected: list.selected().and_then(Subject::job) == Some(approval.id()),
             ..row(state, model, approval, now)
         })
         .collect()

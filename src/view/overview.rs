@@ -9,15 +9,17 @@ use crate::state::State;
 use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::decisions::SPANS_SHOWN;
-use crate::state::model::jobs::{Decision, JobState};
+use crate::state::model::jobs::{Decision, Job, JobState};
 use crate::state::model::pools::{Outlook, Pool};
+use crate::state::model::rollbacks::{self, Rollback, Undone};
 use crate::state::model::traffic::Kind;
 use crate::state::model::workers::Standing;
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
-use crate::time::Timestamp;
+use crate::time::{Elapsed, Timestamp};
 use crate::view::{Prose, shown};
+use crate::wire::packet::JobStatus;
 
 /// Spans of five seconds that the wire's sparklines show.
 const WIRE_SPANS: usize = 48;
@@ -256,6 +258,82 @@ pub fn wire(state: &State) -> Vec<WireRow> {
             }
         })
         .collect()
+}
+
+/// A rollback, summed up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollbackRow {
+    /// When it began.
+    pub at: Timestamp,
+    /// Whose work is undone: a workflow, or a job.
+    pub of: Arc<str>,
+    /// Jobs that are to be undone, as far as they are known.
+    pub to_undo: usize,
+    /// How many of the jobs that undo them stand how, the worst last.
+    pub steps: Vec<(JobState, usize)>,
+    /// The rule that denied one of them.
+    pub denied_by: Option<Arc<str>>,
+    /// How long it took, once all of them have ended well.
+    pub took: Option<Elapsed>,
+}
+
+/// The last `limit` rollbacks, the latest first.
+pub fn rollbacks(state: &State, limit: usize) -> Vec<RollbackRow> {
+    let (model, _) = shown(state);
+    let rows = model.rollbacks.latest().into_iter().take(limit);
+    rows.map(|(undone, rollback)| rollback_row(model, undone, rollback))
+        .collect()
+}
+
+fn rollback_row(model: &Model, undone: &Undone, rollback: &Rollback) -> RollbackRow {
+    let jobs: Vec<&Arc<Job>> = rollback
+        .jobs
+        .iter()
+        .filter_map(|id| model.jobs.get(id))
+        .collect();
+    let (of, known) = match undone {
+        Undone::Workflow(workflow) => {
+            let known = model.jobs.of_workflow(workflow).filter(|job| {
+                let undo = job.request.as_ref().is_some_and(|it| it.undo.is_some());
+                let status = job.result.as_ref().and_then(|it| it.status);
+                let happened = job.state == Some(JobState::Succeeded)
+                    || status == Some(JobStatus::FailedFatal);
+                undo && happened && rollbacks::undone_by(job).is_none()
+            });
+            (Arc::clone(workflow), known.count())
+        }
+        Undone::Job(job) => (Arc::from(job.as_str()), 1),
+    };
+    let order = [
+        JobState::Succeeded,
+        JobState::Running,
+        JobState::Dispatched,
+        JobState::Pending,
+        JobState::ApprovalRequired,
+        JobState::Cancelled,
+        JobState::Timeout,
+        JobState::Failed,
+        JobState::Denied,
+    ];
+    let count = |state| jobs.iter().filter(|job| job.state == Some(state)).count();
+    let steps: Vec<(JobState, usize)> = order
+        .into_iter()
+        .map(|state| (state, count(state)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let denied = jobs.iter().find(|job| job.state == Some(JobState::Denied));
+    let all_done = count(JobState::Succeeded) == jobs.len() && jobs.len() >= known;
+    let ended = jobs.iter().map(|job| job.since).max();
+    RollbackRow {
+        at: rollback.started,
+        of,
+        to_undo: known.max(jobs.len()),
+        steps,
+        denied_by: denied.and_then(|job| job.verdict.as_ref()?.rule_id.clone()),
+        took: ended
+            .filter(|_| all_done)
+            .map(|ended| ended.since(rollback.started)),
+    }
 }
 
 /// Firing alerts, the worst and then the oldest first.

@@ -450,6 +450,41 @@ fn a_cancelled_job_tells_when_its_worker_stopped() {
 }
 
 #[test]
+fn the_overview_tells_what_was_undone_and_what_was_not() {
+    let undo = "labels=saga_compensation:true,saga_workflow_id:wf-9";
+    let script = format!(
+        "0s link nats up | 0s submit a topic=job.a workflow=wf-9 undo=job.undo_a | 1s succeed a w1 \
+         | 2s submit b topic=job.b workflow=wf-9 undo=job.undo_b | 3s fatal b w1 \
+         | 4s submit c1 topic=job.undo_b {undo} | 5s succeed c1 w1 \
+         | 6s submit c2 topic=job.undo_a {undo} | 7s told c2 DENIED decision=DENY rule=deny-window \
+         | 20s submit d topic=job.d labels=saga_compensation:true parent=j7 | 21s succeed d w1 | 22s tick"
+    );
+    let found = lines_with(&script, &[Action::Overview], &["to undo"]);
+    let says: Vec<&str> = found.iter().map(|line| line.trim()).collect();
+    assert_eq!(
+        says,
+        [
+            "00:00:20Z  j7                 1 to undo   ✓ 1 undone, finished in 1s",
+            "00:00:04Z  wf-9               2 to undo   ✓ 1 undone  ■ 1 denied by policy   rule deny-window",
+        ]
+    );
+}
+
+#[test]
+fn the_cursor_of_the_oldest_approvals_moves_in_the_order_that_is_drawn() {
+    let script = "0s link gateway up | 0s policy s1 | 30s approval youngest topic=job.a deadline=60s \
+                  | 30s approval the-old topic=job.b told=2s | 31s tick";
+    let rows = |moves: usize| {
+        let mut actions = vec![Action::Overview, Action::Right];
+        actions.extend(std::iter::repeat_n(Action::Down, moves));
+        let rows = lines_with(script, &actions, &["the-old", "youngest"]);
+        let rows: Vec<char> = rows.iter().filter_map(|row| row.chars().next()).collect();
+        String::from_iter(rows)
+    };
+    assert_eq!((rows(0).as_str(), rows(1).as_str()), ("▌ ", " ▌"));
+}
+
+#[test]
 fn the_header_tells_how_often_the_gateway_is_asked() {
     let script =
         "0s link nats up | 0s link gateway up | 1s requests 4 | 20s requests 60 | 30s tick";

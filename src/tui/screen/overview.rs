@@ -18,7 +18,7 @@ use crate::tui::widget::pane::Title;
 use crate::tui::widget::table::{Column, Row, Table};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{indent, split_row, split_rows};
-use crate::view::overview::{self, PressureRow, StateCount};
+use crate::view::overview::{self, PressureRow, RollbackRow, StateCount};
 use crate::view::{self};
 use crate::wire::packet::AlertSeverity;
 
@@ -28,8 +28,11 @@ const WIDE: u16 = 100;
 /// Pools that are shown before those that are steady are folded.
 const POOLS: usize = 8;
 
-/// Rows of the lists at the bottom.
+/// Rows that the lists at the bottom have at least.
 const LISTED: u16 = 3;
+
+/// Rollbacks that are shown.
+const ROLLBACKS: usize = 2;
 
 pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     let wide = area.width >= WIDE;
@@ -75,17 +78,44 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         draw_decisions_line(scene, &decisions, middle, buf);
     }
     let rest = if middle_rows > 0 { blank(rest) } else { rest };
-    if wide {
-        let (left, right) = halves(rest, 75);
+    let rollbacks = overview::rollbacks(scene.state, ROLLBACKS);
+    let listed = if wide {
+        // Rollbacks give way first, and take what the lists above them leave.
+        let undone = 1 + rollbacks.len().max(1) as u16;
+        let undone = match rest.height.checked_sub(2 + LISTED + 1) {
+            Some(room) if room >= 2 => undone.min(room),
+            Some(_) | None => 0,
+        };
+        let room = rest.height.saturating_sub(undone + u16::from(undone > 0));
+        let (model, now) = view::shown(scene.state);
+        let alerts = overview::alerts(model, now).len();
+        let waiting = view::frame::header(scene.state).approvals;
+        let wanted = u16::try_from(waiting.max(alerts)).unwrap_or(u16::MAX);
+        let (lists, rest) = split_rows(rest, wanted.max(LISTED).saturating_add(2).min(room));
+        let (left, right) = halves(lists, 75);
         draw_oldest(scene, left, buf);
         draw_alerts(scene, right, buf);
+        if undone > 0 {
+            draw_rollbacks(scene, &rollbacks, split_row(rest).1, buf);
+        }
+        lists.height.saturating_sub(2)
     } else {
         let (oldest, rest) = split_rows(rest, 2 + LISTED);
         draw_oldest(scene, oldest, buf);
-        draw_alerts(scene, rest, buf);
-    }
+        if rollbacks.is_empty() {
+            draw_alerts(scene, rest, buf);
+        } else {
+            let (left, right) = halves(rest, 59);
+            draw_alerts(scene, left, buf);
+            draw_rollbacks(scene, &rollbacks, right, buf);
+        }
+        LISTED
+    };
     Drawn {
-        height: shown as u16,
+        height: match scene.state.ui.list_id() {
+            ListId::Pressure => shown as u16,
+            _ => listed,
+        },
         rows: u32::try_from(scene.state.ui.current().state.order().len()).unwrap_or(u32::MAX),
         ..Drawn::default()
     }
@@ -451,7 +481,8 @@ fn draw_oldest(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
             if waiting == 1 { "waits" } else { "wait" }
         )))
         .draw(pen, buf, inside(title));
-    let rows = view::approvals::oldest(scene.state, usize::from(LISTED));
+    let height = usize::from(table.height.saturating_sub(1));
+    let rows = view::approvals::oldest(scene.state, height);
     if rows.is_empty() {
         let words = approvals::nothing(scene);
         missing_screen::sentence_here(scene, words, table, buf);
@@ -538,6 +569,71 @@ fn draw_alerts(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         })
         .collect();
     Table::new(&columns, &rows).draw(pen, buf, table);
+}
+
+fn draw_rollbacks(scene: &Scene<'_>, rollbacks: &[RollbackRow], area: Rect, buf: &mut Buffer) {
+    let pen = scene.pen();
+    let (title, mut left) = split_row(area);
+    let wide = area.width >= WIDE;
+    let name = if wide { "Last rollbacks" } else { "Rollbacks" };
+    Title::new(name, false).draw(pen, buf, inside(title));
+    if rollbacks.is_empty() {
+        let words = Words::new().muted("No rollback has been heard of.");
+        pen.put(buf, indent(left, 3), &words);
+        return;
+    }
+    for row in rollbacks {
+        let (line, below) = split_row(left);
+        left = below;
+        if line.is_empty() {
+            break;
+        }
+        let inside = indent(line, 3);
+        let words = rollback_words(scene, row, wide).head(usize::from(inside.width));
+        pen.put(buf, inside, &words);
+    }
+}
+
+fn rollback_words(scene: &Scene<'_>, row: &RollbackRow, wide: bool) -> Words {
+    let of = Shown::tail_of(&row.of, if wide { 18 } else { 15 });
+    let mut words = Words::new();
+    if wide {
+        words = words.muted(text::clock(row.at)).gap(2);
+    }
+    let named = Words::new().shown(of, Role::Text);
+    words = words.then(named.to(if wide { 19 } else { 16 }));
+    if wide {
+        let count = text::thousands(row.to_undo as u64);
+        words = words.text(format!("{count} to undo")).gap(3);
+    }
+    // Where there is little room, only the worst is said.
+    let from = if wide {
+        0
+    } else {
+        row.steps.len().saturating_sub(1)
+    };
+    for (at, (state, count)) in row.steps[from..].iter().enumerate() {
+        let (glyph, word, ink) = signs::job_state(Some(*state));
+        let word = match state {
+            JobState::Succeeded => "undone",
+            JobState::Denied if wide => "denied by policy",
+            _ => word,
+        };
+        words = words
+            .gap(if at > 0 { 2 } else { 0 })
+            .glyph(scene.glyphs, glyph, ink)
+            .ink(format!(" {count} {word}"), ink);
+    }
+    match (&row.denied_by, row.took) {
+        (Some(rule), _) if wide => words
+            .gap(3)
+            .muted("rule ")
+            .shown(Shown::head_of(rule, 40), Role::Text),
+        (None, Some(took)) if wide => {
+            words.muted(format!(", finished in {}", text::duration(took)))
+        }
+        _ => words,
+    }
 }
 
 fn severity(severity: AlertSeverity) -> (Glyph, &'static str, Ink) {
