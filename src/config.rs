@@ -11,6 +11,7 @@ pub mod contexts;
 pub mod file;
 pub mod sample;
 pub mod servers;
+pub mod views;
 
 /// A key or a token: never printed.
 #[derive(Clone, PartialEq, Eq)]

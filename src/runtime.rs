@@ -26,6 +26,7 @@ use crate::gateway_client::GatewayClient;
 use crate::ids::SenderId;
 use crate::state::effect::{Effect, EffectId, EffectQueue, Outcome};
 use crate::state::event::{Event, LinkState, Source, Stamped};
+use crate::state::ui::saved::SavedView;
 use crate::store::Store;
 use crate::time::{Clock, Elapsed, Timestamp};
 
@@ -60,7 +61,12 @@ pub struct Sources {
     pub store: Option<Arc<dyn Store>>,
     /// Makes the bus try to connect now.
     pub reconnect: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Keeps a view by name beyond this console, or forgets it; says what is wrong.
+    pub keep_view: Option<KeepView>,
 }
+
+/// See [`Sources::keep_view`].
+pub type KeepView = Arc<dyn Fn(&str, Option<&SavedView>) -> Result<(), String> + Send + Sync>;
 
 /// Who asks, and where it is written down.
 #[derive(Clone, Debug)]
@@ -240,6 +246,7 @@ impl Runtime {
                 | Effect::ReadPayload { .. }
                 | Effect::ReadJob(_)
                 | Effect::Refresh
+                | Effect::KeepView { .. }
                 | Effect::LogReveal { .. } => {
                     let outside = Arc::clone(&self.outside);
                     let task = async move {

@@ -235,6 +235,7 @@ impl Tui {
                     | Effect::ReadPayload { .. }
                     | Effect::ReadJob(_)
                     | Effect::Refresh
+                    | Effect::KeepView { .. }
                     | Effect::LogReveal { .. } => {}
                 }
                 let done = runtime.stamp(Event::Outcome(id, Outcome::Done(None)));

@@ -18,6 +18,7 @@ use crate::config::servers::{self, environment};
 use crate::headless::json;
 use crate::runtime::{Identity, Runtime, Sources};
 use crate::state::ui::Manners;
+use crate::state::ui::saved::SavedViews;
 use crate::store::Store;
 use crate::store::redis::RedisStore;
 use crate::time::{Clock, SystemClock};
@@ -95,12 +96,15 @@ fn open(sources: &SourceArgs, screen: &ScreenArgs) -> Result<(), CliError> {
         return Err(nothing_configured(&config));
     }
     let context = deployment.context.as_ref();
-    let screen = screen.over(&config, context);
+    let screen = screen.over(&config, context)?;
     let look = screen.look(shown_context(servers, context)?)?;
     start_log();
     block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut sources = Sources::default();
+        let mut sources = Sources {
+            keep_view: config::keep_view(),
+            ..Sources::default()
+        };
         if let Some(server) = &servers.nats {
             let bus = NatsBus::connect(server, Arc::clone(&clock)).map_err(CliError::usage)?;
             let bus = Arc::new(bus);
@@ -131,6 +135,7 @@ pub(super) async fn show(
         read_only: screen.read_only,
         operator: screen.operator().into(),
         silent: screen.config.silent,
+        saved: screen.saved.clone(),
     };
     let runtime = Tui::new(look, manners, clock)
         .run(runtime)
@@ -170,6 +175,7 @@ pub(super) struct Screen<'a> {
     args: &'a ScreenArgs,
     config: &'a Config,
     read_only: bool,
+    saved: SavedViews,
 }
 
 impl ScreenArgs {
@@ -178,12 +184,13 @@ impl ScreenArgs {
         &'a self,
         config: &'a Config,
         context: Option<&contexts::Context>,
-    ) -> Screen<'a> {
-        Screen {
+    ) -> Result<Screen<'a>, CliError> {
+        Ok(Screen {
             args: self,
             config,
             read_only: self.read_only || config.is_read_only(context),
-        }
+            saved: config::saved_views()?,
+        })
     }
 }
 

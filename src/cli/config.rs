@@ -1,5 +1,7 @@
 //! `capdeck config`, and what every verb asks of the configuration file.
 
+use std::sync::Arc;
+
 use anyhow::anyhow;
 
 use crate::cli::{CliError, print};
@@ -7,7 +9,11 @@ use crate::config::contexts::{self, Config, Deployment, DeploymentError};
 use crate::config::file::{ConfigError, Placed};
 use crate::config::sample::SAMPLE;
 use crate::config::servers::{Addresses, ServersError, environment};
+use crate::config::views;
 use crate::nearest::nearest;
+use crate::runtime::KeepView;
+use crate::state::ui::View;
+use crate::state::ui::saved::{SavedView, SavedViews, is_name};
 use crate::tui::keymap::{Keymap, Override};
 use crate::tui::theme::Role;
 
@@ -98,6 +104,47 @@ pub(super) fn keymap(config: &Config) -> Result<Keymap, CliError> {
         .collect();
     Keymap::with_overrides(&overrides)
         .map_err(|error| CliError::usage(error).hint("`capdeck keys` lists actions and keys"))
+}
+
+/// The views that the operator keeps by name.
+pub(super) fn saved_views() -> Result<SavedViews, CliError> {
+    let Some(path) = views::path(&environment) else {
+        return Ok(SavedViews::new());
+    };
+    let kept = views::load(&path).map_err(CliError::usage)?;
+    let read = |(name, kept): (String, views::KeptView)| {
+        let bad = |says: String| {
+            let says = format!("{}: the view `{name}`: {says}", path.display());
+            CliError::usage(anyhow!(says)).hint("mend it, or delete it from the file")
+        };
+        if !is_name(&name) {
+            return Err(bad("its name is not one short word".to_owned()));
+        }
+        let view = View::ALL
+            .into_iter()
+            .find(|view| view.title().eq_ignore_ascii_case(&kept.view))
+            .ok_or_else(|| bad(format!("no view is called `{}`", kept.view)))?;
+        view.filter(&kept.filter)
+            .map_err(|error| bad(format!("`{}`: {error}", kept.filter)))?;
+        let filter = kept.filter.as_str().into();
+        Ok((name.as_str().into(), SavedView { view, filter }))
+    };
+    kept.into_iter().map(read).collect()
+}
+
+/// Keeps views in the file that [`saved_views`] reads; `None` without a home.
+pub(super) fn keep_view() -> Option<KeepView> {
+    let path = views::path(&environment)?;
+    Some(Arc::new(move |name, saved| {
+        let kept = saved.map(|saved| views::KeptView {
+            view: saved.view.title().to_lowercase(),
+            filter: saved.filter.to_string(),
+        });
+        views::keep(&path, name, kept).map_err(|error| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
+    }))
 }
 
 /// The role that a context's name stands on.

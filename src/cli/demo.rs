@@ -37,7 +37,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), CliError> {
     // Somebody who only wants to look must not have to choose a port.
     options.http.next_free_port = true;
     let config = config::load()?;
-    let screen = args.screen.over(&config, None);
+    let screen = args.screen.over(&config, None)?;
     let mut look = screen.look(Context {
         name: "demo".to_owned(),
         ground: Role::Panel,
@@ -67,6 +67,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), CliError> {
         let sources = Sources {
             bus: Some(bus),
             gateway: Some(Arc::new(client(&server)?)),
+            keep_view: config::keep_view(),
             ..Sources::default()
         };
         let runtime = Runtime::start(sources, screen.identity(), Arc::clone(&clock));

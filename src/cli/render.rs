@@ -238,6 +238,7 @@ impl Console {
             Effect::Cancel { .. }
             | Effect::Decide { .. }
             | Effect::LogReveal { .. }
+            | Effect::KeepView { .. }
             | Effect::CopyText(_)
             | Effect::CopyJson
             | Effect::Bell

@@ -68,6 +68,15 @@ impl Outside {
                 }
                 Outcome::Done(None)
             }
+            Effect::KeepView { name, kept } => match &self.sources.keep_view {
+                Some(keep) => match keep(name, kept.as_ref()) {
+                    Ok(()) => Outcome::Done(None),
+                    Err(reason) => Outcome::Failed {
+                        reason: Arc::from(reason),
+                    },
+                },
+                None => failed("there is no directory for configuration"),
+            },
             Effect::LogReveal { job } => match self.log("reveal", job, BTreeMap::new()).await {
                 Ok(_) => Outcome::Done(None),
                 Err(refused) => refused,

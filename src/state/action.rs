@@ -141,7 +141,8 @@ actions! {
     CopyId = "copy-id", Looks, "copy the id under the cursor (OSC 52)";
     CopyJson = "copy-json", Looks, "copy what is under the cursor as JSON (OSC 52)";
     Json = "json", Looks, "show what is under the cursor as JSON, as capdeck get prints it";
-    Undo = "undo", Looks, "take back cleared marks or a changed filter, for 10 s";
+    Undo = "undo", Looks, "take back cleared marks, a changed filter or a kept view, for 10 s";
+    SaveView = "save-view", Looks, "keep this list with its filter under a name; :view shows it again";
     Reload = "reload", Looks, "read again: reload what is open, reconnect now";
     Theme = "theme", Looks, "use the next theme";
     Log = "log", Looks, "list what you have done in this session";

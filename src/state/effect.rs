@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::ids::JobId;
+use crate::state::ui::saved::SavedView;
 
 /// Names one effect until its outcome is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +83,13 @@ pub enum Effect {
     LogReveal {
         /// The job whose payload was shown.
         job: JobId,
+    },
+    /// Keep a view under a name beyond this console, or forget it.
+    KeepView {
+        /// The name.
+        name: Arc<str>,
+        /// The view; `None` forgets it.
+        kept: Option<SavedView>,
     },
     /// Put a text on the clipboard of the terminal.
     CopyText(Arc<str>),

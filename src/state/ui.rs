@@ -34,6 +34,7 @@ pub mod order;
 pub mod prompt;
 mod refusal;
 pub mod review;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 mod undo;
@@ -43,6 +44,7 @@ use history::{History, Place};
 use list::{ListState, SortKey, Subject};
 use modal::{GUARD, Modal};
 use review::Review;
+use saved::SavedViews;
 use undo::Undo;
 
 /// How long the footer shows how an action ended.
@@ -276,6 +278,8 @@ pub struct Manners {
     pub operator: Arc<str>,
     /// Whether the bell never rings.
     pub silent: bool,
+    /// The views that are kept by name.
+    pub saved: SavedViews,
 }
 
 /// Something that was asked and is not answered yet.
@@ -292,13 +296,14 @@ enum What {
     Reject { job: JobId, reason: Arc<str> },
     Read { job: JobId },
     Refresh,
+    Keep { name: Arc<str> },
 }
 
 impl What {
     fn acts(&self) -> bool {
         match self {
             Self::Cancel { .. } | Self::Approve { .. } | Self::Reject { .. } => true,
-            Self::Read { .. } | Self::Refresh => false,
+            Self::Read { .. } | Self::Refresh | Self::Keep { .. } => false,
         }
     }
 }

@@ -100,6 +100,7 @@ const DEFAULTS: &[(Mode, &str, Action)] = &[
     (View, "c", Action::CopyId),
     (View, "C", Action::CopyJson),
     (View, "u", Action::Undo),
+    (View, "ctrl-s", Action::SaveView),
     (View, "r", Action::Reload),
     (View, "t", Action::Theme),
     (View, "ctrl-l", Action::Repaint),

@@ -252,7 +252,7 @@ impl UiState {
         self.say(Tone::Muted, "… asked.", now);
     }
 
-    fn await_answer(&mut self, effect: EffectId, what: What, at: Timestamp) {
+    pub(super) fn await_answer(&mut self, effect: EffectId, what: What, at: Timestamp) {
         self.asking.insert(effect, Asking { what, at });
     }
 
@@ -288,7 +288,7 @@ impl UiState {
     pub fn is_deciding(&self, job: &JobId) -> bool {
         self.asking.values().any(|it| match &it.what {
             What::Approve { job: asked, .. } | What::Reject { job: asked, .. } => asked == job,
-            What::Cancel { .. } | What::Read { .. } | What::Refresh => false,
+            What::Cancel { .. } | What::Read { .. } | What::Refresh | What::Keep { .. } => false,
         })
     }
 
@@ -456,6 +456,26 @@ impl UiState {
         };
         match (&asking.what, outcome) {
             (What::Refresh | What::Read { .. }, Outcome::Done(_)) => {}
+            (What::Keep { name }, outcome) => {
+                let (tone, text) = match outcome {
+                    Outcome::Done(_) => match self.manners.saved.contains_key(name) {
+                        true => (
+                            Tone::Done,
+                            format!("Kept as {name}: :view {name} shows it again."),
+                        ),
+                        false => (Tone::Done, format!("{name} is kept no longer.")),
+                    },
+                    Outcome::Failed { reason } => (
+                        Tone::Failed,
+                        format!("{name} is kept until you quit: {reason}."),
+                    ),
+                    Outcome::TimedOut | Outcome::Refused(_) => {
+                        (Tone::Failed, format!("{name} is kept until you quit."))
+                    }
+                };
+                self.write_log(text.clone(), now);
+                self.say(tone, text, now);
+            }
             (What::Refresh | What::Read { .. }, Outcome::TimedOut) => {
                 self.say(Tone::Warning, "No answer in time.", now);
             }
@@ -514,7 +534,7 @@ impl UiState {
                 format!("rejected {tail} in {took_ms}ms."),
                 format!("capdeck reject {job} --reason '{reason}'"),
             ),
-            What::Read { .. } | What::Refresh => return,
+            What::Read { .. } | What::Refresh | What::Keep { .. } => return,
         };
         self.write_log(format!("{text}  {twin}"), now);
         let Batch { of, done, refused } = self.batch;
@@ -550,7 +570,7 @@ impl UiState {
         let title = match what {
             What::Approve { .. } => "NOT APPROVED",
             What::Reject { .. } => "NOT REJECTED",
-            What::Cancel { .. } | What::Read { .. } | What::Refresh => "",
+            What::Cancel { .. } | What::Read { .. } | What::Refresh | What::Keep { .. } => "",
         };
         if let Some(review) = &mut self.review
             && Some(&review.job) == what_job(what)
@@ -573,7 +593,7 @@ fn what_job(what: &What) -> Option<&JobId> {
         | What::Approve { job, .. }
         | What::Reject { job, .. }
         | What::Read { job } => Some(job),
-        What::Refresh => None,
+        What::Refresh | What::Keep { .. } => None,
     }
 }
 
@@ -584,6 +604,7 @@ fn name(what: &What) -> String {
         What::Reject { job, .. } => format!("rejection of {job}"),
         What::Read { job } => format!("reading of {job}"),
         What::Refresh => "refresh".to_owned(),
+        What::Keep { name } => format!("keeping of {name}"),
     }
 }
 
@@ -593,6 +614,7 @@ fn past(what: &What) -> &'static str {
         What::Approve { .. } => "approved",
         What::Reject { .. } => "rejected",
         What::Read { .. } | What::Refresh => "read",
+        What::Keep { .. } => "kept",
     }
 }
 

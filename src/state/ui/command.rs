@@ -2,9 +2,10 @@
 //!
 //! A command does what its key does, dialog included; nothing acts from the line
 //! itself. Besides the actions there are `jobs FILTER`, `approvals FILTER`,
-//! `workers FILTER`, `filter EXPR` and `q`.
+//! `workers FILTER`, `filter EXPR`, `save NAME`, `view NAME` and `q`.
 
 use super::modal::Modal;
+use super::saved::is_name;
 use super::{ListId, Tone, UiState, View};
 use crate::nearest::closest;
 use crate::state::action::Action;
@@ -37,6 +38,8 @@ pub struct Completion {
 enum Command {
     Action(Action),
     Filter(Option<View>, String),
+    Save(String),
+    Show(String),
 }
 
 /// Whether an action can be asked for by its name: fields and cursor keys cannot.
@@ -66,6 +69,17 @@ fn read(line: &str) -> Result<Command, String> {
     let rest = rest.trim();
     if word == "q" && rest.is_empty() {
         return Ok(Command::Action(Action::Quit));
+    }
+    if matches!(word, "save" | "view") && !rest.is_empty() {
+        if !is_name(rest) {
+            return Err(format!(
+                "{rest} is no name: one word of letters, digits, - _ and ., at most 40."
+            ));
+        }
+        return Ok(match word {
+            "save" => Command::Save(rest.to_owned()),
+            _ => Command::Show(rest.to_owned()),
+        });
     }
     if word == "filter" && !rest.is_empty() {
         return Ok(Command::Filter(None, rest.to_owned()));
@@ -103,6 +117,17 @@ impl UiState {
             && FILTERED.iter().any(|(name, _)| *name == word)
         {
             return states(word, rest);
+        }
+        if let ("view", Some(rest)) = (word, rest) {
+            let kept = self.saved().iter();
+            return kept
+                .filter(|(name, _)| name.starts_with(rest.trim()) && &***name != rest.trim())
+                .take(OFFERED)
+                .map(|(name, saved)| Completion {
+                    line: format!("view {name}"),
+                    help: format!("{} {}", saved.view.title().to_lowercase(), saved.filter),
+                })
+                .collect();
         }
         let typed = line.trim_end().replace(' ', "-");
         let mut offered: Vec<Completion> = Action::named()
@@ -157,6 +182,20 @@ impl UiState {
                     };
                     format!("Preview: {count} {what}; nothing changes until Enter.")
                 }
+            },
+            Ok(Command::Save(name)) => match (self.cannot_save(), self.saved().get(&*name)) {
+                (Some(reason), _) => reason,
+                (None, Some(saved)) => {
+                    format!(
+                        "{name} is kept already, for {}; Enter replaces it.",
+                        saved.filter
+                    )
+                }
+                (None, None) => format!("Keeps {} as {name}.", self.current().filter_text),
+            },
+            Ok(Command::Show(name)) => match self.saved().get(&*name) {
+                Some(saved) => format!("{} with {}.", saved.view.title(), saved.filter),
+                None => format!("No view is kept as {name}."),
             },
             Ok(Command::Action(Action::Cancel)) => {
                 let count = self.cancel_targets(model).len();
@@ -229,6 +268,8 @@ impl UiState {
                 self.modals.pop();
                 match command {
                     Command::Action(action) => self.press(&action, model, now, effects),
+                    Command::Save(name) => self.save(&name, effects, now),
+                    Command::Show(name) => self.show_saved(&name, model, now),
                     Command::Filter(view, text) => {
                         if let Some(view) = view {
                             self.show_view(view, model);

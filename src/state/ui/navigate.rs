@@ -137,7 +137,8 @@ impl UiState {
                 }
             }
             Action::Json => self.open_modal(Modal::Json(0), now),
-            Action::Undo => self.take_back(now),
+            Action::Undo => self.take_back(effects, now),
+            Action::SaveView => self.ask_name(now),
             Action::Reload => self.reload(model, effects, now),
             Action::Theme => self.themes_forward = self.themes_forward.wrapping_add(1),
             Action::Reveal => {

@@ -64,6 +64,7 @@ impl UiState {
             Action::CopyJson | Action::Json if matches!(self.subject(), Some(Subject::Pool(_))) => {
                 Some("A pool has no JSON of its own: its workers have.".to_owned())
             }
+            Action::SaveView => self.cannot_save(),
             Action::Undo if self.undo.is_none() => {
                 Some("Nothing can be taken back: no undo window is open.".to_owned())
             }

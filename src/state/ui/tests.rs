@@ -252,6 +252,12 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             }
             Effect::CopyText(copied) => text += &format!(" !copy {copied}"),
             Effect::CopyJson => text += " !copy-json",
+            Effect::KeepView { name, kept } => {
+                let kept = kept
+                    .as_ref()
+                    .map(|it| format!("{} {}", it.view.title(), it.filter));
+                text += &format!(" !keep {name} {kept:?}");
+            }
             _ => {}
         }
     }
@@ -510,6 +516,36 @@ fn cleared_marks_and_filters_come_back_within_ten_seconds() {
     check(
         &format!("{filtered} | back | undo"),
         "jobs [>a] says: The filter is as it was.",
+    );
+}
+
+#[test]
+fn a_filter_is_kept_under_a_name_and_shown_again_by_it() {
+    let kept = "tell a:running b:pending | jobs | filter | \"state:running\" | confirm | save-view | \"mine\" | confirm";
+    check(kept, "jobs [>a] !keep mine Some(\"Jobs state:running\")");
+    check(
+        &format!("{kept} | done"),
+        "jobs [>a] says: Kept as mine: :view mine shows it again. !keep mine Some(\"Jobs state:running\")",
+    );
+    check(
+        &format!("{kept} | done | back | back | overview | palette | \"view mine\" | confirm"),
+        "jobs [>a] !keep mine Some(\"Jobs state:running\")",
+    );
+    check(
+        &format!("{kept} | undo | done"),
+        "jobs [>a] says: mine is kept no longer. !keep mine Some(\"Jobs state:running\") !keep mine None",
+    );
+    check(
+        "jobs | save-view",
+        "jobs [] says: There is no filter to keep: / sets one.",
+    );
+    check(
+        "palette | \"view other\" | confirm",
+        "overview [] says: No view is kept as other.",
+    );
+    check(
+        "palette | \"save two words\" | confirm",
+        "overview [] palette",
     );
 }
 

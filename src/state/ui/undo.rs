@@ -5,9 +5,12 @@
 //! nothing here suggests one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::list::Subject;
+use super::saved::SavedView;
 use super::{ListId, Tone, UiState};
+use crate::state::effect::EffectQueue;
 use crate::state::filter::Filter;
 use crate::time::{Elapsed, Timestamp};
 
@@ -26,6 +29,8 @@ pub(super) struct Undo {
 enum What {
     Marks(BTreeSet<Subject>),
     Filter(String, Option<Filter>),
+    /// A view was kept under this name; what the name meant before.
+    Saved(Arc<str>, Option<SavedView>),
 }
 
 impl UiState {
@@ -73,9 +78,25 @@ impl UiState {
         });
     }
 
+    /// Notes what `name` meant before a view was kept under it.
+    pub(super) fn view_was(&mut self, name: Arc<str>, before: Option<SavedView>, now: Timestamp) {
+        self.undo = Some(Undo {
+            list: self.list_id(),
+            what: What::Saved(name, before),
+            at: now,
+        });
+    }
+
     /// `u`.
-    pub(super) fn take_back(&mut self, now: Timestamp) {
+    pub(super) fn take_back(&mut self, effects: &mut EffectQueue, now: Timestamp) {
         let Some(undo) = self.undo.take() else { return };
+        if let What::Saved(name, before) = undo.what {
+            match before.clone() {
+                Some(before) => self.manners.saved.insert(Arc::clone(&name), before),
+                None => self.manners.saved.remove(&name),
+            };
+            return self.keep(name, before, effects, now);
+        }
         let list = self.list_mut(undo.list);
         let says = match undo.what {
             What::Marks(marks) => {
@@ -88,6 +109,7 @@ impl UiState {
                 list.state.refilter();
                 "The filter is as it was."
             }
+            What::Saved(..) => return,
         };
         self.say(Tone::Done, says, now);
     }
