@@ -142,21 +142,56 @@ impl ListId {
     /// What it can be sorted by, the default first.
     pub fn sorts(self) -> &'static [SortKey] {
         match self {
+            // The first five are what is asked for most; then the other columns.
             Self::Jobs => &[
                 SortKey::Attention,
                 SortKey::Age,
                 SortKey::Topic,
                 SortKey::Worker,
                 SortKey::Updated,
+                SortKey::State,
+                SortKey::Progress,
+                SortKey::Verdict,
+                SortKey::Tries,
+                SortKey::Tenant,
+                SortKey::Rule,
+                SortKey::Name,
             ],
             Self::Workers => &[
                 SortKey::Attention,
                 SortKey::Pressure,
                 SortKey::Pool,
                 SortKey::Name,
+                SortKey::Region,
+                SortKey::Cpu,
+                SortKey::Memory,
+                SortKey::Gpu,
+                SortKey::Slots,
+                SortKey::Progress,
+                SortKey::Heard,
             ],
-            Self::Approvals => &[SortKey::Attention, SortKey::Age],
-            Self::Pools => &[SortKey::Attention, SortKey::Name],
+            Self::Approvals => &[
+                SortKey::Attention,
+                SortKey::Age,
+                SortKey::Sla,
+                SortKey::Held,
+                SortKey::Topic,
+                SortKey::Rule,
+                SortKey::Risk,
+                SortKey::Undo,
+                SortKey::Requester,
+                SortKey::Name,
+            ],
+            Self::Pools => &[
+                SortKey::Attention,
+                SortKey::Name,
+                SortKey::Slots,
+                SortKey::Cpu,
+                SortKey::Memory,
+                SortKey::Gpu,
+                SortKey::Pressure,
+                SortKey::Heard,
+            ],
             Self::HeatMap => &[SortKey::Pool],
             Self::Pressure | Self::OldestApprovals | Self::Alerts => &[SortKey::Attention],
         }
@@ -709,6 +744,16 @@ impl List {
             filter: None,
             unfiltered: 0,
         }
+    }
+
+    /// Sorts by `key` from now on; says whether a list called `id` can be.
+    fn sort_by(&mut self, id: ListId, key: SortKey) -> bool {
+        let Some(place) = id.sorts().iter().position(|it| *it == key) else {
+            return false;
+        };
+        self.sort = place;
+        self.state.invalidate();
+        true
     }
 
     /// What it is sorted by.

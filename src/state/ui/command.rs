@@ -2,8 +2,9 @@
 //!
 //! A command does what its key does, dialog included; nothing acts from the line
 //! itself. Besides the actions there are `jobs FILTER`, `approvals FILTER`,
-//! `workers FILTER`, `filter EXPR`, `save NAME`, `view NAME` and `q`.
+//! `workers FILTER`, `filter EXPR`, `sort COLUMN`, `save NAME`, `view NAME` and `q`.
 
+use super::list::SortKey;
 use super::modal::Modal;
 use super::saved::is_name;
 use super::{ListId, Tone, UiState, View};
@@ -40,6 +41,7 @@ enum Command {
     Filter(Option<View>, String),
     Save(String),
     Show(String),
+    Sort(String),
 }
 
 /// Whether an action can be asked for by its name: fields and cursor keys cannot.
@@ -81,6 +83,9 @@ fn read(line: &str) -> Result<Command, String> {
             _ => Command::Show(rest.to_owned()),
         });
     }
+    if word == "sort" && !rest.is_empty() {
+        return Ok(Command::Sort(rest.to_owned()));
+    }
     if word == "filter" && !rest.is_empty() {
         return Ok(Command::Filter(None, rest.to_owned()));
     }
@@ -117,6 +122,17 @@ impl UiState {
             && FILTERED.iter().any(|(name, _)| *name == word)
         {
             return states(word, rest);
+        }
+        if let ("sort", Some(rest)) = (word, rest) {
+            let keys = self.list_id().sorts().iter();
+            return keys
+                .filter(|key| key.name().starts_with(rest.trim()) && key.name() != rest.trim())
+                .take(OFFERED)
+                .map(|key| Completion {
+                    line: format!("sort {}", key.name()),
+                    help: key.word().to_owned(),
+                })
+                .collect();
         }
         if let ("view", Some(rest)) = (word, rest) {
             let kept = self.saved().iter();
@@ -183,6 +199,10 @@ impl UiState {
                     format!("Preview: {count} {what}; nothing changes until Enter.")
                 }
             },
+            Ok(Command::Sort(name)) => match self.sort_key(&name) {
+                Ok(key) => format!("Sorts {}.", key.word()),
+                Err(error) => error,
+            },
             Ok(Command::Save(name)) => match (self.cannot_save(), self.saved().get(&*name)) {
                 (Some(reason), _) => reason,
                 (None, Some(saved)) => {
@@ -206,6 +226,22 @@ impl UiState {
                 None => format!("{}.", action.help()),
             },
         }
+    }
+
+    /// What the present list would be sorted by under `name`.
+    fn sort_key(&self, name: &str) -> Result<SortKey, String> {
+        let keys = self.list_id().sorts();
+        let open = self.review.is_some() || self.detail.is_some();
+        if open || keys.len() < 2 {
+            return Err("What is shown here has one order.".to_owned());
+        }
+        keys.iter()
+            .copied()
+            .find(|key| key.name() == name)
+            .ok_or_else(|| {
+                let nearest = closest(name, keys.iter().map(|key| key.name()));
+                format!("No column {name} here. Did you mean {nearest}?")
+            })
     }
 
     pub(super) fn clamp_choice(&mut self) {
@@ -268,6 +304,13 @@ impl UiState {
                 self.modals.pop();
                 match command {
                     Command::Action(action) => self.press(&action, model, now, effects),
+                    Command::Sort(name) => match self.sort_key(&name) {
+                        Ok(key) => {
+                            let id = self.list_id();
+                            self.list_mut(id).sort_by(id, key);
+                        }
+                        Err(error) => self.say(Tone::Warning, error, now),
+                    },
                     Command::Save(name) => self.save(&name, effects, now),
                     Command::Show(name) => self.show_saved(&name, model, now),
                     Command::Filter(view, text) => {

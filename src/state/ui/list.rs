@@ -72,41 +72,85 @@ impl fmt::Display for Subject {
     }
 }
 
-/// What the rows of a list are sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SortKey {
-    /// What needs a person first: the default of every list.
-    Attention,
-    /// Time in the present state, longest first.
-    Age,
-    /// Topic, then age.
-    Topic,
-    /// Worker, then age.
-    Worker,
-    /// Last change, newest first.
-    Updated,
-    /// Pressure, highest first.
-    Pressure,
-    /// Pool, then name.
-    Pool,
-    /// Name.
-    Name,
+macro_rules! sort_keys {
+    ($( $(#[$doc:meta])* $key:ident = $name:literal, $word:literal; )*) => {
+        /// What the rows of a list are sorted by: a column, or what needs a person.
+        ///
+        /// Rows in which the column is unknown come last.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum SortKey {
+            $( $(#[$doc])* $key, )*
+        }
+
+        impl SortKey {
+            /// The name that `:sort` takes.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $( Self::$key => $name, )*
+                }
+            }
+
+            /// What a title calls it.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $( Self::$key => $word, )*
+                }
+            }
+        }
+    };
 }
 
-impl SortKey {
-    /// What a title calls it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Attention => "attention first",
-            Self::Age => "longest first",
-            Self::Topic => "by topic",
-            Self::Worker => "by worker",
-            Self::Updated => "latest first",
-            Self::Pressure => "highest pressure first",
-            Self::Pool => "by pool",
-            Self::Name => "by name",
-        }
-    }
+sort_keys! {
+    /// What needs a person first: the default of every list.
+    Attention = "attention", "attention first";
+    /// Time in the present state, longest first.
+    Age = "age", "longest first";
+    /// State, those that need a person first, then age.
+    State = "state", "by state";
+    /// Topic, then age.
+    Topic = "topic", "by topic";
+    /// How far it is, furthest first.
+    Progress = "progress", "furthest first";
+    /// Worker, then age.
+    Worker = "worker", "by worker";
+    /// What policy decided.
+    Verdict = "verdict", "by verdict";
+    /// How often it was handed over, most first.
+    Tries = "tries", "most tries first";
+    /// Tenant.
+    Tenant = "tenant", "by tenant";
+    /// The rule that decided.
+    Rule = "rule", "by rule";
+    /// Last change, newest first.
+    Updated = "updated", "latest first";
+    /// Time to the deadline, shortest first.
+    Sla = "sla", "nearest deadline first";
+    /// Jobs held up, most first.
+    Held = "held", "most held first";
+    /// Risk tags.
+    Risk = "risk", "by risk";
+    /// What cannot be undone first.
+    Undo = "undo", "no undo first";
+    /// Who asked.
+    Requester = "requester", "by requester";
+    /// Pressure, highest first.
+    Pressure = "pressure", "highest pressure first";
+    /// Pool, then name.
+    Pool = "pool", "by pool";
+    /// Region, then name.
+    Region = "region", "by region";
+    /// Load of the processors, highest first.
+    Cpu = "cpu", "highest cpu first";
+    /// Load of the memory, highest first.
+    Memory = "memory", "highest memory first";
+    /// Load of the accelerators, highest first.
+    Gpu = "gpu", "highest gpu first";
+    /// Share of the slots in use, highest first.
+    Slots = "slots", "fullest first";
+    /// Silence, longest first.
+    Heard = "heard", "longest silent first";
+    /// Name or id.
+    Name = "name", "by name";
 }
 
 /// Where the cursor is.

@@ -2,16 +2,23 @@
 //!
 //! Computed at most every two seconds and never under moving hands; see
 //! [`super::list::REORDER_EVERY`].
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a list is offered only the keys of ListId::sorts; its default stands for the others"
+)]
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use super::list::{SortKey, Subject};
 use super::{List, ListId, UiState, View};
 use crate::ids::JobId;
 use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
+use crate::state::model::approvals::{Approval, held};
+use crate::state::model::jobs::{Job, JobState};
 use crate::state::model::pools::{Outlook, Pool};
-use crate::state::model::workers::{Standing, Worker};
+use crate::state::model::workers::{Load, Standing, Worker};
 use crate::time::Timestamp;
 
 /// From this pressure on, in thousandths of a percent, a worker needs attention.
@@ -91,7 +98,7 @@ pub fn alert_row(alert: &Alert) -> Subject {
 
 fn jobs(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
     let all = model.jobs.len();
-    let passes = |job: &crate::state::model::jobs::Job| {
+    let passes = |job: &Job| {
         list.filter
             .as_ref()
             .is_none_or(|filter| filter.matches_job(job, now))
@@ -102,23 +109,47 @@ fn jobs(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
         return (rows.map(|job| Subject::Job(job.id.clone())).collect(), all);
     }
     let mut rows: Vec<_> = rows.collect();
+    let text = |value: Option<&Arc<str>>| (value.is_none(), value.cloned());
     match key {
-        SortKey::Topic => rows.sort_by(|a, b| {
-            let topic = |job: &crate::state::model::jobs::Job| {
-                job.request.as_ref().and_then(|it| it.topic.clone())
-            };
-            (topic(a), a.since, &a.id).cmp(&(topic(b), b.since, &b.id))
+        SortKey::Topic => rows.sort_by_cached_key(|job| {
+            let topic = job.request.as_ref().and_then(|it| it.topic.as_ref());
+            (text(topic), job.since, job.id.clone())
         }),
-        SortKey::Worker => rows.sort_by(|a, b| {
-            let key = |job: &crate::state::model::jobs::Job| {
-                (job.worker().is_none(), job.worker().cloned())
-            };
-            (key(a), a.since, &a.id).cmp(&(key(b), b.since, &b.id))
+        SortKey::Worker => rows.sort_by_cached_key(|job| {
+            let worker = job.worker();
+            (worker.is_none(), worker.cloned(), job.since, job.id.clone())
         }),
         SortKey::Updated => rows.sort_by_key(|job| (Reverse(job.updated_at), job.id.clone())),
-        SortKey::Age | SortKey::Attention | SortKey::Pressure | SortKey::Pool | SortKey::Name => {
-            rows.sort_by_key(|job| (job.since, job.id.clone()))
-        }
+        SortKey::State => rows.sort_by_key(|job| {
+            let state = job.state;
+            let place = JobState::ALL.iter().position(|it| Some(*it) == state);
+            (place.is_none(), place, job.since, job.id.clone())
+        }),
+        SortKey::Progress => rows.sort_by_key(|job| {
+            let percent = job.percent();
+            (
+                percent.is_none(),
+                Reverse(percent),
+                job.since,
+                job.id.clone(),
+            )
+        }),
+        SortKey::Verdict => rows.sort_by_key(|job| {
+            let name = job.decision().map(|decision| decision.name());
+            (name.is_none(), name, job.since, job.id.clone())
+        }),
+        SortKey::Tries => rows.sort_by_key(|job| (Reverse(job.attempts()), job.id.clone())),
+        SortKey::Tenant => rows.sort_by_cached_key(|job| {
+            let tenant = job.request.as_ref().and_then(|it| it.tenant.as_ref());
+            (text(tenant), job.since, job.id.clone())
+        }),
+        SortKey::Rule => rows.sort_by_cached_key(|job| {
+            let verdict = job.verdict.as_ref();
+            let rule = verdict.and_then(|it| it.rule_id.as_ref());
+            (text(rule), job.since, job.id.clone())
+        }),
+        SortKey::Name => rows.sort_by(|a, b| a.id.cmp(&b.id)),
+        _ => rows.sort_by_key(|job| (job.since, job.id.clone())),
     }
     let rows = rows.into_iter().map(|job| Subject::Job(job.id.clone()));
     (rows.collect(), all)
@@ -132,8 +163,40 @@ fn approvals(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Sub
             .as_ref()
             .is_none_or(|filter| filter.matches_approval(row, model, now))
     });
-    if id == ListId::OldestApprovals || list.sort(id) == SortKey::Age {
-        rows.sort_by_key(|row| (row.since, row.id().clone()));
+    let text = |value: Option<Arc<str>>| (value.is_none(), value);
+    let request = |row: &Approval| row.fact.job.request.clone().unwrap_or_default();
+    match list.sort(id) {
+        _ if id == ListId::OldestApprovals => rows.sort_by_key(|row| (row.since, row.id().clone())),
+        SortKey::Attention => {}
+        SortKey::Sla => rows.sort_by_key(|row| {
+            let deadline = row.deadline();
+            (deadline.is_none(), deadline, row.since, row.id().clone())
+        }),
+        SortKey::Held => rows.sort_by_cached_key(|row| {
+            let held = held(row, &model.jobs);
+            (held.is_none(), Reverse(held), row.since, row.id().clone())
+        }),
+        SortKey::Topic => rows.sort_by_cached_key(|row| (text(request(row).topic), row.since)),
+        SortKey::Rule => rows.sort_by_cached_key(|row| {
+            let verdict = row.fact.job.verdict.as_ref();
+            (text(verdict.and_then(|it| it.rule_id.clone())), row.since)
+        }),
+        SortKey::Risk => {
+            rows.sort_by_cached_key(|row| {
+                let tags = request(row).risk_tags.to_vec();
+                (tags.is_empty(), tags, row.since)
+            });
+        }
+        SortKey::Undo => rows.sort_by_key(|row| {
+            let undo = row.undo().map(|undo| undo.is_some());
+            (undo.is_none(), undo, row.since, row.id().clone())
+        }),
+        SortKey::Requester => rows.sort_by_cached_key(|row| {
+            let request = request(row);
+            (text(request.actor.or(request.principal)), row.since)
+        }),
+        SortKey::Name => rows.sort_by(|a, b| a.id().cmp(b.id())),
+        _ => rows.sort_by_key(|row| (row.since, row.id().clone())),
     }
     let rows = rows.into_iter().map(|row| Subject::Job(row.id().clone()));
     (rows.collect(), all)
@@ -152,18 +215,41 @@ fn workers(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Subje
             rows.push(worker);
         }
     }
+    // Most of a load first; a worker that does not tell comes last.
+    let most = |load: Option<u32>, row: &Worker| (load.is_none(), Reverse(load), row.id.clone());
     match list.sort(id) {
         SortKey::Name => rows.sort_by(|a, b| a.id.cmp(&b.id)),
         SortKey::Pool => rows.sort_by(|a, b| (&a.pool, &a.id).cmp(&(&b.pool, &b.id))),
+        SortKey::Region => rows.sort_by_cached_key(|row| {
+            let region = row.region.clone();
+            (region.is_none(), region, row.id.clone())
+        }),
         SortKey::Pressure => {
             rows.sort_by_key(|row| (Reverse(row.pressure_key()), row.id.clone()));
         }
-        SortKey::Attention | SortKey::Age | SortKey::Topic | SortKey::Worker | SortKey::Updated => {
-            rows.sort_by_cached_key(|row| worst_first(row, model, now))
-        }
+        SortKey::Cpu => rows.sort_by_key(|row| most(row.cpu.map(Load::milli_percent), row)),
+        SortKey::Memory => rows.sort_by_key(|row| most(row.memory.map(Load::milli_percent), row)),
+        SortKey::Gpu => rows.sort_by_key(|row| most(row.gpu.map(Load::milli_percent), row)),
+        SortKey::Slots => rows.sort_by_key(|row| most(slots_share(row), row)),
+        SortKey::Progress => rows.sort_by_key(|row| {
+            let percent = (row.active_jobs > 0).then_some(row.progress_pct);
+            (percent.is_none(), Reverse(percent), row.id.clone())
+        }),
+        SortKey::Heard => rows.sort_by_key(|row| {
+            let silence = row.silence(now);
+            (silence.is_none(), Reverse(silence), row.id.clone())
+        }),
+        _ => rows.sort_by_cached_key(|row| worst_first(row, model, now)),
     }
     let rows = rows.into_iter().map(|row| Subject::Worker(row.id.clone()));
     (rows.collect(), all)
+}
+
+/// Thousandths of its slots that a worker has in use; `None` if it does not say.
+fn slots_share(worker: &Worker) -> Option<u32> {
+    let max = u64::try_from(worker.max_parallel_jobs?).ok()?;
+    let active = u64::try_from(worker.active_jobs).ok()?;
+    u32::try_from((active * 1_000).checked_div(max)?).ok()
 }
 
 /// Lost, zombie, late, over pressure, draining, live by pressure.
@@ -188,8 +274,26 @@ fn worst_first(
 fn pools(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
     let mut rows = model.pools_at(now);
     let all = rows.len();
-    if list.sort(id) != SortKey::Name {
-        rows.sort_by_cached_key(|pool| (trouble(pool), pool.name.clone()));
+    let most = |load: Option<u32>, row: &Pool| (load.is_none(), Reverse(load), row.name.clone());
+    match list.sort(id) {
+        // They come by name.
+        SortKey::Name => {}
+        SortKey::Slots => rows.sort_by_cached_key(|row| {
+            let share = (u64::from(row.slots_used) * 1_000).checked_div(u64::from(row.slots));
+            most(share.and_then(|share| u32::try_from(share).ok()), row)
+        }),
+        SortKey::Cpu => rows.sort_by_cached_key(|row| most(row.cpu, row)),
+        SortKey::Memory => rows.sort_by_cached_key(|row| most(row.memory, row)),
+        SortKey::Gpu => rows.sort_by_cached_key(|row| most(row.gpu, row)),
+        SortKey::Pressure => rows.sort_by_cached_key(|row| most(row.worst_pressure, row)),
+        SortKey::Heard => rows.sort_by_cached_key(|row| {
+            (
+                row.oldest_beat.is_none(),
+                Reverse(row.oldest_beat),
+                row.name.clone(),
+            )
+        }),
+        _ => rows.sort_by_cached_key(|pool| (trouble(pool), pool.name.clone())),
     }
     let rows = rows.into_iter().map(|pool| Subject::Pool(pool.name));
     (rows.collect(), all)
@@ -240,4 +344,94 @@ fn alerts(model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
     rows.sort_by_key(|alert| (Reverse(alert.severity), alert.since));
     let all = rows.len();
     (rows.into_iter().map(alert_row).collect(), all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::script;
+
+    const FLEET: &str = "0s link nats up | 0s link gateway up \
+        | 0s beat w1 pool=gpu region=eu-2 slots=1/4 cpu=10 mem=70 gpu=95 \
+        | 1s beat w2 pool=batch region=eu-1 slots=3/4 cpu=80 mem=20 \
+        | 2s submit j1 topic=job.b tenant=orbit | 3s submit j2 topic=job.a tenant=acme | 4s submit j3 \
+        | 5s dispatch j1 w2 topic=job.b | 6s progress j1 70% | 7s dispatch j2 w1 topic=job.a | 8s progress j2 20% \
+        | 9s dispatch j1 w2 topic=job.b";
+
+    /// The rows of a list sorted by a key, first to last.
+    #[track_caller]
+    fn check(id: ListId, key: SortKey, expected: &str) {
+        let state = script::run(FLEET).expect("a script");
+        let mut list = List::default();
+        assert!(list.sort_by(id, key), "{key:?} is a key of {id:?}");
+        let (rows, all) = match id {
+            ListId::Jobs => jobs(&list, &state.model, state.now),
+            ListId::Workers => workers(&list, id, &state.model, state.now),
+            ListId::Approvals => approvals(&list, id, &state.model, state.now),
+            _ => pools(&list, id, &state.model, state.now),
+        };
+        assert_eq!(rows.len(), all, "no row is lost");
+        let rows: Vec<&str> = rows.iter().map(Subject::id).collect();
+        assert_eq!(rows.join(" "), expected, "{key:?}");
+    }
+
+    #[test]
+    fn jobs_are_sorted_by_any_column_and_what_is_unknown_comes_last() {
+        for (key, expected) in [
+            (SortKey::Name, "j1 j2 j3"),
+            (SortKey::Topic, "j2 j1 j3"),
+            (SortKey::Tenant, "j2 j1 j3"),
+            (SortKey::Worker, "j2 j1 j3"),
+            (SortKey::Progress, "j1 j2 j3"),
+            (SortKey::Tries, "j1 j2 j3"),
+            (SortKey::State, "j3 j1 j2"),
+        ] {
+            check(ListId::Jobs, key, expected);
+        }
+    }
+
+    #[test]
+    fn workers_and_pools_are_sorted_by_any_column() {
+        for (key, expected) in [
+            (SortKey::Cpu, "w2 w1"),
+            (SortKey::Memory, "w1 w2"),
+            (SortKey::Gpu, "w1 w2"),
+            (SortKey::Slots, "w2 w1"),
+            (SortKey::Region, "w2 w1"),
+            (SortKey::Heard, "w1 w2"),
+            (SortKey::Pool, "w2 w1"),
+        ] {
+            check(ListId::Workers, key, expected);
+        }
+        check(ListId::Pools, SortKey::Cpu, "batch gpu a b");
+        check(ListId::Pools, SortKey::Memory, "gpu batch a b");
+    }
+
+    #[test]
+    fn approvals_are_sorted_by_any_column() {
+        let script = "0s link gateway up | 1s approval a topic=job.z rule=r1 risk=prod actor=zoe undo=job.u deadline=900s";
+        let mut state = script::run(script).expect("a script");
+        let more = script::run("1s approval b topic=job.a rule=r2 deadline=60s").expect("a script");
+        let facts: Vec<_> = [&state, &more]
+            .iter()
+            .flat_map(|it| it.model.approvals.iter().map(|row| row.fact.clone()))
+            .collect();
+        let now = state.now;
+        state.model.approvals.told(&facts, now);
+        for (key, expected) in [
+            (SortKey::Name, "a b"),
+            (SortKey::Topic, "b a"),
+            (SortKey::Sla, "b a"),
+            (SortKey::Rule, "a b"),
+            (SortKey::Risk, "a b"),
+            (SortKey::Requester, "a b"),
+            (SortKey::Undo, "b a"),
+        ] {
+            let mut list = List::default();
+            assert!(list.sort_by(ListId::Approvals, key));
+            let (rows, _) = approvals(&list, ListId::Approvals, &state.model, now);
+            let rows: Vec<&str> = rows.iter().map(Subject::id).collect();
+            assert_eq!(rows.join(" "), expected, "{key:?}");
+        }
+    }
 }

@@ -520,6 +520,22 @@ fn cleared_marks_and_filters_come_back_within_ten_seconds() {
 }
 
 #[test]
+fn a_list_is_sorted_by_a_column_that_is_named() {
+    check(
+        "tell c:running a:pending b:running | jobs | palette | \"sort name\" | confirm",
+        "jobs [>a b c]",
+    );
+    check(
+        "tell a:running | jobs | palette | \"sort nmae\" | confirm",
+        "jobs [>a] says: No column nmae here. Did you mean name?",
+    );
+    check(
+        "palette | \"sort age\" | confirm",
+        "overview [] says: What is shown here has one order.",
+    );
+}
+
+#[test]
 fn a_filter_is_kept_under_a_name_and_shown_again_by_it() {
     let kept = "tell a:running b:pending | jobs | filter | \"state:running\" | confirm | save-view | \"mine\" | confirm";
     check(kept, "jobs [>a] !keep mine Some(\"Jobs state:running\")");
