@@ -92,6 +92,23 @@ impl Screen {
         (&*self.pty).write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Types `text` into the first field of a dialog that has just opened: keys are
+    /// swallowed until the hands were quiet, so its first letter is tried until it is there.
+    #[track_caller]
+    pub fn type_after_guard(&self, text: &str) {
+        let (first, rest) = text.split_at(1);
+        let deadline = Instant::now() + PATIENCE;
+        let typed = format!("  {first}");
+        while !self.text().lines().any(|line| {
+            ["reason", "note"].iter().any(|label| line.contains(label)) && line.contains(&typed)
+        }) {
+            assert!(Instant::now() < deadline, "{}", self.text());
+            self.press(first);
+            std::thread::sleep(Duration::from_millis(600));
+        }
+        self.press(rest);
+    }
+
     /// Waits until the screen shows `text`.
     #[track_caller]
     pub fn shows(&self, text: &str) {

@@ -12,6 +12,7 @@ mod bus;
 mod cli;
 mod config;
 mod decide;
+mod foreign;
 mod gateway;
 mod generated;
 mod keys;

@@ -28,7 +28,7 @@ use crate::support::{
 /// A NATS server with a foreign fleet on it.
 ///
 /// Ended in the order of its fields: the workers before their servers.
-struct Fleet {
+pub(crate) struct Fleet {
     _workers: Peer,
     lines: Lines,
     nats: NatsProcess,
@@ -37,7 +37,7 @@ struct Fleet {
 
 impl Fleet {
     /// The fleet joins a server that others use already.
-    fn join(nats: NatsProcess, workers: u32) -> Self {
+    pub(crate) fn join(nats: NatsProcess, workers: u32) -> Self {
         let redis = RedisProcess::start();
         let workers = workers.to_string();
         let mut peer = Peer::start(
@@ -62,7 +62,7 @@ impl Fleet {
     }
 
     /// Submits jobs as a foreign client and hands them out as a scheduler would.
-    fn submit(&self, jobs: &[Value]) {
+    pub(crate) fn submit(&self, jobs: &[Value]) {
         let jobs: Vec<_> = jobs.iter().map(ToString::to_string).collect();
         let (nats, redis) = (self.nats.url(), self.redis.url());
         let mut arguments = vec!["--nats", &nats, "--redis", &redis, "--dispatch"];
@@ -71,7 +71,7 @@ impl Fleet {
     }
 
     /// Waits for a line of the fleet with these facts.
-    fn wait_for(&mut self, event: &str, facts: &Value) -> Value {
+    pub(crate) fn wait_for(&mut self, event: &str, facts: &Value) -> Value {
         let what = format!("{event} {facts}");
         let line = self.lines.wait_for(&what, |line| is(line, event, facts));
         serde_json::from_str(&line).unwrap()
@@ -88,7 +88,7 @@ fn is(line: &str, event: &str, facts: &Value) -> bool {
 }
 
 /// One job of each kind that a foreign worker does.
-fn jobs_of_every_kind() -> Vec<Value> {
+pub(crate) fn jobs_of_every_kind() -> Vec<Value> {
     vec![
         json!({"job_id": "peer-good", "topic": "job.peer.good",
             "labels": {"peer.percents": "10,55,100"}}),
