@@ -13,6 +13,7 @@
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
 use std::mem::ManuallyDrop;
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossterm::clipboard::CopyToClipboard;
@@ -199,7 +200,12 @@ pub fn check_terminal() -> Result<(), TerminalError> {
 /// Its number differs from system to system.
 const SIGCONT: i32 = Signal::CONT.as_raw();
 
+/// Whether the terminal is ours. Leaving twice would put the cursor back to where it
+/// was before, and what is printed next would cover what a panic has said.
+static OURS: AtomicBool = AtomicBool::new(false);
+
 fn enter() -> io::Result<()> {
+    OURS.store(true, Ordering::Relaxed);
     enable_raw_mode()?;
     execute!(
         io::stdout(),
@@ -211,6 +217,9 @@ fn enter() -> io::Result<()> {
 
 /// Undoes everything, in reverse; a part that fails does not keep the next from being undone.
 fn leave() {
+    if !OURS.swap(false, Ordering::Relaxed) {
+        return;
+    }
     let mut stdout = io::stdout();
     let _gone = execute!(
         stdout,

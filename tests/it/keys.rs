@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::{Capdeck, PATIENCE, wait_until};
 
@@ -31,8 +31,12 @@ fn cells(count: u16) -> NonZero<u16> {
     NonZero::new(count).unwrap()
 }
 
-fn start(program: &str, arguments: &[&str]) -> (Pty, Child, Capdeck) {
-    let home = Capdeck::new();
+fn start(
+    home: &Capdeck,
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (Pty, Child) {
     let (pty, pts) = pty_process::blocking::open().unwrap();
     pty.resize(Size::new(ROWS, COLUMNS)).unwrap();
     let child = Command::new(program)
@@ -48,9 +52,10 @@ fn start(program: &str, arguments: &[&str]) -> (Pty, Child, Capdeck) {
         .env("HOME", home.home())
         .env("XDG_CONFIG_HOME", home.home())
         .env("XDG_STATE_HOME", home.home())
+        .envs(environment.iter().copied())
         .spawn(pts)
         .unwrap();
-    (pty, child, home)
+    (pty, child)
 }
 
 impl Screen {
@@ -58,8 +63,24 @@ impl Screen {
         Self::of(env!("CARGO_BIN_EXE_capdeck"), arguments)
     }
 
-    fn of(program: &str, arguments: &[&str]) -> Self {
-        let (pty, child, home) = start(program, arguments);
+    /// Any program on a terminal of its own.
+    pub fn of(program: &str, arguments: &[&str]) -> Self {
+        Self::with(Capdeck::new(), program, arguments, &[])
+    }
+
+    /// capdeck in a home that a test has prepared, told more by its environment.
+    pub fn at_home(home: Capdeck, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::with(home, env!("CARGO_BIN_EXE_capdeck"), arguments, environment)
+    }
+
+    /// Any program, told more by its environment.
+    pub fn with(
+        home: Capdeck,
+        program: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let (pty, child) = start(&home, program, arguments, environment);
         let pty = Arc::new(pty);
         let parser = vt100::Parser::new(cells(ROWS), cells(COLUMNS), 0);
         let seen = Arc::new(Mutex::new((parser, Vec::new())));
@@ -86,6 +107,21 @@ impl Screen {
 
     pub fn text(&self) -> String {
         self.seen.lock().unwrap().0.screen().contents()
+    }
+
+    /// Every byte that came so far.
+    pub fn raw(&self) -> String {
+        String::from_utf8_lossy(&self.seen.lock().unwrap().1).into_owned()
+    }
+
+    /// The terminal as it is after all bytes so far.
+    pub fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
+        at(self.seen.lock().unwrap().0.screen())
+    }
+
+    /// The operator's home.
+    pub fn home(&self) -> &Capdeck {
+        &self.home
     }
 
     pub fn press(&self, keys: &str) {
@@ -130,7 +166,7 @@ impl Screen {
 
     /// The operator's log, which must be whole.
     #[track_caller]
-    fn audit_log(&self) -> String {
+    pub fn audit_log(&self) -> String {
         let file = self.home.home().join("capdeck/audit.jsonl");
         let ran = self
             .home
@@ -145,8 +181,13 @@ impl Screen {
         self.pty.resize(Size::new(rows, columns)).unwrap();
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Tells all processes on the terminal that no shell has put aside.
+    pub fn signal_group(&self, signal: Signal) {
+        kill_process_group(Pid::from_child(&self.child), signal).unwrap();
     }
 
     #[track_caller]
@@ -371,7 +412,8 @@ fn a_hangup_ends_it_without_a_crash() {
 
 #[test]
 fn a_vanished_terminal_ends_it_without_spinning() {
-    let (pty, mut child, _home) = start(env!("CARGO_BIN_EXE_capdeck"), &NOWHERE);
+    let home = Capdeck::new();
+    let (pty, mut child) = start(&home, env!("CARGO_BIN_EXE_capdeck"), &NOWHERE, &[]);
     let mut drawn = Vec::new();
     while !String::from_utf8_lossy(&drawn).contains("reachable") {
         let mut bytes = [0; 4096];

@@ -17,6 +17,7 @@ mod gateway;
 mod generated;
 mod keys;
 mod outage;
+mod panics;
 mod peers;
 mod plane;
 mod policy;
