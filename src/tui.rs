@@ -29,7 +29,7 @@ use crate::tui::keymap::{Chords, Keymap, Mode};
 use crate::tui::pace::{Pace, Urgency};
 use crate::tui::screen::{Context, Hints, Scene};
 use crate::tui::terminal::{TerminalError, TerminalGuard};
-use crate::tui::theme::Theme;
+use crate::tui::theme::{Depth, Theme};
 use crate::tui::widget::Pen;
 
 pub mod glyph;
@@ -103,7 +103,8 @@ impl Tui {
     pub async fn run(mut self, mut runtime: Runtime) -> Result<Runtime, TerminalError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(TerminalError::Refused)?;
         let hangup = terminal::exit_on_hangup().map_err(TerminalError::Refused)?;
-        let mut terminal = TerminalGuard::take()?;
+        let depth = self.look.themes.first().map_or(Depth::Mono, Theme::depth);
+        let mut terminal = TerminalGuard::take(depth)?;
         let events = input::listen();
         let stop = CancellationToken::new();
         let (typed, mut inputs) = mpsc::channel(input::WAITING);

@@ -33,6 +33,8 @@ use ratatui::layout::Rect;
 use rustix::process::{Signal, kill_current_process_group};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
+use crate::tui::theme::Depth;
+
 /// The exit code of a process whose terminal hung up: 128 + SIGHUP.
 pub const HUNG_UP: i32 = 129;
 
@@ -51,7 +53,10 @@ pub enum TerminalError {
     Refused(#[source] io::Error),
 }
 
-type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+mod sixteen;
+use sixteen::Sixteen;
+
+type Screen = Terminal<CrosstermBackend<BufWriter<Sixteen<Stdout>>>>;
 
 /// The terminal while it is ours.
 pub struct TerminalGuard {
@@ -61,7 +66,8 @@ pub struct TerminalGuard {
 }
 
 impl TerminalGuard {
-    /// Takes the terminal: raw mode, alternate screen, bracketed paste.
+    /// Takes the terminal, which has colors of this depth: raw mode, alternate
+    /// screen, bracketed paste.
     ///
     /// Call it on the thread that draws, within a tokio runtime, after everything
     /// else is up: it is the last to be born and the first to die, so that every
@@ -70,7 +76,7 @@ impl TerminalGuard {
     /// # Errors
     /// [`TerminalError::NotATerminal`] when stdin or stdout is none; crossterm's
     /// event stream would panic there.
-    pub fn take() -> Result<Self, TerminalError> {
+    pub fn take(depth: Depth) -> Result<Self, TerminalError> {
         check_terminal()?;
         // With NO_COLOR set crossterm writes a reset for every color change, and
         // that takes reverse and bold with it: the selection bar would vanish. The
@@ -82,7 +88,8 @@ impl TerminalGuard {
             leave();
             TerminalError::Refused(error)
         })?;
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
+        let out = Sixteen::new(io::stdout(), depth == Depth::Sixteen);
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, out));
         let screen = Terminal::new(backend).map_err(|error| {
             leave();
             TerminalError::Refused(error)

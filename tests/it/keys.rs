@@ -119,11 +119,6 @@ impl Screen {
         at(self.seen.lock().unwrap().0.screen())
     }
 
-    /// The operator's home.
-    pub fn home(&self) -> &Capdeck {
-        &self.home
-    }
-
     pub fn press(&self, keys: &str) {
         (&*self.pty).write_all(keys.as_bytes()).unwrap();
     }

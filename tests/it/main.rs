@@ -10,6 +10,7 @@
 mod acting;
 mod bus;
 mod cli;
+mod color;
 mod config;
 mod decide;
 mod foreign;

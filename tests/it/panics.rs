@@ -53,7 +53,7 @@ fn runtime() -> tokio::runtime::Runtime {
 /// The child: takes the terminal, draws, and panics in the middle of a frame.
 fn panics_while_it_draws() {
     runtime().block_on(async {
-        let mut terminal = TerminalGuard::take().unwrap();
+        let mut terminal = TerminalGuard::take(Depth::True).unwrap();
         terminal
             .draw(|frame| frame.render_widget(Paragraph::new("the first frame"), frame.area()))
             .unwrap();
