@@ -200,7 +200,9 @@ impl Operator {
             Ok(_) => self.outcome(receipt, "done", ""),
             Err(error) => {
                 let outcome = match error {
-                    GatewayError::TimedOut { .. } | GatewayError::Other { .. } => "unknown",
+                    GatewayError::TimedOut { .. }
+                    | GatewayError::NotAGateway { .. }
+                    | GatewayError::Other { .. } => "unknown",
                     GatewayError::Unreachable { .. } | GatewayError::BadEndpoint { .. } => "failed",
                     _ => "refused",
                 };

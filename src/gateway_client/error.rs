@@ -238,8 +238,9 @@ fn refusal(answer: &Answer<'_>, status: u16, json: Option<&Value>) -> GatewayErr
         502..=504 if lower.contains("kernel") || lower.contains("snapshots") => {
             GatewayError::KernelDown { text }
         }
-        // A proxy in front, which cannot know what happened behind it.
-        502 | 504 if answer.changes && json.is_none() => GatewayError::TimedOut {
+        // A proxy in front, which cannot know what happened behind it, or a gateway
+        // whose own call went unanswered half way.
+        502 | 504 if answer.changes => GatewayError::TimedOut {
             url: answer.url.to_owned(),
             cause: text,
         },
@@ -438,6 +439,11 @@ mod tests {
             r#"BadRequest { code: Some("unknown_topic"), text: "unknown topic" }"#
         );
         assert!(judged(502, "<html>bad gateway</html>").starts_with("TimedOut"));
+        assert!(judged(504, "").starts_with("TimedOut"));
+        let half = r#"{"error":"publish approval failed","status":502}"#;
+        assert!(judged(502, half).starts_with("TimedOut"));
+        let before = r#"{"error":"list safety snapshots failed","status":502}"#;
+        assert!(judged(502, before).starts_with("KernelDown"));
         assert!(judged(302, "").starts_with("NotAGateway"));
         assert!(judged(200, "<html>hello</html>").starts_with("NotAGateway"));
         assert_eq!(

@@ -349,7 +349,7 @@ impl Outside {
                 self.refresh.notify_waiters();
                 Outcome::Done(None)
             }
-            Err(error) => outcome_of(&error),
+            Err(error) => before_sending(&error),
         }
     }
 
@@ -362,9 +362,7 @@ impl Outside {
         detail: BTreeMap<String, String>,
     ) -> Result<Receipt, Outcome> {
         let Some(log) = self.identity.audit.clone() else {
-            return Err(failed(
-                "there is no place for the operator's log, so nothing is sent",
-            ));
+            return Err(failed("there is no place for the operator's log"));
         };
         let entry = Entry {
             at: self.clock.now(),
@@ -375,11 +373,8 @@ impl Outside {
         };
         match tokio::task::spawn_blocking(move || log.append(&entry)).await {
             Ok(Ok(receipt)) => Ok(receipt),
-            Ok(Err(error)) => Err(failed(&format!(
-                "nothing was sent: {}",
-                backfill::chain(&error)
-            ))),
-            Err(_) => Err(failed("nothing was sent: the operator's log broke")),
+            Ok(Err(error)) => Err(failed(&backfill::chain(&error))),
+            Err(_) => Err(failed("the operator's log broke")),
         }
     }
 
@@ -441,7 +436,7 @@ fn already(answer: &Decided) -> Outcome {
 /// unknown whether something happened.
 fn before_sending(error: &GatewayError) -> Outcome {
     match outcome_of(error) {
-        Outcome::TimedOut => failed(&format!("nothing was sent: {error}")),
+        Outcome::TimedOut => failed(&error.to_string()),
         other => other,
     }
 }
@@ -457,10 +452,11 @@ fn outcome_of(error: &GatewayError) -> Outcome {
     };
     let or = |code: &Option<String>, or: &str| code.clone().unwrap_or_else(|| or.to_owned());
     match error {
-        GatewayError::Unreachable { .. }
-        | GatewayError::BadEndpoint { .. }
-        | GatewayError::NotAGateway { .. } => failed(&error.to_string()),
-        GatewayError::TimedOut { .. } => Outcome::TimedOut,
+        GatewayError::Unreachable { .. } | GatewayError::BadEndpoint { .. } => {
+            failed(&error.to_string())
+        }
+        // It was sent, and whatever stands in between may have passed it on.
+        GatewayError::TimedOut { .. } | GatewayError::NotAGateway { .. } => Outcome::TimedOut,
         GatewayError::Unauthorized { text } => plane(401, "unauthorized", text),
         GatewayError::Forbidden { code, text } => plane(403, &or(code, "forbidden"), text),
         GatewayError::Denied { text, .. } => plane(403, "policy_denied", text),
@@ -478,7 +474,13 @@ fn outcome_of(error: &GatewayError) -> Outcome {
             plane(409, &or(code, known), text)
         }
         GatewayError::Busy { text } => plane(409, "approval_retryable_lock", text),
-        GatewayError::RateLimited { text, .. } => plane(429, "rate_limited", text),
+        GatewayError::RateLimited { text, retry_after } => match retry_after {
+            Some(wait) => {
+                let seconds = wait.as_millis().div_ceil(1_000);
+                plane(429, "rate_limited", &format!("{text}, for {seconds}s"))
+            }
+            None => plane(429, "rate_limited", text),
+        },
         GatewayError::KernelDown { text } => plane(503, "kernel_unavailable", text),
         GatewayError::BadRequest { code, text } => plane(400, &or(code, "bad_request"), text),
         GatewayError::TooLarge { text } => plane(413, "too_large", text),

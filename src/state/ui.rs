@@ -20,7 +20,7 @@ use crate::state::effect::{Effect, EffectId, EffectQueue};
 use crate::state::event::Event;
 use crate::state::filter::{ApprovalRow, Filter, FilterError, WorkerRow};
 use crate::state::model::Model;
-use crate::state::model::jobs::Job;
+use crate::state::model::jobs::{Asked, Job};
 use crate::time::{Elapsed, Timestamp};
 
 mod act;
@@ -38,6 +38,7 @@ pub mod saved;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod words;
 
 use bell::Bell;
 use history::{History, Place};
@@ -326,19 +327,44 @@ struct Asking {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
-    Cancel { job: JobId, reason: Arc<str> },
-    Approve { job: JobId, note: Arc<str> },
-    Reject { job: JobId, reason: Arc<str> },
-    Read { job: JobId },
+    Cancel {
+        job: JobId,
+        reason: Arc<str>,
+    },
+    Approve {
+        job: JobId,
+        note: Arc<str>,
+    },
+    Reject {
+        job: JobId,
+        reason: Arc<str>,
+    },
+    Read {
+        job: JobId,
+    },
+    Reveal {
+        job: JobId,
+    },
+    /// Whether the plane did what it gave no answer to.
+    Settle {
+        job: JobId,
+        asked: Asked,
+    },
     Refresh,
-    Keep { name: Arc<str> },
+    Keep {
+        name: Arc<str>,
+    },
 }
 
 impl What {
     fn acts(&self) -> bool {
         match self {
             Self::Cancel { .. } | Self::Approve { .. } | Self::Reject { .. } => true,
-            Self::Read { .. } | Self::Refresh | Self::Keep { .. } => false,
+            Self::Read { .. }
+            | Self::Reveal { .. }
+            | Self::Settle { .. }
+            | Self::Refresh
+            | Self::Keep { .. } => false,
         }
     }
 }

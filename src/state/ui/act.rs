@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use super::modal::{self, Answer, CancelDialog, DecideDialog, Form, Modal};
-use super::review::{Read, Refused, Review, last_four, typing_reason};
+use super::review::{REVEALED, Read, Refused, Review, last_four, typing_reason};
+use super::words::{not, settled, unanswered, words};
 use super::{Asking, Batch, Subject, Tone, UiState, View, What};
 use crate::ids::JobId;
 use crate::state::action::Action;
-use crate::state::effect::{Binding, Effect, EffectId, EffectQueue, Outcome, Refusal, Ruling};
+use crate::state::effect::{Binding, Effect, EffectId, EffectQueue, Outcome, Ruling};
 use crate::state::model::Model;
 use crate::state::model::jobs::Asked;
 use crate::time::Timestamp;
@@ -288,7 +289,16 @@ impl UiState {
     pub fn is_deciding(&self, job: &JobId) -> bool {
         self.asking.values().any(|it| match &it.what {
             What::Approve { job: asked, .. } | What::Reject { job: asked, .. } => asked == job,
-            What::Cancel { .. } | What::Read { .. } | What::Refresh | What::Keep { .. } => false,
+            // Until the plane has told, a second decision could be one too many.
+            What::Settle {
+                job: asked,
+                asked: what,
+            } => *what != Asked::Cancel && asked == job,
+            What::Cancel { .. }
+            | What::Read { .. }
+            | What::Reveal { .. }
+            | What::Refresh
+            | What::Keep { .. } => false,
         })
     }
 
@@ -455,6 +465,10 @@ impl UiState {
             return;
         };
         match (&asking.what, outcome) {
+            (What::Reveal { job }, outcome) => self.revealed(job, outcome, now),
+            (What::Settle { job, asked }, outcome) => {
+                self.settled(job, *asked, outcome, model, now);
+            }
             (What::Refresh | What::Read { .. }, Outcome::Done(_)) => {}
             (What::Keep { name }, outcome) => {
                 let (tone, text) = match outcome {
@@ -490,13 +504,13 @@ impl UiState {
                 self.done(&asking.what, word.as_deref(), took, now);
             }
             (what, Outcome::TimedOut) => {
-                let job = what_job(what);
-                let text = "No answer yet; it is unknown whether the plane decided. Asking.";
+                let text = unanswered(past(what));
                 self.batch.refused += 1;
                 self.write_log(format!("{}: {text}", name(what)), now);
                 self.say(Tone::Warning, text, now);
-                if let Some(job) = job.cloned() {
-                    self.read_job(&job, model, effects, now);
+                if let (Some(job), Some(asked)) = (what_job(what).cloned(), asked(what)) {
+                    let effect = effects.push(Effect::ReadJob(job.clone()));
+                    self.await_answer(effect, What::Settle { job, asked }, now);
                 }
             }
             (what, Outcome::Failed { reason }) => {
@@ -504,7 +518,7 @@ impl UiState {
                 self.refused(what, String::new(), text, now);
             }
             (what, Outcome::Refused(refusal)) => {
-                let text = format!("Not {}: {}", past(what), words(refusal));
+                let text = format!("{}: {}", not(past(what), refusal), words(refusal));
                 let code = match refusal.status {
                     0 => refusal.code.to_string(),
                     status => format!("{status} {}", refusal.code),
@@ -513,6 +527,54 @@ impl UiState {
             }
         }
         self.bind_review(model, now);
+    }
+
+    /// Asks to write down that secrets are shown. They are shown once that is on disk.
+    pub(super) fn ask_reveal(&mut self, job: JobId, now: Timestamp, effects: &mut EffectQueue) {
+        let effect = effects.push(Effect::LogReveal { job: job.clone() });
+        self.await_answer(effect, What::Reveal { job }, now);
+    }
+
+    fn revealed(&mut self, job: &JobId, outcome: &Outcome, now: Timestamp) {
+        let why = match outcome {
+            Outcome::Done(_) => {
+                if let Some(review) = self.review.as_mut().filter(|review| review.job == *job) {
+                    review.revealed_until = Some(now.plus(REVEALED));
+                    self.write_log(format!("showed the secrets of {job}"), now);
+                }
+                return;
+            }
+            Outcome::Failed { reason } => reason.to_string(),
+            Outcome::Refused(refusal) => refusal.text.to_string(),
+            Outcome::TimedOut => "the operator's log was not written in time".to_owned(),
+        };
+        self.say(Tone::Failed, format!("Not shown: {why}."), now);
+    }
+
+    /// The plane was asked whether it did what it gave no answer to.
+    fn settled(
+        &mut self,
+        job: &JobId,
+        asked: Asked,
+        outcome: &Outcome,
+        model: &Model,
+        now: Timestamp,
+    ) {
+        let known = model
+            .jobs
+            .get(job)
+            .filter(|_| matches!(outcome, Outcome::Done(_)));
+        let state = known.and_then(|job| Some((job.state?, job.since)));
+        let (did, text) = settled(asked, tail(job.as_str()), state);
+        self.write_log(text.clone(), now);
+        self.say(if did { Tone::Done } else { Tone::Warning }, text, now);
+        let open = self
+            .review
+            .as_ref()
+            .is_some_and(|review| review.job == *job);
+        if did && open && asked != Asked::Cancel {
+            self.review = None;
+        }
     }
 
     fn done(&mut self, what: &What, word: Option<&str>, took_ms: u64, now: Timestamp) {
@@ -534,7 +596,11 @@ impl UiState {
                 format!("rejected {tail} in {took_ms}ms."),
                 format!("capdeck reject {job} --reason '{reason}'"),
             ),
-            What::Read { .. } | What::Refresh | What::Keep { .. } => return,
+            What::Read { .. }
+            | What::Reveal { .. }
+            | What::Settle { .. }
+            | What::Refresh
+            | What::Keep { .. } => return,
         };
         self.write_log(format!("{text}  {twin}"), now);
         let Batch { of, done, refused } = self.batch;
@@ -570,7 +636,12 @@ impl UiState {
         let title = match what {
             What::Approve { .. } => "NOT APPROVED",
             What::Reject { .. } => "NOT REJECTED",
-            What::Cancel { .. } | What::Read { .. } | What::Refresh | What::Keep { .. } => "",
+            What::Cancel { .. }
+            | What::Read { .. }
+            | What::Reveal { .. }
+            | What::Settle { .. }
+            | What::Refresh
+            | What::Keep { .. } => "",
         };
         if let Some(review) = &mut self.review
             && Some(&review.job) == what_job(what)
@@ -592,7 +663,9 @@ fn what_job(what: &What) -> Option<&JobId> {
         What::Cancel { job, .. }
         | What::Approve { job, .. }
         | What::Reject { job, .. }
-        | What::Read { job } => Some(job),
+        | What::Read { job }
+        | What::Reveal { job }
+        | What::Settle { job, .. } => Some(job),
         What::Refresh | What::Keep { .. } => None,
     }
 }
@@ -602,7 +675,8 @@ fn name(what: &What) -> String {
         What::Cancel { job, .. } => format!("cancel of {job}"),
         What::Approve { job, .. } => format!("approval of {job}"),
         What::Reject { job, .. } => format!("rejection of {job}"),
-        What::Read { job } => format!("reading of {job}"),
+        What::Read { job } | What::Settle { job, .. } => format!("reading of {job}"),
+        What::Reveal { job } => format!("secrets of {job}"),
         What::Refresh => "refresh".to_owned(),
         What::Keep { name } => format!("keeping of {name}"),
     }
@@ -613,8 +687,22 @@ fn past(what: &What) -> &'static str {
         What::Cancel { .. } => "cancelled",
         What::Approve { .. } => "approved",
         What::Reject { .. } => "rejected",
-        What::Read { .. } | What::Refresh => "read",
+        What::Reveal { .. } => "shown",
+        What::Read { .. } | What::Settle { .. } | What::Refresh => "read",
         What::Keep { .. } => "kept",
+    }
+}
+
+fn asked(what: &What) -> Option<Asked> {
+    match what {
+        What::Cancel { .. } => Some(Asked::Cancel),
+        What::Approve { .. } => Some(Asked::Approve),
+        What::Reject { .. } => Some(Asked::Reject),
+        What::Read { .. }
+        | What::Reveal { .. }
+        | What::Settle { .. }
+        | What::Refresh
+        | What::Keep { .. } => None,
     }
 }
 
@@ -622,39 +710,4 @@ fn past(what: &What) -> &'static str {
 fn tail(id: &str) -> &str {
     let start = id.char_indices().rev().nth(7).map_or(0, |(start, _)| start);
     &id[start..]
-}
-
-/// What a refusal means, and what to press next.
-fn words(refusal: &Refusal) -> String {
-    let text = refusal.text.trim_end_matches('.');
-    let meaning = match (&*refusal.code, refusal.status) {
-        ("approval_stale_snapshot", _) => {
-            "the policy moved while you read. Nothing was sent to a worker. r reads the job again under the new policy."
-        }
-        ("approval_stale_request", _) => {
-            "the stored request is not the one you read. Somebody changed it. r shows the difference, R rejects."
-        }
-        ("approval_already_resolved", _) => {
-            "somebody decided this already. Yours changed nothing. Esc returns to the queue."
-        }
-        ("approval_not_actionable", _) => "nobody can decide this any more. Ask for a new request.",
-        ("approval_terminal_run", _) => {
-            "its workflow run has ended. A decision no longer changes anything."
-        }
-        ("approval_retryable_lock", _) => {
-            "the plane is busy with this job. Your note is kept; press the key again. We do not repeat it for you."
-        }
-        ("self_approval_denied", _) => "you asked for this job, so somebody else must decide.",
-        (_, 401) => "the gateway refuses the key. Fix the key, then r.",
-        (_, 403) => "your key may not do this.",
-        (_, 404) => "the plane no longer knows this job. Nothing was changed.",
-        (_, 429) => "the gateway asks us to slow down. Try again in a moment.",
-        (_, 503) => "the safety kernel does not answer. The job keeps waiting.",
-        _ => return format!("{text}."),
-    };
-    if text.is_empty() {
-        meaning.to_owned()
-    } else {
-        format!("{meaning} ({text})")
-    }
 }

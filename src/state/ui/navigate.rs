@@ -6,7 +6,6 @@ use super::history::Place;
 use super::list::Subject;
 use super::modal::{FilterPrompt, Help, Modal, Palette};
 use super::prompt::Text;
-use super::review::REVEALED;
 use super::{Detail, Frozen, ListId, Tone, UiState, View, WorkersAs};
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
@@ -142,11 +141,9 @@ impl UiState {
             Action::Reload => self.reload(model, effects, now),
             Action::Theme => self.themes_forward = self.themes_forward.wrapping_add(1),
             Action::Reveal => {
-                if let Some(review) = &mut self.review {
-                    review.revealed_until = Some(now.plus(REVEALED));
+                if let Some(review) = &self.review {
                     let job = review.job.clone();
-                    effects.push(Effect::LogReveal { job: job.clone() });
-                    self.write_log(format!("showed the secrets of {job}"), now);
+                    self.ask_reveal(job, now, effects);
                 }
             }
             Action::Cancel => self.ask_cancel(model, now),

@@ -19,7 +19,7 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 /// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
 /// tells of jobs, `pools a b` of all pools, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
-/// the last effect, `"text"` types; anything else is an action.
+/// the last effect, as does `failed WHY`, `"text"` types; anything else is an action.
 fn run(script: &str) -> String {
     let mut state = State::default();
     let mut now = Timestamp::from_millis(1_000_000);
@@ -118,11 +118,14 @@ fn run(script: &str) -> String {
                     ..screen
                 })));
             }
-            "done" | "refused" | "late" => {
+            "done" | "refused" | "late" | "failed" => {
                 let (id, _) = sent.last().expect("an effect");
                 let outcome = match verb {
                     "done" => Outcome::Done(Some("PENDING".into())),
                     "late" => Outcome::TimedOut,
+                    "failed" => Outcome::Failed {
+                        reason: rest.into(),
+                    },
                     _ => Outcome::Refused(crate::state::effect::Refusal {
                         by: crate::state::effect::Refuser::Plane,
                         status: 409,
@@ -192,6 +195,9 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
     }
     if let Some(review) = ui.review() {
         text += &format!(" review={}", review.job);
+        if review.reveals(state.now) {
+            text += " revealed";
+        }
     } else {
         let list = &ui.current().state;
         let rows: Vec<String> = list
@@ -453,7 +459,54 @@ fn a_refusal_keeps_the_note_and_says_what_to_press() {
 fn no_answer_is_said_to_be_unknown() {
     check(
         "tell a:running | jobs | cancel | next-field | next-field | confirm | late",
-        "jobs [>a] says: No answer yet; it is unknown whether the plane decided. Asking. !cancel a ''",
+        "jobs [>a] says: No answer came, so it is unknown whether the plane cancelled it. Asking. !cancel a ''",
+    );
+}
+
+#[test]
+fn what_was_not_answered_is_asked_for_and_blocks_until_it_is_known() {
+    let sent = format!("{SEEN} | approve | \"ok\" | confirm | \"a\" | confirm | late");
+    check(
+        &format!("{sent} | approve"),
+        "approvals review=a says: A decision about this job is under way. !Approve(\"ok\") a Some(\"h1\")",
+    );
+    check(
+        &format!("{sent} | done"),
+        "approvals review=a says: It did not approve a; A works again. !Approve(\"ok\") a Some(\"h1\")",
+    );
+    check(
+        &format!("{sent} | done | approve"),
+        "approvals review=a approve?Note:ok: says: It did not approve a; A works again. !Approve(\"ok\") a Some(\"h1\")",
+    );
+    check(
+        &format!("{sent} | tell a:running | done"),
+        "approvals [>a] says: It did approve a: running at 00:17:16Z. !Approve(\"ok\") a Some(\"h1\")",
+    );
+    check(
+        &format!("{sent} | late"),
+        "approvals review=a says: Still unknown whether the plane did approve a. r asks again. !Approve(\"ok\") a Some(\"h1\")",
+    );
+}
+
+#[test]
+fn secrets_are_shown_once_it_is_written_down_and_not_before() {
+    check(&format!("{SEEN} | reveal"), "approvals review=a");
+    check(
+        &format!("{SEEN} | reveal | done"),
+        "approvals review=a revealed",
+    );
+    check(
+        &format!("{SEEN} | reveal | done | +10000 tick"),
+        "approvals review=a",
+    );
+    check(
+        &format!("{SEEN} | reveal | failed no disk"),
+        "approvals review=a says: Not shown: no disk.",
+    );
+    // Closed in the meantime: another review shows nothing.
+    check(
+        &format!("{SEEN} | reveal | back | done | review"),
+        "approvals review=a",
     );
 }
 
