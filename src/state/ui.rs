@@ -631,6 +631,9 @@ impl UiState {
         if let Event::Outcome(id, outcome) = event {
             self.answered(*id, outcome, model, now, effects);
         }
+        if let Event::Approvals(_) = event {
+            self.bind_review(model, now);
+        }
         let live = self.frozen.is_none();
         if self.bell.hear(event, model, now, live) && !self.manners.silent {
             effects.push(Effect::Bell);

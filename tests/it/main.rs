@@ -17,6 +17,7 @@ mod foreign;
 mod gateway;
 mod generated;
 mod keys;
+mod moved;
 mod older_gateway;
 mod outage;
 mod panics;

@@ -338,6 +338,7 @@ impl UiState {
         review.note = old.note;
         review.reason = old.reason;
         review.opened_at = old.opened_at;
+        review.reloaded = true;
         self.read_job(&job, model, effects, now);
     }
 
@@ -352,6 +353,10 @@ impl UiState {
         let Some(review) = self.review.as_mut().filter(|review| !review.bound) else {
             return;
         };
+        // What the list said before the reload is what moved.
+        if review.reloaded && model.approvals.told_at() <= Some(review.read.at) {
+            return;
+        }
         let approval = model.approvals.get(&job);
         let payload = approval
             .and_then(|it| it.context_ptr())

@@ -132,6 +132,9 @@ pub struct Review {
     pub read: Read,
     /// Whether everything was read, so that `read` is what a decision is bound to.
     pub bound: bool,
+    /// Whether it was read again. Then it waits for the next list of approvals, for
+    /// that tells which policy and which request are judged now.
+    pub reloaded: bool,
     /// What of its payload has been on the screen.
     pub seen: Seen,
     /// First payload row on the screen.
@@ -162,6 +165,7 @@ impl Review {
                 ..Read::default()
             },
             bound: false,
+            reloaded: false,
             seen: Seen::default(),
             scroll: 0,
             facts: false,

@@ -513,8 +513,21 @@ fn secrets_are_shown_once_it_is_written_down_and_not_before() {
 #[test]
 fn a_reload_makes_the_payload_unseen() {
     check(
-        &format!("{SEEN} | reload | read a | approve"),
+        &format!("{SEEN} | reload | read a | waits a | approve"),
         "approvals review=a says: Not yet: every line of the payload must have been on the screen. j and PgDn scroll.",
+    );
+}
+
+#[test]
+fn a_reload_is_bound_to_what_the_plane_lists_after_it() {
+    let reloaded = format!("{SEEN} | reload | read a | drawn 0-12/12");
+    check(
+        &format!("{reloaded} | approve"),
+        "approvals review=a says: It is still being read.",
+    );
+    check(
+        &format!("{reloaded} | changed a | approve | \"ok\" | confirm | \"a\" | confirm"),
+        "approvals review=a says: … asked to approve. !Approve(\"ok\") a Some(\"h2\")",
     );
 }
 

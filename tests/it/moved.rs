@@ -1,0 +1,164 @@
+//! An approval that changes between listing and deciding, with its review open.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::keys::Screen;
+use crate::standin::{
+    LAST_FOUR, StandIn, TAIL, approve, approve_again, console, open_review, says,
+};
+use crate::support::Capdeck;
+
+const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
+
+/// `A` opens no dialog: it says `why`, and nothing leaves.
+#[track_caller]
+fn is_off(screen: &Screen, gateway: &StandIn, why: &str) {
+    screen.press("A");
+    screen.until("the reason in the footer", |text| {
+        text.lines().last().is_some_and(|line| {
+            // The footer is one line, so it may be cut.
+            line.contains(&why[..why.len().min(60)])
+        })
+    });
+    assert!(
+        !screen.text().contains("Approve this job"),
+        "{}",
+        screen.text()
+    );
+    assert!(gateway.posts().is_empty());
+}
+
+#[test]
+fn a_policy_that_moves_while_one_reads_switches_approval_off_until_it_is_read_again() {
+    let gateway = StandIn::start(true);
+    let screen = console(&gateway, Capdeck::new());
+    open_review(&screen);
+    let moved = "The policy moved while you read, from v1:8c1f00112233445566778899aabba2e7 to v2:77. r reads the job again under the new policy.";
+    gateway.knows.lock().unwrap().policy = "v2:77".to_owned();
+    says(&screen, moved);
+    screen.shows("≠ policy moved");
+    is_off(&screen, &gateway, moved);
+    // Judged again by the new policy, it can be read again and approved.
+    gateway.knows.lock().unwrap().judged_by = "v2:77".to_owned();
+    screen.press("r");
+    screen.shows("✓ policy current");
+    screen.shows("✓ payload seen");
+    approve(&screen, "read under v2");
+    says(&screen, &format!("approved {TAIL} in"));
+    let body = &gateway.posts()[0].body;
+    assert!(body.contains(r#""policy_snapshot":"v2:77""#), "{body}");
+}
+
+#[test]
+fn a_request_that_changes_while_one_reads_switches_approval_off_until_it_is_read_again() {
+    let gateway = StandIn::start(true);
+    let screen = console(&gateway, Capdeck::new());
+    open_review(&screen);
+    let changed = "The stored request is not the one you read. Somebody changed it. r reads it again, R rejects.";
+    gateway.knows.lock().unwrap().request["labels"]["mcp.tool"] = json!("drop_tables");
+    says(&screen, changed);
+    is_off(&screen, &gateway, changed);
+    screen.press("r");
+    screen.shows("✓ request unchanged");
+    screen.shows("drop_tables");
+    screen.shows("✓ payload seen");
+    approve(&screen, "that tool then");
+    says(&screen, &format!("approved {TAIL} in"));
+}
+
+#[test]
+fn a_request_that_policy_never_judged_is_not_approved_at_all() {
+    let gateway = StandIn::start(true);
+    gateway.knows.lock().unwrap().judged_hash = Some("ab".repeat(32));
+    let screen = console(&gateway, Capdeck::new());
+    screen.shows("LIVE");
+    screen.press("2");
+    screen.until("the approval under the cursor", |text| {
+        text.lines()
+            .any(|line| line.starts_with('▌') && line.contains(TAIL))
+    });
+    screen.press("a");
+    screen.shows("✗ request does not match");
+    is_off(
+        &screen,
+        &gateway,
+        "The request in store does not hash to what policy judged.",
+    );
+}
+
+#[test]
+fn a_payload_that_changed_since_it_was_read_is_not_approved() {
+    let gateway = StandIn::start(true);
+    let screen = console(&gateway, Capdeck::new());
+    open_review(&screen);
+    gateway.knows.lock().unwrap().payload = "{\n  \"ticket\": \"EVERYTHING\"\n}\n".to_owned();
+    approve(&screen, "one ticket");
+    says(
+        &screen,
+        "Not approved: the payload is not the one you read. r reads it again, R rejects.",
+    );
+    assert!(gateway.posts().is_empty());
+    screen.press("r");
+    screen.shows("EVERYTHING");
+    screen.shows("✓ payload seen");
+    approve_again(&screen);
+    says(&screen, &format!("approved {TAIL} in"));
+    assert_eq!(gateway.posts().len(), 1);
+}
+
+#[test]
+fn the_planes_own_policy_is_edited_while_a_review_is_open() {
+    let plane = Capdeck::new();
+    let policy = plane.home().join("policy.yaml");
+    std::fs::write(&policy, FIRST_POLICY).unwrap();
+    let mut up = plane
+        .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--policy"])
+        .arg(&policy)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let mut out = BufReader::new(up.stdout.take().unwrap());
+    out.read_line(&mut ready).unwrap();
+    let url = ready.split_once("gateway ").unwrap().1;
+    let url = url.split_once(',').unwrap().0.to_owned();
+    let file = plane.home().join("job.json");
+    let id = format!("moved-{LAST_FOUR}");
+    let job = json!({
+        "job_id": id, "topic": "job.mcp-bridge.write.update_ticket", "tenant_id": "default",
+        "risk_tags": ["prod"], "labels": {"mcp.action": "write"}, "prompt": "close OPS-1163",
+    });
+    std::fs::write(&file, job.to_string()).unwrap();
+    let submitted = plane.run(&["submit", "-f", file.to_str().unwrap(), "--gateway", &url]);
+    assert_eq!(submitted.code, 0, "{}", submitted.stderr);
+
+    let screen = Screen::capdeck(&["attach", "--gateway", &url, "--as", "ann"]);
+    screen.shows("LIVE");
+    screen.press("2");
+    screen.shows("✓ ready");
+    screen.press("a");
+    screen.shows("✓ payload seen");
+    let edited = FIRST_POLICY.replace("version: v1", "version: v2");
+    std::fs::write(&policy, edited).unwrap();
+    says(&screen, "The policy moved while you read, from v1:");
+    says(&screen, "r reads the job again under the new policy.");
+    screen.press("A");
+    screen.until("the reason", |text| {
+        text.lines()
+            .last()
+            .is_some_and(|line| line.contains("The policy moved while you read, from v1:"))
+    });
+    let job = plane.run(&["get", "jobs", &id, "--gateway", &url]);
+    up.kill().unwrap();
+    up.wait().unwrap();
+    assert!(!screen.text().contains("Approve this job"));
+    assert!(
+        job.stdout.to_lowercase().contains("approval"),
+        "it still waits: {}{}",
+        job.stdout,
+        job.stderr
+    );
+}
