@@ -271,7 +271,10 @@ impl UiState {
     }
 
     fn back(&mut self, model: &Model, now: Timestamp) {
-        if self.footer.take().is_some() || self.close_what_is_open(model) {
+        // One whose time is over is not on the screen, so there is nothing to clear.
+        let said = self.footer(now).is_some();
+        self.footer = None;
+        if said || self.close_what_is_open(model) {
             return;
         }
         if !self.current().state.marks().is_empty() {

@@ -308,6 +308,9 @@ fn escape_clears_one_thing_and_never_quits() {
         "jobs [>a]",
     );
     check("back | back | back", "overview []");
+    let copied = "tell a:running | jobs | detail | copy-id";
+    check(&format!("{copied} | back"), "jobs detail=a [>a] !copy a");
+    check(&format!("{copied} | +7000 back"), "jobs [>a] !copy a");
     check("close", "overview [] quit");
     check("tell a:running | jobs | detail | close", "jobs [>a]");
 }
