@@ -1,8 +1,8 @@
 //! The console in a pseudo terminal while a server goes away and comes back.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use capdeck::bus::nats::NatsBus;
 use capdeck::bus::{Bus as _, LinkState, Pattern};
@@ -11,6 +11,7 @@ use capdeck::wire::decode::decode;
 use capdeck::wire::packet::Body;
 
 use crate::keys::Screen;
+use crate::standin::open_dialog;
 use crate::support::{Capdeck, NatsProcess, clock, free_port, link_is, soon};
 
 const LONG: &str =
@@ -26,28 +27,11 @@ async fn what_is_refused_while_nats_is_gone_is_not_sent_later() {
     let screen = Screen::capdeck(&["attach", "--nats", &nats.url()]);
     screen.shows("LIVE");
 
-    let plane = Capdeck::new();
-    let mut up = plane
-        .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--nats"])
-        .arg(nats.url())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    let mut says = BufReader::new(up.stdout.take().unwrap());
-    says.read_line(&mut ready).unwrap();
-    let url = ready.split_once("gateway ").unwrap().1;
-    let url = url.split_once(',').unwrap().0;
-    let file = plane.home().join("job.json");
-    std::fs::write(&file, LONG).unwrap();
-    let ran = plane.run(&["submit", "-f", file.to_str().unwrap(), "--gateway", url]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let plane = Plane::on(&nats);
+    plane.submit(LONG);
 
     screen.press("3");
-    screen.until("the job under the cursor", |text| {
-        text.lines()
-            .any(|line| line.starts_with('▌') && line.contains("running"))
-    });
+    screen.until("the job under the cursor", the_job_runs);
     nats.stop();
     screen.shows("NATS is gone for ");
     screen.press("X");
@@ -66,8 +50,6 @@ async fn what_is_refused_while_nats_is_gone_is_not_sent_later() {
     screen.press("\r");
     screen.press("\t\t\r");
     let heard = soon("a cancel", cancels.recv()).await.unwrap();
-    up.kill().unwrap();
-    up.wait().unwrap();
     match decode(&heard).unwrap().body {
         Body::JobCancel(cancel) => assert_eq!(cancel.reason, "asked for afterwards"),
         other => panic!("{other:?} is no cancel"),
@@ -85,4 +67,221 @@ fn with_a_dead_gateway_the_screen_is_there_and_quits() {
     screen.press("q");
     assert_eq!(screen.ends().code(), Some(0));
     screen.is_restored();
+}
+
+/// A plane on a bus, with its own workers and no traffic.
+struct Plane {
+    capdeck: Capdeck,
+    child: Child,
+    url: String,
+}
+
+impl Plane {
+    fn on(nats: &NatsProcess) -> Self {
+        let capdeck = Capdeck::new();
+        let mut child = capdeck
+            .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--nats"])
+            .arg(nats.url())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        let mut says = BufReader::new(child.stdout.take().unwrap());
+        says.read_line(&mut ready).unwrap();
+        let url = ready.split_once("gateway ").unwrap().1;
+        Self {
+            capdeck,
+            child,
+            url: url.split_once(',').unwrap().0.to_owned(),
+        }
+    }
+
+    fn submit(&self, job: &str) {
+        let file = self.capdeck.home().join("job.json");
+        std::fs::write(&file, job).unwrap();
+        let file = file.to_str().unwrap();
+        let ran = self
+            .capdeck
+            .run(&["submit", "-f", file, "--gateway", &self.url]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        // Ended or not, it is gone afterwards.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Whether a running job is under the cursor.
+fn the_job_runs(text: &str) -> bool {
+    text.lines()
+        .any(|line| line.starts_with('▌') && line.contains("running"))
+}
+
+/// The rows of workers on the screen, without what is around them.
+fn workers(text: &str) -> Vec<String> {
+    let rows = text.lines().skip_while(|line| !line.contains("STANDING"));
+    let rows = rows.skip(1).take_while(|line| !line.trim().is_empty());
+    rows.map(|row| row.trim_start_matches('▌').trim().to_owned())
+        .collect()
+}
+
+/// Whether the title of this pane says so.
+fn title_says(text: &str, pane: &str, says: &str) -> bool {
+    let title = format!(" {pane} ──");
+    text.lines()
+        .any(|line| line.starts_with(&title) && line.contains(says))
+}
+
+/// The color of the dark theme for what was known when its source fell silent.
+const STALE: vt100::Color = vt100::Color::Rgb(0xa3, 0x9a, 0x86);
+
+/// That for what must be acted upon.
+const CRIT: vt100::Color = vt100::Color::Rgb(0xf5, 0x80, 0x80);
+
+/// Asserts that `word` is on the screen in this color, wherever it is.
+#[track_caller]
+fn is_colored(screen: &Screen, word: &str, color: vt100::Color) {
+    screen.look(|it| {
+        let rows: Vec<String> = it.rows(0, 120).collect();
+        let row = rows.iter().position(|row| row.contains(word)).unwrap();
+        let before = rows[row].split_once(word).unwrap().0.chars().count();
+        let place = |at: usize| u16::try_from(at).unwrap();
+        for at in before..before + word.chars().count() {
+            let cell = it.cell(place(row), place(at)).unwrap();
+            assert_eq!(cell.fgcolor(), color, "{word} in {}", rows[row]);
+        }
+    });
+}
+
+/// The minute of product and screens: what is stale looks stale and has an age, what
+/// stays current says so, nothing is asked of a line that is cut, and afterwards
+/// everything is live again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minute_without_nats_is_told_with_its_age_and_blames_no_worker() {
+    let mut nats = NatsProcess::start();
+    let bus = NatsBus::connect(&nats.config(), clock()).unwrap();
+    link_is(&bus, "a connection", |state| *state == LinkState::Up).await;
+    let cancel = Pattern::from(&wire::subject(wire::CANCEL));
+    let mut cancels = bus.subscribe(&cancel, None).await.unwrap();
+    let plane = Plane::on(&nats);
+    let rich = [("COLORTERM", "truecolor")];
+    let alone = ["attach", "--nats", &nats.url()];
+    let alone = Screen::at_home(Capdeck::new(), &alone, &rich);
+    let both = ["attach", "--nats", &nats.url(), "--gateway", &plane.url];
+    let both = Screen::at_home(Capdeck::new(), &both, &rich);
+    alone.shows("LIVE");
+    both.shows("LIVE");
+    plane.submit(LONG);
+    for screen in [&alone, &both] {
+        screen.press("3");
+        screen.until("the job under the cursor", the_job_runs);
+        screen.press("4");
+        screen.until("live workers", |text| {
+            let rows = workers(text);
+            !rows.is_empty() && rows.iter().all(|row| row.starts_with("● live"))
+        });
+    }
+
+    nats.stop();
+    let cut = Instant::now();
+    let away = |seconds| Duration::from_secs(seconds).saturating_sub(cut.elapsed());
+    alone.shows("NATS is gone for ");
+    alone.shows("NO LINK");
+    alone.shows("Nothing else tells about jobs.");
+    both.shows("NATS is gone for ");
+    both.shows("LIVE");
+    both.shows("Jobs and approvals stay current: the gateway is asked.");
+    for screen in [&alone, &both] {
+        screen.shows("Workers and progress are as of ");
+        screen.until("the lamp and no rate", |text| {
+            text.lines()
+                .next()
+                .is_some_and(|head| head.contains("nats ○") && head.contains("— pkt/s"))
+        });
+        is_colored(screen, "nats ○", CRIT);
+    }
+    // Refused by the console that has nobody to ask, and by the plane behind the other.
+    alone.press("3");
+    alone.until("the job under the cursor", the_job_runs);
+    alone.press("X");
+    alone.shows("Not sent: neither the gateway nor the bus answers.");
+    // Nobody tells this one about jobs; the other is told by the gateway.
+    alone.until("the age of the jobs", |text| {
+        title_says(text, "Jobs", "s old")
+    });
+    is_colored(&alone, "● running", STALE);
+    both.press("3");
+    both.until("the job under the cursor", the_job_runs);
+    open_dialog(&both, "X", "Cancel this job", "while it is away");
+    both.press("\t\t\r");
+    both.shows("Not cancelled: the bus is not connected ");
+    alone.press("4");
+    both.press("4");
+
+    // From two beats on nobody's standing is known, and nobody is lost all the while.
+    while !away(60).is_zero() {
+        for screen in [&alone, &both] {
+            let text = screen.text();
+            assert!(!text.contains("lost since"), "{text}");
+            for row in workers(&text) {
+                assert!(!row.starts_with("○ lost"), "{text}");
+            }
+        }
+        if away(41).is_zero() && !away(59).is_zero() {
+            for screen in [&alone, &both] {
+                screen.until("its age in the title", |text| {
+                    (41..60).any(|age| title_says(text, "Workers", &format!(" {age}s old ")))
+                });
+                let text = screen.text();
+                assert!(text.contains(" known, standing unknown since "), "{text}");
+                assert!(
+                    text.contains("No worker turns lost because our own line is cut."),
+                    "{text}"
+                );
+                let rows = workers(&text);
+                assert!(!rows.is_empty(), "no row is taken away: {text}");
+                for row in &rows {
+                    assert!(row.starts_with("? unknown"), "{text}");
+                }
+                is_colored(screen, "? unknown", STALE);
+                let name = rows[0].split_whitespace().nth(2).unwrap();
+                is_colored(screen, name, STALE);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+
+    nats.restart();
+    alone.shows("NATS is back after 1m0");
+    alone.shows("What happened in between was not heard.");
+    both.shows("NATS is back after 1m0");
+    both.shows("What happened in between is read from the gateway; progress is not.");
+    for screen in [&alone, &both] {
+        screen.until("live workers", |text| {
+            let rows = workers(text);
+            assert!(
+                !rows.iter().any(|row| row.starts_with("○ lost")),
+                "a worker is blamed for our own line:\n{text}"
+            );
+            !rows.is_empty() && rows.iter().all(|row| row.starts_with("● live"))
+        });
+        screen.until("the age and the notice gone", |text| {
+            !text.contains("s old") && !text.contains("NATS is ")
+        });
+    }
+    // The first cancel that anybody hears is the one that is asked for now.
+    link_is(&bus, "a connection", |state| *state == LinkState::Up).await;
+    both.press("3");
+    open_dialog(&both, "X", "Cancel this job", "asked for afterwards");
+    both.press("\t\t\r");
+    let heard = soon("a cancel", cancels.recv()).await.unwrap();
+    match decode(&heard).unwrap().body {
+        Body::JobCancel(cancel) => assert_eq!(cancel.reason, "asked for afterwards"),
+        other => panic!("{other:?} is no cancel"),
+    }
+    both.shows("taken in");
 }
