@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use crate::ids::{JobId, PoolName, SenderId, TraceId, WorkerId};
 use crate::state::effect::{EffectQueue, Outcome};
-use crate::state::event::{Event, Heard, LinkState, Malformed, PoolFact, Route, Source, Stamped};
+use crate::state::event::{
+    Event, Heard, LinkState, Malformed, PoolFact, Route, Source, Stamped, WorkerFact,
+};
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
 use crate::state::model::jobs::{Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn};
 use crate::state::shared::{Text, text};
@@ -178,6 +180,17 @@ impl<'a> Step<'a> {
                 name: PoolName::from(job),
                 topics: self.list("topics"),
                 draining: self.value("draining").is_some(),
+            }]),
+            "worker" => Event::Workers(vec![WorkerFact {
+                worker_id: WorkerId::from(job),
+                pool: PoolName::from(self.value("pool").unwrap_or("")),
+                region: Arc::from(self.text("region")),
+                active_jobs: 0,
+                max_parallel_jobs: 0,
+                cpu_load: 0.0,
+                memory_load: 0.0,
+                gpu_utilization: 0.0,
+                heard_at: self.value("heard").map(instant).transpose()?,
             }]),
             "policy" => Event::Policy(Arc::from(job)),
             "approval" => Event::Approvals(vec![self.approval(job)?]),

@@ -183,18 +183,15 @@ impl Worker {
         let Some(silence) = self.silence(now) else {
             return Standing::Unknown;
         };
-        let deaf = if self.heard_at.is_some() {
-            let deaf = hearing.deaf_in_all(now).as_millis();
-            deaf.saturating_sub(self.deaf_before.as_millis())
-        } else {
-            0
-        };
+        // The plane hears on the same bus, so what cuts us off may cut it off as well.
+        let deaf = hearing.deaf_in_all(now).as_millis();
+        let deaf = deaf.saturating_sub(self.deaf_before.as_millis());
         let heard_silence = silence.as_millis().saturating_sub(deaf);
         let two_beats = self.interval().as_millis().saturating_mul(2);
         let told_only = self.heard_at.is_none();
         if heard_silence >= limits::LOST.as_millis() {
             Standing::Lost
-        } else if !told_only && deaf > 0 && silence.as_millis() > two_beats {
+        } else if deaf > 0 && silence.as_millis() > two_beats {
             Standing::Unknown
         } else if heard_silence > two_beats && !told_only {
             Standing::Late
@@ -420,7 +417,11 @@ impl Workers {
             return;
         }
         let row = Arc::make_mut(row);
-        row.told_at = Some(fact.heard_at.map_or(at, |told| told.min(at)));
+        let told_at = Some(fact.heard_at.map_or(at, |told| told.min(at)));
+        if row.heard_at.is_none() && told_at > row.told_at {
+            row.deaf_before = hearing.deaf_in_all(at);
+        }
+        row.told_at = told_at;
         if !fact.pool.is_empty() {
             row.pool = Some(fact.pool.clone());
         }
@@ -454,5 +455,59 @@ impl Workers {
             self.rows
                 .get_or_insert_with(id, || Arc::new(Worker::new(id.clone(), at))),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::state::script;
+
+    /// How worker `w` stands after a script.
+    #[track_caller]
+    fn check(script: &str, expected: &str) {
+        let state = script::run(script).expect("a script");
+        let worker = state.model.workers.get(&"w".into()).expect("worker w");
+        let standing = state.model.standing(worker, state.now);
+        assert_eq!(standing.name(), expected, "{script}");
+    }
+
+    const BEATS: &str = "0s link nats up | 1s beat w | 3s beat w";
+
+    #[test]
+    fn a_worker_that_is_not_heard_is_late_and_then_lost() {
+        check(&format!("{BEATS} | 4s tick"), "live");
+        check(&format!("{BEATS} | 10s tick"), "late");
+        check(&format!("{BEATS} | 33s tick"), "lost");
+    }
+
+    #[test]
+    fn no_worker_turns_lost_while_our_own_line_is_cut_nor_when_it_is_back() {
+        let cut = format!("{BEATS} | 4s link nats down");
+        check(&format!("{cut} | 6s tick"), "live");
+        check(&format!("{cut} | 64s tick"), "unknown");
+        check(&format!("{cut} | 64s link nats up | 65s tick"), "unknown");
+        check(&format!("{cut} | 64s link nats up | 65s beat w"), "live");
+        // From then on silence counts again.
+        check(&format!("{cut} | 64s link nats up | 94s tick"), "lost");
+        check(&format!("{BEATS} | 40s link nats down | 64s tick"), "lost");
+    }
+
+    #[test]
+    fn a_worker_that_only_the_plane_told_of_is_not_lost_by_a_cut_either() {
+        let told = "0s link nats up | 0s link gateway up | 1s worker w heard=1s";
+        let cut = format!("{told} | 2s link nats down | 5s worker w heard=1s");
+        check(&format!("{cut} | 64s tick"), "unknown");
+        check(&format!("{cut} | 64s link nats up | 65s tick"), "unknown");
+        check(&format!("{cut} | 64s link nats up | 94s tick"), "lost");
+        // As long as the plane hears it, it lives.
+        check(
+            &format!("{cut} | 60s worker w heard=60s | 61s tick"),
+            "live",
+        );
+        // Where there is no bus the plane's word is all there is.
+        check(
+            "0s link gateway up | 1s worker w heard=1s | 64s tick",
+            "lost",
+        );
     }
 }
