@@ -150,6 +150,20 @@ pub fn bus_silent_since(state: &State) -> Option<Timestamp> {
     state.model.links.hearing.deaf_since()
 }
 
+/// Since when nobody tells about jobs; `None` while bus or gateway does, or if none
+/// of them ever did.
+pub fn jobs_silent_since(state: &State) -> Option<Timestamp> {
+    let links = &state.model.links;
+    let tell = [Source::Bus, Source::Gateway].map(|source| links.of(source));
+    if tell.iter().any(|line| line.is_up()) {
+        return None;
+    }
+    tell.iter()
+        .filter(|line| line.was_up)
+        .map(|line| line.since)
+        .max()
+}
+
 /// A server on the first-run screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerRow {

@@ -15,6 +15,7 @@ use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{bar, indent, split_row, split_rows};
 use crate::view::change::Change;
 use crate::view::jobs::{self, JobRow, JobsView, WaitPool, Why};
+use crate::view::missing;
 
 /// The cells of a progress bar.
 const BAR: usize = 8;
@@ -49,6 +50,10 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
             .map(|job| row(job, long, scene.glyphs))
             .collect();
         Table::new(&columns, &rows).draw(pen, buf, table);
+        if missing::jobs_silent_since(scene.state).is_some() {
+            // The cursor stays where the keyboard is.
+            pen.recolor(buf, indent(split_row(table).1, 1), Role::Stale);
+        }
     }
     match (under, jobs::under_cursor(scene.state)) {
         (UNDER, Some((id, says))) => {
@@ -99,6 +104,10 @@ fn draw_title(scene: &Scene<'_>, view: &JobsView, area: Rect, buf: &mut Buffer) 
                 ", {} ago   ",
                 text::age(scene.state.now.since(frozen.at))
             ));
+    }
+    if let Some(since) = missing::jobs_silent_since(scene.state) {
+        let old = scene.state.ui.shown_at(scene.state.now).since(since);
+        facts = facts.bold(format!("{} old   ", text::age(old)), Role::Warn);
     }
     if view.passing > 0 {
         let range = format!(
