@@ -197,7 +197,10 @@ impl Screen {
             let seen = self.seen.lock().unwrap();
             let bytes = String::from_utf8_lossy(&seen.1).into_owned();
             let after = |on: &str, off: &str| bytes.rfind(off) > bytes.rfind(on);
-            after("\x1b[?1049h", "\x1b[?1049l")
+            // A frame that was begun would never be shown.
+            after("\x1b[?2026h", "\x1b[?2026l")
+                && after("\x1b[?1004h", "\x1b[?1004l")
+                && after("\x1b[?1049h", "\x1b[?1049l")
                 && after("\x1b[?2004h", "\x1b[?2004l")
                 && after("\x1b[?25l", "\x1b[?25h")
         });

@@ -33,4 +33,5 @@ mod standin;
 mod store;
 mod support;
 mod tidy;
+mod traps;
 mod written_first;

@@ -390,6 +390,24 @@ fn nothing_is_approved_from_the_list() {
 }
 
 #[test]
+fn an_arrow_that_a_slow_line_splits_into_escape_and_letters_decides_nothing() {
+    // `ESC [ A` is the arrow up, `ESC O R` is F3; read in parts they are Esc and a letter.
+    check(
+        &format!("{SEEN} | back | +1 approve"),
+        "approvals [>a] says: Open the review first: a.",
+    );
+    check(
+        &format!("{SEEN} | back | +1 reject"),
+        "approvals [>a] says: Open the review first: a.",
+    );
+    // Where Esc only clears the footer the letter opens a dialog, which swallows what follows.
+    check(
+        &format!("{SEEN} | copy-id | back | +1 approve | +1 confirm"),
+        "approvals review=a approve?Note:: ignored: confirm the dialog had just opened !copy a",
+    );
+}
+
+#[test]
 fn approval_waits_until_all_of_the_payload_was_on_the_screen() {
     let read = "waits a | approvals | review | read a";
     check(
