@@ -20,6 +20,8 @@ use crate::wire::job_hash::job_hash;
 /// A gateway on this machine is asked this often, any other one every 5 s.
 const NEAR: Elapsed = Elapsed::from_secs(1);
 const FAR: Elapsed = Elapsed::from_secs(5);
+/// A gateway that asks us to slow down is asked at least this often all the same.
+const SLOWEST: Elapsed = Elapsed::from_secs(60);
 /// Jobs, workers and pools are asked for in every fifth round on this machine,
 /// in every second one elsewhere.
 const NEAR_ROUNDS: u64 = 5;
@@ -133,6 +135,7 @@ pub(super) async fn gateway(
     let mut bus_was_up = false;
     let mut behind = true;
     let mut round = 0_u64;
+    let mut wait = pause;
     loop {
         let bus_is_up = bus
             .as_ref()
@@ -145,6 +148,11 @@ pub(super) async fn gateway(
                 poll.line.answered().await;
                 behind = false;
                 round += 1;
+                wait = pause;
+            }
+            Err(GatewayError::RateLimited { retry_after, .. }) => {
+                poll.line.answered().await;
+                wait = slower(wait, retry_after);
             }
             Err(error) if is_an_answer(&error) => {
                 poll.line.answered().await;
@@ -158,10 +166,16 @@ pub(super) async fn gateway(
         let sent = poll.gateway.take_sent();
         poll.sink.send(Event::Requests(sent)).await;
         tokio::select! {
-            () = sleep(poll.sink.clock.as_ref(), pause) => {}
+            () = sleep(poll.sink.clock.as_ref(), wait) => {}
             () = refresh.notified() => poll.details.clear(),
         }
     }
+}
+
+/// How long to wait before the next round after one that came too soon.
+fn slower(wait: Elapsed, wanted: Option<Elapsed>) -> Elapsed {
+    let doubled = Elapsed::from_millis(wait.as_millis().saturating_mul(2));
+    wanted.unwrap_or_default().max(doubled).min(SLOWEST)
 }
 
 struct Poll {
@@ -339,4 +353,26 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     says
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(wait_s: u64, wanted_s: Option<u64>, expected_s: u64) {
+        let wanted = wanted_s.map(Elapsed::from_secs);
+        let wait = slower(Elapsed::from_secs(wait_s), wanted);
+        assert_eq!(wait, Elapsed::from_secs(expected_s));
+    }
+
+    #[test]
+    fn a_gateway_that_wants_quiet_gets_what_it_asks_for_or_twice_the_last_pause() {
+        check(1, None, 2);
+        check(2, None, 4);
+        check(1, Some(30), 30);
+        check(30, Some(30), 60);
+        check(60, None, 60);
+        check(1, Some(3_600), 60);
+    }
 }
