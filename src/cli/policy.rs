@@ -10,8 +10,10 @@ use crate::control_plane::gateway::submission;
 use crate::control_plane::kernel::explain::{Explanation, Outcome, RuleTrace, explain};
 use crate::control_plane::kernel::live::{PolicyFileError, read_file};
 use crate::control_plane::kernel::policy::{Policy, PolicyError, Problem};
+use crate::control_plane::kernel::velocity::Rates;
 use crate::control_plane::kernel::{Constraints, Decision, Question, Remediation};
 use crate::text::Shown;
+use crate::time::{Clock as _, SystemClock};
 
 /// What `capdeck policy` takes.
 #[derive(Debug, clap::Args)]
@@ -62,7 +64,8 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), CliError> {
         PolicyVerb::Explain { file, job, output } => {
             let policy = load(file)?;
             let question = question(job)?;
-            let explained = explain(&policy, &question);
+            // Nothing came before this job.
+            let explained = explain(&policy, &question, &Rates::default(), SystemClock.now());
             match output {
                 Output::Table => print::out(table(&explained, &question).as_bytes()),
                 Output::Json => print::line(&json(&explained, &question)?),

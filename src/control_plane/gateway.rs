@@ -242,6 +242,13 @@ impl App {
         }
     }
 
+    async fn simulate(&self, question: &Question) -> Result<Verdict, KernelError> {
+        tokio::select! {
+            answer = self.kernel.simulate(question) => answer,
+            () = sleep(&*self.clock, KERNEL_LIMIT) => Err(KernelError::TimedOut),
+        }
+    }
+
     async fn snapshots(&self) -> Result<Vec<String>, KernelError> {
         tokio::select! {
             answer = self.kernel.snapshots() => answer,

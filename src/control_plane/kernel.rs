@@ -11,15 +11,20 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ids::JobId;
 use crate::time::BoxFuture;
 use crate::wire::packet::{ActorType, JobRequest};
 
+#[cfg(test)]
+mod cases;
+pub mod condition;
 mod document;
 pub mod evaluate;
 pub mod explain;
 pub mod glob;
 pub mod live;
 pub mod policy;
+pub mod velocity;
 
 /// What policy decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +57,10 @@ impl Decision {
 /// What the kernel is asked: the facts of a request that policy may read.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Question {
+    /// The job; empty when policy is asked about one that does not exist.
+    pub job_id: JobId,
+    /// The workflow it is a step of; empty if none.
+    pub workflow_id: String,
     /// The topic, `job.` included.
     pub topic: String,
     /// The tenant; empty if the request names none.
@@ -78,6 +87,8 @@ impl From<&JobRequest> for Question {
     fn from(request: &JobRequest) -> Self {
         let meta = request.meta.clone().unwrap_or_default();
         Self {
+            job_id: request.job_id.clone(),
+            workflow_id: request.workflow_id.clone(),
             topic: request.topic.clone(),
             tenant: request.tenant().unwrap_or_default().to_owned(),
             principal_id: request.principal_id.clone(),
@@ -228,11 +239,23 @@ pub enum KernelError {
 
 /// Who answers questions about policy.
 pub trait SafetyKernel: Send + Sync + fmt::Debug + 'static {
-    /// Asks for a verdict.
+    /// Asks for a verdict. A request that passes a rule with a velocity is counted.
     ///
     /// # Errors
     /// [`KernelError`] when there is none; never a guess.
     fn check<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, KernelError>>;
+
+    /// Asks what [`SafetyKernel::check`] would answer now, and counts nothing. A
+    /// kernel that never counts answers both alike.
+    ///
+    /// # Errors
+    /// [`KernelError`] when there is no verdict.
+    fn simulate<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> BoxFuture<'a, Result<Verdict, KernelError>> {
+        self.check(question)
+    }
 
     /// Snapshots that were in force, newest first; the first is in force now.
     ///

@@ -16,6 +16,7 @@ use crate::bus::{Delivery, Encoding, Subject};
 use crate::control_plane::kernel::evaluate::evaluate;
 use crate::control_plane::kernel::live::News;
 use crate::control_plane::kernel::policy::{Policy, PolicyError};
+use crate::control_plane::kernel::velocity::Rates;
 use crate::control_plane::ledger::{Ledger, LedgerError, MAX_JOBS, Step, Yes};
 use crate::control_plane::scenario::{Move, Plan, PolicyEdit, Scenario};
 use crate::control_plane::scheduler::placement::Routes;
@@ -53,6 +54,7 @@ pub struct Simulation {
     ledger: Ledger,
     routes: Routes,
     policy: Policy,
+    rates: Rates,
     policy_text: String,
     snapshots: Vec<String>,
     payloads: BTreeMap<String, Bytes>,
@@ -79,6 +81,7 @@ impl Simulation {
             routes: Routes::new(scenario.topics()),
             snapshots: vec![policy.snapshot.clone()],
             policy,
+            rates: Rates::default(),
             policy_text: policy_text.to_owned(),
             payloads: BTreeMap::new(),
             on_the_bus: VecDeque::new(),
@@ -282,7 +285,7 @@ impl Simulation {
                 ticket,
                 question,
             } => {
-                let verdict = evaluate(&self.policy, &question);
+                let verdict = evaluate(&self.policy, &question, &mut self.rates, now);
                 self.ledger.answered(&job, ticket, Ok(verdict), now);
             }
             Step::Dispatch {
@@ -371,6 +374,7 @@ impl Simulation {
         };
         self.ledger.policy_changed(&policy.snapshot);
         self.snapshots.insert(0, policy.snapshot.clone());
+        self.rates.keep_rules_of(&policy);
         self.policy = policy;
         self.policy_text = text;
         let (subject, packet) = news.packet(self.now);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bench::Bench;
 use bytes::Bytes;
 use capdeck::control_plane::gateway::{ApiKey, Gateway, GatewayError, Options, Parts};
+use capdeck::control_plane::kernel::SafetyKernel as _;
 use capdeck::ids::{PoolName, WorkerId};
 use capdeck::store::Store;
 use capdeck::time::{Clock, Elapsed};
@@ -527,6 +528,45 @@ async fn policy_is_asked_without_a_job() {
     assert_eq!(bench.heard(), Vec::<String>::new());
     let jobs = bench.get("/api/v1/jobs").await;
     assert_eq!(jobs.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn evaluating_and_submitting_count_towards_a_rate_and_simulating_does_not() {
+    let bench = Bench::start().await;
+    let rated = "rules:
+  - id: fast
+    velocity: {max_requests: 2, window_seconds: 60, key: tenant}
+    decision: throttle
+    reason: not so fast
+  - {id: rest, decision: allow}
+";
+    std::fs::write(&bench.policy, rated).unwrap();
+    bench.kernel.refresh().await;
+    let ask = async |verb: &str, job: &str| {
+        let body = json!({"job_id": job, "topic": "job.batch.a"});
+        let said = bench.post(&format!("/api/v1/policy/{verb}"), &body).await;
+        said.body["decision"].as_str().unwrap().to_owned()
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("simulate", "a").await, "DECISION_TYPE_ALLOW");
+        assert_eq!(ask("explain", "a").await, "DECISION_TYPE_ALLOW");
+    }
+    assert_eq!(ask("evaluate", "a").await, "DECISION_TYPE_ALLOW");
+    let job = json!({"topic": "job.batch.a"});
+    let second = bench.post("/api/v1/jobs", &job).await;
+    assert_eq!(second.status, 200, "{}", second.body);
+    assert_eq!(ask("simulate", "b").await, "DECISION_TYPE_THROTTLE");
+    let third = bench.post("/api/v1/jobs", &job).await;
+    assert_eq!(third.short(), "429 throttled");
+    assert_eq!(third.body["rule_id"], "fast");
+    // What passed passes again, so that the scheduler may ask about it once more.
+    assert_eq!(
+        ask("evaluate", &second.job_id()).await,
+        "DECISION_TYPE_ALLOW"
+    );
+    bench.clock.advance(Elapsed::from_secs(60));
+    let later = bench.post("/api/v1/jobs", &job).await;
+    assert_eq!(later.status, 200, "{}", later.body);
 }
 
 #[tokio::test]

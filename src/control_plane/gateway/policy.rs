@@ -1,5 +1,6 @@
-//! Asking policy about a job that nobody submits: `POST /policy/evaluate`,
-//! `/simulate` and `/explain`, which differ in CAP only in what they count.
+//! Asking policy about a job that nobody submits: `POST /policy/evaluate`, which
+//! counts the request for rules with a velocity, and `/simulate` and `/explain`,
+//! which do not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::App;
 use super::actions::optional_json;
 use super::answer::{Answer, Refusal, ok};
 use crate::control_plane::kernel::{Constraints, Decision, Question, Verdict};
+use crate::ids::JobId;
 use crate::wire::json::constraints_to_redis;
 use crate::wire::packet::ActorType;
 
@@ -29,8 +31,7 @@ struct Asked {
     _org_id: Value,
     #[serde(rename = "team_id")]
     _team_id: Value,
-    #[serde(rename = "workflow_id")]
-    _workflow_id: Value,
+    workflow_id: String,
     #[serde(rename = "step_id")]
     _step_id: Value,
     #[serde(rename = "priority")]
@@ -63,12 +64,20 @@ struct AskedMeta {
     _labels: BTreeMap<String, String>,
 }
 
-/// Answers what policy would say now. Nothing is recorded.
-pub(super) async fn check(State(app): State<Arc<App>>, request: Request) -> Answer {
+/// Answers what policy says now, and counts the request. Nothing is recorded.
+pub(super) async fn evaluate(State(app): State<Arc<App>>, request: Request) -> Answer {
     let asked: Asked = optional_json(request).await?;
-    let job_id = asked.job_id.clone();
-    let verdict = app.ask(&question(asked)?).await?;
-    ok(&response(&job_id, &verdict))
+    let question = question(asked)?;
+    let verdict = app.ask(&question).await?;
+    ok(&response(question.job_id.as_str(), &verdict))
+}
+
+/// Answers what policy would say now. Nothing is recorded or counted.
+pub(super) async fn simulate(State(app): State<Arc<App>>, request: Request) -> Answer {
+    let asked: Asked = optional_json(request).await?;
+    let question = question(asked)?;
+    let verdict = app.simulate(&question).await?;
+    ok(&response(question.job_id.as_str(), &verdict))
 }
 
 fn question(asked: Asked) -> Result<Question, Refusal> {
@@ -83,6 +92,8 @@ fn question(asked: Asked) -> Result<Question, Refusal> {
         }
     };
     Ok(Question {
+        job_id: JobId::from(asked.job_id),
+        workflow_id: asked.workflow_id,
         topic: asked.topic,
         tenant: [asked.tenant, meta.tenant_id]
             .into_iter()

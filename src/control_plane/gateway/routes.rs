@@ -55,9 +55,9 @@ pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
         .route("/status", get(status))
         .route("/dlq", get(dead_letters))
         .route("/policy/snapshots", get(snapshots))
-        .route("/policy/evaluate", post(policy::check))
-        .route("/policy/simulate", post(policy::check))
-        .route("/policy/explain", post(policy::check))
+        .route("/policy/evaluate", post(policy::evaluate))
+        .route("/policy/simulate", post(policy::simulate))
+        .route("/policy/explain", post(policy::simulate))
         .route("/memory", get(memory));
     Router::new()
         .nest("/api/v1", api)

@@ -1,24 +1,60 @@
-//! The decision itself: a policy and a question in, a verdict out.
+//! The decision itself: a policy, a question, counts and the time in, a verdict out.
 //!
-//! Nothing here reads a clock or anything else; the same policy and question
-//! give the same verdict for ever. [`super::explain`] tells why.
+//! Nothing here reads a clock or anything else; the same policy, question, counts
+//! and time give the same verdict for ever. [`super::explain`] tells why.
 
-use std::borrow::Cow;
-
-use super::policy::{Match, Policy, Rule};
+use super::condition::Facts;
+use super::policy::{Policy, Rule};
+use super::velocity::{Rates, Velocity};
 use super::{Decision, Question, Verdict};
-use crate::wire::packet::ActorType;
+use crate::time::Timestamp;
 
 /// Decides: requests that are no jobs are denied, then the first rule that
-/// matches decides, then the default of the policy.
-pub fn evaluate(policy: &Policy, question: &Question) -> Verdict {
+/// fires decides, then the default of the policy. A rule fires when it matches and,
+/// if it has a velocity, when its rate is exceeded; a request that such a rule
+/// lets pass is counted in `rates`.
+pub fn evaluate(
+    policy: &Policy,
+    question: &Question,
+    rates: &mut Rates,
+    now: Timestamp,
+) -> Verdict {
+    decide(policy, question, |rule, velocity, facts| {
+        velocity
+            .key_of(facts)
+            .is_some_and(|key| rates.count(&rule.id, velocity, &key, &question.job_id, now))
+    })
+}
+
+/// What [`evaluate`] would say now; counts nothing.
+pub fn simulate(policy: &Policy, question: &Question, rates: &Rates, now: Timestamp) -> Verdict {
+    decide(policy, question, |rule, velocity, facts| {
+        velocity
+            .key_of(facts)
+            .is_some_and(|key| rates.exceeded(&rule.id, velocity, &key, &question.job_id, now))
+    })
+}
+
+fn decide(
+    policy: &Policy,
+    question: &Question,
+    mut exceeded: impl FnMut(&Rule, &Velocity, &Facts<'_>) -> bool,
+) -> Verdict {
     if let Some(reason) = built_in(question) {
         return plain(policy, Decision::Deny, reason);
     }
-    let facts = Facts::of(policy, question);
-    match policy.rules.iter().find(|rule| facts.fit(&rule.matches)) {
+    let facts = Facts::of(question, &policy.default_tenant);
+    let mut fires = |rule: &Rule| match &rule.velocity {
+        None => true,
+        Some(velocity) => exceeded(rule, velocity, &facts),
+    };
+    let decides = policy
+        .rules
+        .iter()
+        .find(|rule| rule.matches.holds(&facts) && fires(rule));
+    match decides {
         Some(rule) => by_rule(policy, rule),
-        None => by_default(policy),
+        None => by_default(policy, &facts),
     }
 }
 
@@ -47,15 +83,14 @@ fn by_rule(policy: &Policy, rule: &Rule) -> Verdict {
     }
 }
 
-fn by_default(policy: &Policy) -> Verdict {
-    let reason = match policy.default_decision {
-        Decision::Allow => "no rule matches; the policy allows what no rule matches",
-        Decision::Deny
-        | Decision::RequireApproval
-        | Decision::Throttle
-        | Decision::AllowWithConstraints => "no rule matches, so it is denied",
-    };
-    plain(policy, policy.default_decision, reason)
+fn by_default(policy: &Policy, facts: &Facts<'_>) -> Verdict {
+    let allows = policy.default_decision == Decision::Allow;
+    if allows && policy.scope.holds(facts) {
+        let reason = "no rule matches; the policy allows what no rule matches";
+        plain(policy, Decision::Allow, reason)
+    } else {
+        plain(policy, Decision::Deny, "no rule matches, so it is denied")
+    }
 }
 
 fn plain(policy: &Policy, decision: Decision, reason: &str) -> Verdict {
@@ -69,139 +104,13 @@ fn plain(policy: &Policy, decision: Decision, reason: &str) -> Verdict {
     }
 }
 
-/// A question with the gaps filled in as the policy says.
-pub(super) struct Facts<'a> {
-    pub(super) question: &'a Question,
-    pub(super) tenant: &'a str,
-    pub(super) actor_type: Cow<'static, str>,
-}
-
-impl<'a> Facts<'a> {
-    pub(super) fn of(policy: &'a Policy, question: &'a Question) -> Self {
-        Self {
-            question,
-            tenant: match question.tenant.trim() {
-                "" => &policy.default_tenant,
-                tenant => tenant,
-            },
-            actor_type: match question.actor_type {
-                ActorType::Unspecified => Cow::Borrowed(""),
-                ActorType::Human => Cow::Borrowed("human"),
-                ActorType::Service => Cow::Borrowed("service"),
-                ActorType::Unknown(number) => Cow::Owned(number.to_string()),
-            },
-        }
-    }
-
-    fn fit(&self, wanted: &Match) -> bool {
-        let question = self.question;
-        // The cheapest and most telling first; the order does not change the answer.
-        topic_fits(wanted, &question.topic)
-            && labels_fit(wanted, question)
-            && one_of(&wanted.tenants, self.tenant)
-            && one_of(&wanted.capabilities, &question.capability)
-            && overlap(&wanted.risk_tags, &question.risk_tags)
-            && all_of(&wanted.requires, &question.requires)
-            && one_of(&wanted.pack_ids, &question.pack_id)
-            && one_of(&wanted.actor_ids, &question.actor_id)
-            && one_of(&wanted.actor_types, &self.actor_type)
-    }
-}
-
-pub(super) fn topic_fits(wanted: &Match, topic: &str) -> bool {
-    wanted.topics.is_empty() || wanted.topics.iter().any(|glob| glob.matches(topic))
-}
-
-pub(super) fn labels_fit(wanted: &Match, question: &Question) -> bool {
-    wanted
-        .labels
-        .iter()
-        .all(|(key, value)| question.labels.get(key) == Some(value))
-}
-
-/// Whether nothing is wanted, or the value is one of what is.
-pub(super) fn one_of(wanted: &[String], value: &str) -> bool {
-    wanted.is_empty() || contains(wanted, value)
-}
-
-/// Whether nothing is wanted, or any of the values is.
-pub(super) fn overlap(wanted: &[String], values: &[String]) -> bool {
-    wanted.is_empty() || values.iter().any(|value| contains(wanted, value))
-}
-
-/// Whether all that is wanted is among the values.
-pub(super) fn all_of(wanted: &[String], values: &[String]) -> bool {
-    wanted.iter().all(|want| contains(values, want))
-}
-
-fn contains(list: &[String], value: &str) -> bool {
-    let value = value.trim();
-    !value.is_empty() && list.iter().any(|entry| same_word(entry.trim(), value))
-}
-
-/// Equal, letter case aside.
-fn same_word(a: &str, b: &str) -> bool {
-    if a.is_ascii() && b.is_ascii() {
-        a.eq_ignore_ascii_case(b)
-    } else {
-        let lower = |text: &str| text.to_lowercase();
-        lower(a) == lower(b)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::control_plane::kernel::explain::explain;
+    use crate::control_plane::kernel::cases::{Asking, check, policy, question};
 
-    /// Reads `topic=job.a tenant=t tags=a,b label:env=prod …` into a question.
-    pub(crate) fn question(text: &str) -> Question {
-        let mut question = Question::default();
-        let list = |value: &str| value.split(',').map(str::to_owned).collect();
-        for word in text.split_whitespace() {
-            let (key, value) = word.split_once('=').expect("key=value");
-            match key {
-                "topic" => question.topic = value.to_owned(),
-                "tenant" => question.tenant = value.to_owned(),
-                "capability" => question.capability = value.to_owned(),
-                "tags" => question.risk_tags = list(value),
-                "requires" => question.requires = list(value),
-                "pack" => question.pack_id = value.to_owned(),
-                "actor" => question.actor_id = value.to_owned(),
-                "type" => {
-                    question.actor_type = ActorType::from_name(value).expect("an actor type");
-                }
-                _ => {
-                    let label = key.strip_prefix("label:").expect("a known key");
-                    question.labels.insert(label.to_owned(), value.to_owned());
-                }
-            }
-        }
-        question
-    }
-
-    fn policy(text: &str) -> Policy {
-        Policy::parse(text.as_bytes()).expect("a policy")
-    }
-
-    /// Each line is `question -> rule DECISION`; `-` stands for no rule.
-    fn check(policy: &Policy, table: &str) {
-        for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let (asked, expected) = line.split_once(" -> ").expect("question -> answer");
-            let question = question(asked);
-            let verdict = evaluate(policy, &question);
-            let got = format!(
-                "{} {}",
-                verdict.rule_id.as_deref().unwrap_or("-"),
-                verdict.decision.name()
-            );
-            assert_eq!(got, expected.trim(), "{asked}");
-            assert_eq!(verdict.snapshot, policy.snapshot);
-            let explained = explain(policy, &question);
-            assert_eq!(explained.verdict, verdict, "{asked}");
-        }
+    fn evaluate(policy: &Policy, question: &Question) -> Verdict {
+        Asking::of(policy).ask(question)
     }
 
     #[test]
@@ -418,36 +327,5 @@ rules:
             json,
             r#"[{"id":"ro","title":"Read only","replacement_topic":"job.r","remove_labels":["env"]}]"#
         );
-    }
-
-    proptest! {
-        #[test]
-        fn explaining_and_deciding_agree(
-            topic in "job\\.[abc](\\.[abc]){0,2}",
-            tenant in prop::sample::select(vec!["", "a", "B"]),
-            tags in prop::collection::vec("[xyz]", 0..3),
-            label in prop::option::of("[pq]"),
-        ) {
-            let policy = policy("rules:
-  - {id: r1, match: {topics: ['job.a*'], tenants: [b]}, decision: deny}
-  - {id: r2, match: {risk_tags: [x, y], labels: {l: p}}, decision: throttle}
-  - {id: r3, match: {topics: ['*.b', '*.c.?']}, decision: allow}
-  - {id: r4, match: {labels: {l: q}, requires: [g]}, decision: require_approval}
-");
-            let question = Question {
-                topic,
-                tenant: tenant.to_owned(),
-                risk_tags: tags,
-                labels: label.into_iter().map(|value| ("l".to_owned(), value)).collect(),
-                ..Question::default()
-            };
-            let explained = explain(&policy, &question);
-            prop_assert_eq!(&explained.verdict, &evaluate(&policy, &question));
-            let decides = explained.rules.iter().find(|rule| rule.facts.iter().all(|fact| fact.holds));
-            prop_assert_eq!(
-                decides.map(|rule| rule.id.clone()),
-                explained.verdict.rule_id
-            );
-        }
     }
 }

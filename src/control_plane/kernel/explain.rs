@@ -1,13 +1,16 @@
 //! Why a verdict is what it is: rule by rule, fact by fact.
 
-use super::evaluate::{self, Facts};
+use super::condition::Facts;
+use super::evaluate;
 use super::policy::{Place, Policy, Rule};
+use super::velocity::{Rates, shown_key};
 use super::{Decision, Question, Verdict};
+use crate::time::Timestamp;
 
 /// A verdict with the way to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// What [`evaluate::evaluate`] says.
+    /// What [`evaluate::simulate`] says.
     pub verdict: Verdict,
     /// The tenant that was used: the request's, else the policy's default.
     pub tenant: String,
@@ -73,21 +76,22 @@ impl Outcome {
     }
 }
 
-/// Explains what [`evaluate::evaluate`] says of the same question.
-pub fn explain(policy: &Policy, question: &Question) -> Explanation {
-    let facts = Facts::of(policy, question);
-    let verdict = evaluate::evaluate(policy, question);
+/// Explains what [`evaluate::evaluate`] would say now of the same question, under
+/// the same counts. Counts nothing.
+pub fn explain(policy: &Policy, question: &Question, rates: &Rates, now: Timestamp) -> Explanation {
+    let facts = Facts::of(question, &policy.default_tenant);
+    let verdict = evaluate::simulate(policy, question, rates, now);
     let built_in = evaluate::built_in(question);
     let mut decided = false;
     let rules = policy
         .rules
         .iter()
         .map(|rule| {
-            let asked = asks(rule, &facts);
-            let matches = asked.iter().all(|fact| fact.holds);
+            let asked = asks(rule, &facts, rates, now);
+            let fires = asked.iter().all(|fact| fact.holds);
             let outcome = if built_in.is_some() {
                 Outcome::NotAsked
-            } else if !matches {
+            } else if !fires {
                 Outcome::DoesNotMatch
             } else if !decided {
                 decided = true;
@@ -114,89 +118,37 @@ pub fn explain(policy: &Policy, question: &Question) -> Explanation {
     }
 }
 
-fn asks(rule: &Rule, facts: &Facts<'_>) -> Vec<Fact> {
-    let wanted = &rule.matches;
-    let question = facts.question;
-    let mut asked = Vec::new();
-    let mut ask = |field: &str, wanted: &[String], seen: &str, holds: bool| {
-        if !wanted.is_empty() {
-            asked.push(Fact {
-                field: field.to_owned(),
-                wanted: wanted.join(", "),
-                seen: seen.to_owned(),
-                holds,
-            });
+fn asks(rule: &Rule, facts: &Facts<'_>, rates: &Rates, now: Timestamp) -> Vec<Fact> {
+    let conditions = rule.matches.conditions.iter().map(|condition| Fact {
+        field: condition.field().into_owned(),
+        wanted: condition.wanted(),
+        seen: condition.seen(facts),
+        holds: condition.holds(facts),
+    });
+    let rate = rule.velocity.as_ref().map(|velocity| {
+        let key = velocity.key_of(facts);
+        let job = &facts.question.job_id;
+        Fact {
+            field: "velocity".to_owned(),
+            wanted: velocity.to_string(),
+            seen: match &key {
+                Some(key) => {
+                    let counts = rates.counts(&rule.id, velocity, key, now);
+                    format!("{counts} before it by {}", shown_key(key))
+                }
+                None => "nothing to count it by".to_owned(),
+            },
+            holds: key.is_some_and(|key| rates.exceeded(&rule.id, velocity, &key, job, now)),
         }
-    };
-    let one = evaluate::one_of;
-    ask(
-        "tenants",
-        &wanted.tenants,
-        facts.tenant,
-        one(&wanted.tenants, facts.tenant),
-    );
-    let topics: Vec<String> = wanted
-        .topics
-        .iter()
-        .map(|glob| glob.as_str().to_owned())
-        .collect();
-    ask(
-        "topics",
-        &topics,
-        &question.topic,
-        evaluate::topic_fits(wanted, &question.topic),
-    );
-    ask(
-        "capabilities",
-        &wanted.capabilities,
-        &question.capability,
-        one(&wanted.capabilities, &question.capability),
-    );
-    ask(
-        "risk_tags",
-        &wanted.risk_tags,
-        &question.risk_tags.join(", "),
-        evaluate::overlap(&wanted.risk_tags, &question.risk_tags),
-    );
-    ask(
-        "requires",
-        &wanted.requires,
-        &question.requires.join(", "),
-        evaluate::all_of(&wanted.requires, &question.requires),
-    );
-    ask(
-        "pack_ids",
-        &wanted.pack_ids,
-        &question.pack_id,
-        one(&wanted.pack_ids, &question.pack_id),
-    );
-    ask(
-        "actor_ids",
-        &wanted.actor_ids,
-        &question.actor_id,
-        one(&wanted.actor_ids, &question.actor_id),
-    );
-    ask(
-        "actor_types",
-        &wanted.actor_types,
-        &facts.actor_type,
-        one(&wanted.actor_types, &facts.actor_type),
-    );
-    for (key, value) in &wanted.labels {
-        let seen = question.labels.get(key);
-        asked.push(Fact {
-            field: format!("labels.{key}"),
-            wanted: value.clone(),
-            seen: seen.cloned().unwrap_or_default(),
-            holds: seen == Some(value),
-        });
-    }
-    asked
+    });
+    conditions.chain(rate).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(0);
 
     fn outline(explained: &Explanation) -> String {
         let mut out = String::new();
@@ -237,7 +189,7 @@ rules:
             .labels
             .insert("mcp.action".to_owned(), "write".to_owned());
         assert_eq!(
-            outline(&explain(&policy, &question)),
+            outline(&explain(&policy, &question, &Rates::default(), NOW)),
             "a REQUIRE_APPROVAL does not match
   no  risk_tags: prod, pii <- dev
   yes labels.mcp.action: write <- write
@@ -250,7 +202,7 @@ d DENY matches too, and agrees
 "
         );
         question.topic = "sys.job.submit".to_owned();
-        let explained = explain(&policy, &question);
+        let explained = explain(&policy, &question, &Rates::default(), NOW);
         assert!(explained.built_in.is_some());
         assert!(
             explained

@@ -13,8 +13,9 @@ use std::time::SystemTime;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::evaluate::evaluate;
+use super::evaluate::{evaluate, simulate};
 use super::policy::{MAX_POLICY_BYTES, Policy, PolicyError};
+use super::velocity::Rates;
 use super::{KernelError, Question, SafetyKernel, Verdict};
 use crate::bus::Bus;
 use crate::ids::{SenderId, TraceId};
@@ -214,6 +215,7 @@ pub struct PolicyKernel {
     path: Option<PathBuf>,
     clock: Arc<dyn Clock>,
     in_force: Mutex<InForce>,
+    rates: Mutex<Rates>,
     health: watch::Sender<PolicyHealth>,
 }
 
@@ -278,6 +280,7 @@ impl PolicyKernel {
                 policy: Arc::new(policy),
                 seen,
             }),
+            rates: Mutex::default(),
             health: watch::Sender::new(health),
         }
     }
@@ -353,6 +356,8 @@ impl PolicyKernel {
         if changed {
             in_force.snapshots.insert(0, policy.snapshot.clone());
             in_force.snapshots.truncate(SNAPSHOTS_KEPT);
+            // A rule that keeps its name keeps its counts.
+            self.rates().keep_rules_of(&policy);
             in_force.policy = Arc::new(policy);
         }
         self.health.send_if_modified(|health| {
@@ -364,6 +369,11 @@ impl PolicyKernel {
             }
             changed || mended
         });
+    }
+
+    fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
+        // A panic while it was held at worst left one request uncounted.
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, InForce> {
@@ -390,7 +400,21 @@ impl fmt::Debug for PolicyKernel {
 impl SafetyKernel for PolicyKernel {
     fn check<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, KernelError>> {
         let policy = self.policy();
-        Box::pin(async move { Ok(evaluate(&policy, question)) })
+        Box::pin(async move {
+            let now = self.clock.now();
+            Ok(evaluate(&policy, question, &mut self.rates(), now))
+        })
+    }
+
+    fn simulate<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> BoxFuture<'a, Result<Verdict, KernelError>> {
+        let policy = self.policy();
+        Box::pin(async move {
+            let now = self.clock.now();
+            Ok(simulate(&policy, question, &self.rates(), now))
+        })
     }
 
     fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>> {

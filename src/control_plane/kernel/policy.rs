@@ -1,23 +1,25 @@
 //! A policy: rules in order, the first that matches decides.
 //!
 //! [`Policy::parse`] reads the YAML that CAP safety kernels read. It is strict
-//! on purpose: a field that this kernel does not evaluate is refused rather than
-//! ignored, because a rule that is half obeyed is worse than one that is
-//! missing. The reading is in
-//! `policy/reader.rs`.
+//! on purpose: a field that cannot be decided from a request is refused rather
+//! than ignored, because a rule that is half obeyed is worse than one that is
+//! missing. The reading begins in `policy/reader.rs`; what a rule asks is a list of
+//! [`Condition`]s.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use thiserror::Error;
 
-use super::glob::Glob;
+use super::condition::{Condition, Facts};
+use super::velocity::Velocity;
 use super::{Constraints, Decision, Remediation};
 use crate::wire::job_hash::sha256_hex;
 
 mod fields;
 mod limits;
+mod matching;
 mod reader;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +40,11 @@ pub struct Policy {
     pub default_tenant: String,
     /// What happens when no rule matches: [`Decision::Allow`] or [`Decision::Deny`].
     pub default_decision: Decision,
-    /// The rules, in order.
+    /// What the default is for; what is outside of it is denied by default.
+    pub scope: Match,
+    /// The rules, in order: first those made of what tenants may call over MCP,
+    /// then those of the file, or where it has none those made of its tenants'
+    /// topic lists.
     pub rules: Vec<Rule>,
     /// What is allowed but probably not meant, for `policy check`.
     pub warnings: Vec<Problem>,
@@ -73,6 +79,8 @@ pub struct Rule {
     pub place: Place,
     /// What a request must be for the rule to decide.
     pub matches: Match,
+    /// How much has to come before the rule decides; `None` if it always does.
+    pub velocity: Option<Velocity>,
     /// What it decides.
     pub decision: Decision,
     /// Why, for people; empty if the file gives none.
@@ -83,34 +91,24 @@ pub struct Rule {
     pub remediations: Vec<Remediation>,
 }
 
-/// What a request must be. A list that is empty asks nothing; all lists that
-/// ask something must be satisfied.
+/// What a request must be: all of these, so that nothing is everything.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Match {
-    /// Any of these, letter case aside.
-    pub tenants: Vec<String>,
-    /// Any of these patterns.
-    pub topics: Vec<Glob>,
-    /// Any of these, letter case aside.
-    pub capabilities: Vec<String>,
-    /// Any overlap, letter case aside.
-    pub risk_tags: Vec<String>,
-    /// All of these, letter case aside.
-    pub requires: Vec<String>,
-    /// Any of these, letter case aside.
-    pub pack_ids: Vec<String>,
-    /// Any of these, letter case aside.
-    pub actor_ids: Vec<String>,
-    /// Any of these: `human`, `service`.
-    pub actor_types: Vec<String>,
-    /// All of these, exactly as written.
-    pub labels: BTreeMap<String, String>,
+    /// In the order in which they are looked at and told.
+    pub conditions: Vec<Condition>,
 }
 
 impl Match {
+    /// Whether a request is all of it.
+    pub fn holds(&self, facts: &Facts<'_>) -> bool {
+        self.conditions
+            .iter()
+            .all(|condition| condition.holds(facts))
+    }
+
     /// Whether it asks nothing, so that every request matches.
     pub fn is_everything(&self) -> bool {
-        *self == Self::default()
+        self.conditions.is_empty()
     }
 }
 

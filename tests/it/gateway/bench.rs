@@ -58,6 +58,16 @@ impl SafetyKernel for Scripted {
         }
     }
 
+    fn simulate<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> BoxFuture<'a, Result<Verdict, KernelError>> {
+        match self.gone() {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.policy.simulate(question),
+        }
+    }
+
     fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>> {
         match self.gone() {
             Some(error) => Box::pin(async { Err(error) }),

@@ -49,13 +49,12 @@ impl Reader {
             if known.contains(&key) {
                 good.push(entry);
             } else if later.contains(&key) {
-                let global = key == "tier" && entry.node.text() == Some("global");
-                if !entry.node.is_empty() && !global {
+                if !entry.node.is_empty() {
                     self.problem(
                         entry.place,
                         &path,
-                        "is not evaluated by this kernel yet; a rule that would be half obeyed \
-                         is refused",
+                        "cannot be decided from a request by this kernel; a rule that would be \
+                         half obeyed is refused",
                     );
                 }
             } else {
@@ -69,6 +68,27 @@ impl Reader {
             }
         }
         good
+    }
+
+    /// The entries of a mapping whose keys are names that the file chooses.
+    pub(super) fn free_entries<'a>(
+        &mut self,
+        node: &'a Node,
+        field: &str,
+        wanted: &str,
+    ) -> &'a [Entry] {
+        match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            Value::Text(_) | Value::Plain { .. } | Value::List(_) => {
+                self.problem(
+                    node.place,
+                    field,
+                    format!("must be {wanted}, not {}", node.kind()),
+                );
+                &[]
+            }
+        }
     }
 
     pub(super) fn list<'a>(&mut self, node: &'a Node, field: &str) -> Option<&'a [Node]> {
@@ -124,20 +144,8 @@ impl Reader {
     }
 
     pub(super) fn text_map(&mut self, node: &Node, field: &str) -> BTreeMap<String, String> {
-        let entries = match &node.value {
-            Value::Map(entries) => entries.as_slice(),
-            Value::Null => &[],
-            Value::Text(_) | Value::Plain { .. } | Value::List(_) => {
-                self.problem(
-                    node.place,
-                    field,
-                    format!("must be a mapping of names to text, not {}", node.kind()),
-                );
-                &[]
-            }
-        };
         let mut map = BTreeMap::new();
-        for entry in entries {
+        for entry in self.free_entries(node, field, "a mapping of names to text") {
             // Labels are compared exactly, so nothing is trimmed here.
             match entry.node.text() {
                 Some(text) => {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::fields::Reader;
+use super::matching::{Scope, Selector};
+use super::tenants::TenantRules;
 use super::{
     DEFAULT_TENANT, MAX_POLICY_BYTES, MAX_PROBLEMS, Match, Place, Policy, PolicyError, Problem,
     Rule, snapshot,
 };
 use crate::control_plane::kernel::Decision;
 use crate::control_plane::kernel::document::{self, Node, Value};
-use crate::control_plane::kernel::glob::Glob;
 use crate::nearest::nearest;
 
 /// Every accepted spelling of a decision, in lower case; the first of each is ours.
@@ -26,11 +27,17 @@ const DECISIONS: &[(&str, Decision)] = &[
     ("allow-with-constraints", Decision::AllowWithConstraints),
 ];
 
-const TOP: &[&str] = &["version", "default_tenant", "default_decision", "rules"];
-const TOP_LATER: &[&str] = &[
+const TOP: &[&str] = &[
+    "version",
+    "default_tenant",
+    "default_decision",
     "tier",
     "selector",
+    "rules",
     "tenants",
+];
+/// What a job reads and writes is not in the request.
+const TOP_LATER: &[&str] = &[
     "input_policy",
     "input_rules",
     "require_human",
@@ -39,33 +46,14 @@ const TOP_LATER: &[&str] = &[
 ];
 const RULE: &[&str] = &[
     "id",
+    "tier",
+    "selector",
     "match",
+    "velocity",
     "decision",
     "reason",
     "constraints",
     "remediations",
-];
-const RULE_LATER: &[&str] = &["tier", "selector", "velocity"];
-const MATCH: &[&str] = &[
-    "tenants",
-    "topics",
-    "capabilities",
-    "risk_tags",
-    "requires",
-    "pack_ids",
-    "actor_ids",
-    "actor_types",
-    "labels",
-];
-const MATCH_LATER: &[&str] = &[
-    "agent_risk_tiers",
-    "agent_data_classifications",
-    "label_allowlist",
-    "label_threshold",
-    "secrets_present",
-    "predicate",
-    "delegation",
-    "mcp",
 ];
 
 pub(super) fn read(content: &[u8]) -> Result<Policy, PolicyError> {
@@ -114,7 +102,8 @@ impl Reader {
         let mut version = String::new();
         let mut default_tenant = None;
         let mut default_decision = None;
-        let mut rules = Vec::new();
+        let (mut tier, mut selector) = (None, Selector::default());
+        let (mut rules_node, mut tenants) = (None, TenantRules::default());
         if root.is_empty() {
             self.problem(root.place, "", "the file holds no policy");
         }
@@ -123,10 +112,21 @@ impl Reader {
                 "version" => version = self.text(&entry.node, "version").unwrap_or_default(),
                 "default_tenant" => default_tenant = self.text(&entry.node, "default_tenant"),
                 "default_decision" => default_decision = self.default_decision(&entry.node),
-                "rules" => rules = self.rules(&entry.node),
+                "tier" => tier = self.tier(&entry.node),
+                "selector" => selector = self.selector(&entry.node),
+                "rules" => rules_node = Some(&entry.node),
+                "tenants" => tenants = self.tenants(&entry.node),
                 _ => {}
             }
         }
+        // After the rest, for rules are of the tier of the file unless they say.
+        let scope = Scope { tier, selector };
+        let rules = match rules_node {
+            Some(node) => self.rules(node, &scope),
+            None => Vec::new(),
+        };
+        let scope = self.scope(root.place, &scope);
+        let rules = self.all_rules(rules, tenants);
         if rules.is_empty() {
             let default = match default_decision {
                 Some(Decision::Allow) => "allowed",
@@ -137,16 +137,6 @@ impl Reader {
                 format!("has no rules, so every job is {default}"),
             );
         }
-        for (n, rule) in rules.iter().enumerate() {
-            if rule.matches.is_everything() && n + 1 < rules.len() {
-                self.rule = Some(rule.id.clone());
-                self.warning(
-                    rule.place,
-                    "matches everything, so no rule below it ever decides".to_owned(),
-                );
-            }
-        }
-        self.rule = None;
         self.warnings.sort_by_key(|warning| warning.place);
         Policy {
             snapshot: snapshot(&version, content),
@@ -155,9 +145,40 @@ impl Reader {
                 .filter(|tenant| !tenant.is_empty())
                 .unwrap_or_else(|| DEFAULT_TENANT.to_owned()),
             default_decision: default_decision.unwrap_or(Decision::Deny),
+            scope,
             rules,
             warnings: std::mem::take(&mut self.warnings),
         }
+    }
+
+    /// The rules of the file with those that are made of its tenants.
+    fn all_rules(&mut self, rules: Vec<Rule>, tenants: TenantRules) -> Vec<Rule> {
+        if !rules.is_empty()
+            && let Some(unused) = tenants.topics.first()
+        {
+            self.warning(
+                unused.place,
+                "the topic lists of tenants are not used, because the file has rules".to_owned(),
+            );
+        }
+        let by_file = if rules.is_empty() {
+            tenants.topics
+        } else {
+            rules
+        };
+        for made in &tenants.mcp {
+            if let Some(rule) = by_file.iter().find(|rule| rule.id == made.id) {
+                let (place, line) = (rule.place, made.place.line);
+                self.rule = Some(rule.id.clone());
+                self.problem(
+                    place,
+                    "id",
+                    format!("is that of the rule made of the tenant's mcp lists at line {line}"),
+                );
+                self.rule = None;
+            }
+        }
+        tenants.mcp.into_iter().chain(by_file).collect()
     }
 
     fn default_decision(&mut self, node: &Node) -> Option<Decision> {
@@ -177,7 +198,7 @@ impl Reader {
         }
     }
 
-    fn rules(&mut self, node: &Node) -> Vec<Rule> {
+    fn rules(&mut self, node: &Node, file: &Scope) -> Vec<Rule> {
         let Some(nodes) = self.list(node, "rules") else {
             return Vec::new();
         };
@@ -185,7 +206,7 @@ impl Reader {
         let mut rules = Vec::with_capacity(nodes.len());
         for (n, node) in nodes.iter().enumerate() {
             self.rule = Some(format!("number {}", n + 1));
-            let rule = self.rule(node);
+            let rule = self.rule(node, file);
             self.rule = None;
             let Some(rule) = rule else { continue };
             match ids.get(&rule.id) {
@@ -208,7 +229,7 @@ impl Reader {
         rules
     }
 
-    fn rule(&mut self, node: &Node) -> Option<Rule> {
+    fn rule(&mut self, node: &Node, file: &Scope) -> Option<Rule> {
         // The id first, so that whatever else is wrong is told with it.
         let id = match &node.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == "id"),
@@ -226,15 +247,20 @@ impl Reader {
             }
             None => {}
         }
+        let (mut tier, mut selector) = (None, Selector::default());
         let mut matches = Match::default();
+        let mut velocity = None;
         let mut decision = None;
         let mut decision_given = false;
         let mut reason = String::new();
         let mut constraints = None;
         let mut remediations = Vec::new();
-        for entry in self.entries(node, "", RULE, RULE_LATER) {
+        for entry in self.entries(node, "", RULE, &[]) {
             match entry.key.as_str() {
+                "tier" => tier = self.tier(&entry.node),
+                "selector" => selector = self.selector(&entry.node),
                 "match" => matches = self.matches(&entry.node),
+                "velocity" => velocity = self.velocity(&entry.node),
                 "decision" => {
                     decision_given = true;
                     decision = self.decision(&entry.node);
@@ -248,6 +274,8 @@ impl Reader {
         if !decision_given && matches!(node.value, Value::Map(_)) {
             self.problem(node.place, "decision", "is missing");
         }
+        let scope = self.scope(node.place, &file.with(&Scope { tier, selector }));
+        matches.conditions.splice(0..0, scope.conditions);
         let mut decision = decision?;
         match (decision, &constraints) {
             (Decision::Allow, Some(_)) => decision = Decision::AllowWithConstraints,
@@ -257,10 +285,19 @@ impl Reader {
             ),
             _ => {}
         }
+        if velocity.is_some()
+            && matches!(decision, Decision::Allow | Decision::AllowWithConstraints)
+        {
+            self.warning(
+                node.place,
+                "allows what comes too fast: a velocity makes a rule fire only then".to_owned(),
+            );
+        }
         Some(Rule {
             id: id.filter(|id| !id.is_empty())?,
             place: node.place,
             matches,
+            velocity,
             decision,
             reason,
             constraints,
@@ -289,62 +326,5 @@ impl Reader {
             );
         }
         found.map(|(_, decision)| *decision)
-    }
-
-    fn matches(&mut self, node: &Node) -> Match {
-        let mut matches = Match::default();
-        for entry in self.entries(node, "match", MATCH, MATCH_LATER) {
-            let field = format!("match.{}", entry.key);
-            let node = &entry.node;
-            match entry.key.as_str() {
-                "tenants" => matches.tenants = self.words(node, &field),
-                "topics" => matches.topics = self.topics(node),
-                "capabilities" => matches.capabilities = self.words(node, &field),
-                "risk_tags" => matches.risk_tags = self.words(node, &field),
-                "requires" => matches.requires = self.words(node, &field),
-                "pack_ids" => matches.pack_ids = self.words(node, &field),
-                "actor_ids" => matches.actor_ids = self.words(node, &field),
-                "actor_types" => matches.actor_types = self.actor_types(node),
-                "labels" => matches.labels = self.text_map(node, &field),
-                _ => {}
-            }
-        }
-        matches
-    }
-
-    fn topics(&mut self, node: &Node) -> Vec<Glob> {
-        let mut globs = Vec::new();
-        for (place, word) in self.placed_words(node, "match.topics") {
-            let glob = Glob::new(&word);
-            if let Some(problem) = glob.problem() {
-                self.warning(
-                    place,
-                    format!("topic pattern `{word}` matches nothing: {problem}"),
-                );
-            } else if word.ends_with('>') {
-                self.warning(
-                    place,
-                    format!("topic pattern `{word}`: `>` is an ordinary character here; `*` crosses dots"),
-                );
-            }
-            globs.push(glob);
-        }
-        globs
-    }
-
-    fn actor_types(&mut self, node: &Node) -> Vec<String> {
-        let words = self.placed_words(node, "match.actor_types");
-        for (place, word) in &words {
-            let name = word.to_lowercase();
-            if name != "human" && name != "service" {
-                self.name_problem(
-                    *place,
-                    "match.actor_types",
-                    format!("`{word}` is not one of human, service"),
-                    nearest(&name, ["human", "service"]),
-                );
-            }
-        }
-        words.into_iter().map(|(_, word)| word).collect()
     }
 }

@@ -137,20 +137,92 @@ fn what_is_wrong_is_told_with_its_place_its_rule_and_the_nearest_name() {
             "line 5, column 27: rule `r1`: match.actor_types `humans` is not one of human, service; did you mean `human`?",
         ),
         (
-            "match: {mcp: {allow_servers: [jira]}}",
-            "line 5, column 13: rule `r1`: match.mcp is not evaluated by this kernel yet; a rule that would be half obeyed is refused",
+            "match: {mcp: {allow_server: [jira]}}",
+            "line 5, column 19: rule `r1`: match.mcp.allow_server is not a field of a policy; did you mean `allow_servers`?",
         ),
         (
-            "match: {secrets_present: false}",
-            "line 5, column 13: rule `r1`: match.secrets_present is not evaluated by this kernel yet; a rule that would be half obeyed is refused",
+            "match: {mcp: [jira]}",
+            "line 5, column 18: rule `r1`: match.mcp must be a mapping of fields, not a list",
         ),
         (
-            "velocity: {max_requests: 1, window_seconds: 1, key: tenant}",
-            "line 5, column 5: rule `r1`: velocity is not evaluated by this kernel yet; a rule that would be half obeyed is refused",
+            "match: {secrets_present: maybe}",
+            "line 5, column 30: rule `r1`: match.secrets_present must be true or false, not text",
+        ),
+        (
+            "match: {label_allowlist: {env: prod}}",
+            "line 5, column 36: rule `r1`: match.label_allowlist.env must be a list, not text",
+        ),
+        (
+            "match: {label_allowlist: {env: }}",
+            "line 5, column 31: rule `r1`: match.label_allowlist.env must be a list, not nothing",
+        ),
+        (
+            "match: {label_allowlist: [env]}",
+            "line 5, column 30: rule `r1`: match.label_allowlist must be a mapping of labels to lists of values, not a list",
+        ),
+        (
+            "match: {label_threshold: {amount: a lot}}",
+            "line 5, column 39: rule `r1`: match.label_threshold.amount must be a finite number, not text",
+        ),
+        (
+            "match: {label_threshold: {amount: .inf}}",
+            "line 5, column 39: this is not YAML: value `.inf` is not a finite number",
+        ),
+        (
+            "match: {predicate: delegated}",
+            "line 5, column 13: rule `r1`: match.predicate cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
+        ),
+        (
+            "match: {delegation: {max_depth: 1}}",
+            "line 5, column 13: rule `r1`: match.delegation cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
+        ),
+        (
+            "match: {agent_risk_tiers: [high]}",
+            "line 5, column 13: rule `r1`: match.agent_risk_tiers cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
+        ),
+        (
+            "match: {agent_data_classifications: [pii]}",
+            "line 5, column 13: rule `r1`: match.agent_data_classifications cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
+        ),
+        (
+            "velocity: {max_requests: 1, window_seconds: 1}",
+            "line 5, column 15: rule `r1`: velocity.key is missing",
+        ),
+        (
+            "velocity: {max_requests: 0, window_seconds: 1, key: tenant}",
+            "line 5, column 30: rule `r1`: velocity.max_requests must be at least 1",
+        ),
+        (
+            "velocity: {max_requests: 1, window_seconds: 86401, key: tenant}",
+            "line 5, column 49: rule `r1`: velocity.window_seconds must be at most 86400",
+        ),
+        (
+            "velocity: {max_requests: 1, window_seconds: 1, key: 'tenant:topics'}",
+            "line 5, column 57: rule `r1`: velocity.key `topics` is not one of tenant, topic, actor_id, actor_type, pack_id, capability, labels.<name>; did you mean `topic`?",
+        ),
+        (
+            "velocity: {max_requests: 1, window_seconds: 1, key: labels.}",
+            "line 5, column 57: rule `r1`: velocity.key `labels.` is not one of tenant, topic, actor_id, actor_type, pack_id, capability, labels.<name>",
+        ),
+        (
+            "velocity: {max_request: 1, window_seconds: 1, key: tenant}",
+            "line 5, column 16: rule `r1`: velocity.max_request is not a field of a policy; did you mean `max_requests`?",
         ),
         (
             "tier: job",
-            "line 5, column 5: rule `r1`: tier is not evaluated by this kernel yet; a rule that would be half obeyed is refused",
+            "line 3, column 5: rule `r1`: selector must name a job_id or a session_id, for the tier is job",
+        ),
+        (
+            "tier: workflow",
+            "line 3, column 5: rule `r1`: selector must name a workflow_id, for the tier is workflow",
+        ),
+        (
+            "tier: workflows",
+            "line 5, column 11: rule `r1`: tier `workflows` is not one of global, workflow, job; did you mean `workflow`?",
+        ),
+        (
+            "selector: {workflow: w}",
+            "line 5, column 16: rule `r1`: selector.workflow is not a field of a policy; did you mean `workflow_id`?",
         ),
         (
             "constraints: {max_retries: -1}",
@@ -235,12 +307,32 @@ fn what_is_wrong_with_the_whole_file_is_told_too() {
             "line 1, column 1: rule is not a field of a policy; did you mean `rules`?",
         ),
         (
-            "tenants: {default: {deny_topics: [job.x]}}\nrules: []",
-            "line 1, column 1: tenants is not evaluated by this kernel yet; a rule that would be half obeyed is refused",
+            "tenants: {acme: {deny_topic: [job.x]}}",
+            "line 1, column 18: tenants.acme.deny_topic is not a field of a policy; did you mean `deny_topics`?",
+        ),
+        (
+            "tenants: {acme: {}, ACME: {}}",
+            "line 1, column 21: tenants.ACME is there twice: tenants are compared without regard to letter case",
+        ),
+        (
+            "tenants: {acme: {allowed_repo_hosts: [github.com]}}",
+            "line 1, column 18: tenants.acme.allowed_repo_hosts cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
+        ),
+        (
+            "tenants: [acme]",
+            "line 1, column 10: tenants must be a mapping of tenants, not a list",
+        ),
+        (
+            "rules: [{id: 'tenant:a:mcp', decision: allow}]\ntenants: {a: {mcp: {deny_tools: [x]}}}",
+            "line 1, column 9: rule `tenant:a:mcp`: id is that of the rule made of the tenant's mcp lists at line 2",
+        ),
+        (
+            "tier: workflow\nrules: [{id: a, decision: deny}]",
+            "line 1, column 1: selector must name a workflow_id, for the tier is workflow\n  line 2, column 9: rule `a`: selector must name a workflow_id, for the tier is workflow",
         ),
         (
             "input_rules: [{id: a}]\noutput_policy: {enabled: true}",
-            "line 1, column 1: input_rules is not evaluated by this kernel yet; a rule that would be half obeyed is refused\n  line 2, column 1: output_policy is not evaluated by this kernel yet; a rule that would be half obeyed is refused",
+            "line 1, column 1: input_rules cannot be decided from a request by this kernel; a rule that would be half obeyed is refused\n  line 2, column 1: output_policy cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
         ),
         (
             "rules: [a: b: c",
@@ -261,8 +353,23 @@ fn what_is_wrong_with_the_whole_file_is_told_too() {
 #[test]
 fn fields_of_other_kernels_pass_when_they_say_nothing() {
     let text = "tier: global\ntenants: {}\ninput_rules: []\nrules:\n  - id: a\n    decision: deny\n    \
-                match: {mcp: {}, predicate: ''}\n    velocity:\n";
+                match: {mcp: {}, predicate: '', topics: [], label_threshold: {}}\n    velocity:\n";
     assert!(Policy::parse(text.as_bytes()).is_ok());
+}
+
+#[test]
+fn a_rule_that_allows_what_comes_too_fast_is_a_warning() {
+    let text = "tenants: {a: {allow_topics: [job.x]}}\nrules:\n  - id: a\n    decision: permit\n    \
+                velocity: {max_requests: 1, window_seconds: 1, key: tenant}\n";
+    let policy = Policy::parse(text.as_bytes()).expect("a policy");
+    let warnings: Vec<String> = policy.warnings.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "line 1, column 30: the topic lists of tenants are not used, because the file has rules",
+            "line 3, column 5: rule `a`: allows what comes too fast: a velocity makes a rule fire only then",
+        ]
+    );
 }
 
 #[test]
@@ -277,7 +384,6 @@ fn what_is_probably_not_meant_is_a_warning() {
             "line 4, column 22: rule `a`: topic pattern `job.>`: `>` is an ordinary character here; `*` crosses dots",
             "line 4, column 31: rule `a`: topic pattern `job.[` matches nothing: it has a `[` that is never closed",
             "line 5, column 5: rule `b`: allows with constraints but gives none",
-            "line 5, column 5: rule `b`: matches everything, so no rule below it ever decides",
         ]
     );
 }
