@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::ids::JobId;
 use crate::time::BoxFuture;
+use crate::wire::json::constraints_to_redis;
 use crate::wire::packet::{ActorType, JobRequest};
 
 #[cfg(test)]
@@ -139,6 +140,16 @@ pub struct Constraints {
     /// How its output is redacted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub redaction_level: String,
+}
+
+impl Constraints {
+    /// The protojson of the contract's `PolicyConstraints`, as it stands in Redis,
+    /// in HTTP answers of policy, and in the environment of workers. What is zero
+    /// is not written.
+    pub fn protojson(&self) -> String {
+        let text = serde_json::to_vec(self).expect("plain data can be written");
+        constraints_to_redis(&text).expect("the fields are those of the contract")
+    }
 }
 
 /// Limits on time, retries, sizes and concurrency. Zero is no limit, except for retries.

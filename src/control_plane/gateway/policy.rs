@@ -14,7 +14,6 @@ use super::actions::optional_json;
 use super::answer::{Answer, Refusal, ok};
 use crate::control_plane::kernel::{Constraints, Decision, Question, Verdict};
 use crate::ids::JobId;
-use crate::wire::json::constraints_to_redis;
 use crate::wire::packet::ActorType;
 
 /// The body; fields that policy here does not read are taken and not used.
@@ -148,10 +147,5 @@ fn response(job_id: &str, verdict: &Verdict) -> Value {
 }
 
 fn protojson(constraints: &Constraints) -> Value {
-    // Limits are plain data, so they can be written, and what was written is read.
-    serde_json::to_vec(constraints)
-        .ok()
-        .and_then(|text| constraints_to_redis(&text).ok())
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default()
+    serde_json::from_str(&constraints.protojson()).expect("protojson is JSON")
 }

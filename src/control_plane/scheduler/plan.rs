@@ -10,7 +10,6 @@ use crate::control_plane::ledger::{Ledger, Step, WaitingOn};
 use crate::control_plane::scheduler::placement::{Placement, Routes, place};
 use crate::ids::JobId;
 use crate::time::Timestamp;
-use crate::wire::json;
 use crate::wire::packet::{Budget, JobRequest};
 
 /// Looks at no more than `limit` jobs whose time has come, so that packets are
@@ -52,22 +51,30 @@ fn find_a_worker(ledger: &mut Ledger, routes: &Routes, id: &JobId, now: Timestam
     }
 }
 
+/// What workers are told of the limits by; nobody else may say it.
+const LIMITS_ENV: [&str; 5] = [
+    "CORDUM_POLICY_CONSTRAINTS",
+    "CORDUM_REDACTION_LEVEL",
+    "CORDUM_MAX_ARTIFACT_BYTES",
+    "CORDUM_MAX_CONCURRENT_JOBS",
+    "CORDUM_MAX_RETRIES",
+];
+
 /// The request with the limits that ride on a yes: as environment for the worker,
-/// and as a deadline no longer than the runtime that policy allows.
+/// and as a deadline no longer than the runtime that policy allows. What the
+/// client wrote where workers look for limits is taken out.
 fn limited(request: &JobRequest, limits: Option<&Constraints>) -> JobRequest {
     let mut request = request.clone();
+    for name in LIMITS_ENV {
+        request.env.remove(name);
+    }
     let Some(limits) = limits else {
         return request;
     };
     let mut set = |key: &str, value: String| {
         request.env.insert(key.to_owned(), value);
     };
-    // Limits are plain data, so they can be written, and what was written is read.
-    if let Ok(text) = serde_json::to_vec(limits)
-        && let Ok(protojson) = json::constraints_to_redis(&text)
-    {
-        set("CORDUM_POLICY_CONSTRAINTS", protojson);
-    }
+    set("CORDUM_POLICY_CONSTRAINTS", limits.protojson());
     if !limits.redaction_level.is_empty() {
         set("CORDUM_REDACTION_LEVEL", limits.redaction_level.clone());
     }
@@ -97,6 +104,7 @@ fn limited(request: &JobRequest, limits: Option<&Constraints>) -> JobRequest {
 mod tests {
     use super::*;
     use crate::control_plane::kernel::BudgetConstraints;
+    use crate::control_plane::kernel::policy::Policy;
 
     fn deadline(asked: Option<i64>, allowed: i64) -> i64 {
         let request = JobRequest {
@@ -147,5 +155,79 @@ mod tests {
         }
         "#);
         assert_eq!(limited(&JobRequest::default(), None), JobRequest::default());
+    }
+
+    #[test]
+    fn limits_that_a_client_made_up_do_not_reach_the_worker() {
+        let mut request = JobRequest::default();
+        for name in LIMITS_ENV {
+            request.env.insert(name.to_owned(), "99".to_owned());
+        }
+        request.env.insert("team".to_owned(), "ops".to_owned());
+        let kept = |limits| {
+            limited(&request, limits)
+                .env
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(kept(None), [pair("team", "ops")]);
+        let strict = Constraints {
+            redaction_level: "strict".to_owned(),
+            ..Constraints::default()
+        };
+        assert_eq!(
+            kept(Some(&strict)),
+            [
+                pair(
+                    "CORDUM_POLICY_CONSTRAINTS",
+                    r#"{"redactionLevel":"strict"}"#
+                ),
+                pair("CORDUM_REDACTION_LEVEL", "strict"),
+                pair("team", "ops"),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_limit_of_a_policy_file_reaches_the_worker() {
+        let policy = Policy::parse(
+            b"rules:
+  - id: r
+    decision: allow
+    constraints:
+      budgets: {max_runtime_ms: 60000, max_retries: 0, max_artifact_bytes: 9223372036854775807, max_concurrent_jobs: 3}
+      sandbox: {isolated: true, network_allowlist: ['a:443'], fs_read_only: [/etc], fs_read_write: [/tmp]}
+      toolchain: {allowed_tools: [git], allowed_commands: ['git log']}
+      diff: {max_files: 2, max_lines: 50, deny_path_globs: ['**/*.pem']}
+      redaction_level: strict
+",
+        )
+        .expect("a policy");
+        let request = limited(&JobRequest::default(), policy.rules[0].constraints.as_ref());
+        assert_eq!(request.budget.expect("a budget").deadline_ms, 60_000);
+        let env: Vec<String> = request
+            .env
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(
+            env,
+            [
+                "CORDUM_MAX_ARTIFACT_BYTES=9223372036854775807",
+                "CORDUM_MAX_CONCURRENT_JOBS=3",
+                "CORDUM_MAX_RETRIES=0",
+                concat!(
+                    r#"CORDUM_POLICY_CONSTRAINTS={"budgets":{"maxRuntimeMs":"60000","#,
+                    r#""maxArtifactBytes":"9223372036854775807","maxConcurrentJobs":3},"#,
+                    r#""sandbox":{"isolated":true,"networkAllowlist":["a:443"],"#,
+                    r#""fsReadOnly":["/etc"],"fsReadWrite":["/tmp"]},"#,
+                    r#""toolchain":{"allowedTools":["git"],"allowedCommands":["git log"]},"#,
+                    r#""diff":{"maxFiles":2,"maxLines":50,"denyPathGlobs":["**/*.pem"]},"#,
+                    r#""redactionLevel":"strict"}"#,
+                ),
+                "CORDUM_REDACTION_LEVEL=strict",
+            ]
+        );
     }
 }
