@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::{CliError, print};
 use crate::control_plane::gateway::submission;
+use crate::control_plane::kernel::cover::unreachable;
 use crate::control_plane::kernel::explain::{Explanation, Outcome, RuleTrace, explain};
 use crate::control_plane::kernel::live::{PolicyFileError, read_file};
 use crate::control_plane::kernel::policy::{Policy, PolicyError, Problem};
@@ -28,6 +29,9 @@ enum PolicyVerb {
     Check {
         /// The policy file
         file: PathBuf,
+        /// Exit with code 1 also where something is allowed but probably not meant
+        #[arg(long)]
+        strict: bool,
     },
     /// Explain, rule by rule, what a policy file says of a job
     Explain {
@@ -53,14 +57,7 @@ enum Output {
 /// Runs it.
 pub(super) fn run(args: &PolicyArgs) -> Result<(), CliError> {
     match &args.verb {
-        PolicyVerb::Check { file } => {
-            let policy = load(file)?;
-            for warning in &policy.warnings {
-                print::note(&format!("warning: {}: {}", file.display(), shown(warning)));
-            }
-            print::line(&summary(file, &policy));
-            Ok(())
-        }
+        PolicyVerb::Check { file, strict } => check(file, *strict),
         PolicyVerb::Explain { file, job, output } => {
             let policy = load(file)?;
             let question = question(job)?;
@@ -72,6 +69,25 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), CliError> {
             }
             Ok(())
         }
+    }
+}
+
+fn check(file: &Path, strict: bool) -> Result<(), CliError> {
+    let policy = load(file)?;
+    let mut warnings = policy.warnings.clone();
+    warnings.extend(unreachable(&policy));
+    warnings.sort_by_key(|warning| warning.place);
+    for warning in &warnings {
+        print::note(&format!("warning: {}: {}", file.display(), shown(warning)));
+    }
+    print::line(&summary(file, &policy));
+    match warnings.len() {
+        n if strict && n > 0 => Err(CliError::refused(anyhow::anyhow!(
+            "{} is good, but has {n} warning{}",
+            file.display(),
+            if n == 1 { "" } else { "s" }
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::wire::packet::{ActorType, JobRequest};
 #[cfg(test)]
 mod cases;
 pub mod condition;
+pub mod cover;
 mod document;
 pub mod evaluate;
 pub mod explain;

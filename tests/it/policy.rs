@@ -106,6 +106,38 @@ fn what_is_odd_but_allowed_is_a_warning() {
 }
 
 #[test]
+fn a_rule_that_never_decides_is_a_warning_and_with_strict_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let hidden = file(
+        &dir,
+        "hidden.yaml",
+        "rules:\n  - {id: wide, decision: allow, match: {topics: ['job.*']}}\n  \
+         - {id: narrow, decision: deny, match: {topics: ['job.ops.*'], risk_tags: [prod]}}\n",
+    );
+    let ran = capdeck(&["policy", "check", &hidden]);
+    assert_eq!(ran.code, Some(0));
+    assert_eq!(
+        ran.stderr,
+        format!(
+            "warning: {hidden}: line 3, column 5: rule `narrow`: match is never reached: rule \
+             `wide` at line 2 matches all that it matches\n"
+        )
+    );
+    let ran = capdeck(&["policy", "check", "--strict", &hidden]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.stderr.contains("is good, but has 1 warning"),
+        "{}",
+        ran.stderr
+    );
+    let good = in_repository("demo/policy.yaml");
+    assert_eq!(
+        capdeck(&["policy", "check", "--strict", &good]).code,
+        Some(0)
+    );
+}
+
+#[test]
 fn a_job_is_explained_rule_by_rule_in_each_of_its_three_forms() {
     let dir = tempfile::tempdir().unwrap();
     let policy = in_repository("demo/first-policy.yaml");

@@ -7,7 +7,8 @@
 
 use proptest::prelude::*;
 
-use super::condition::Condition;
+use super::condition::{Condition, Facts};
+use super::cover::{covers, unreachable};
 use super::evaluate::{evaluate, simulate};
 use super::explain::{Outcome, explain};
 use super::policy::{Match, Place, Policy, Rule};
@@ -284,6 +285,16 @@ prop_compose! {
     }
 }
 
+/// Every two neighbors of a ring with every other of it.
+fn pairs_and_one(pool: &[Condition]) -> Vec<(&Condition, &Condition, &Condition)> {
+    let mut all = Vec::new();
+    for (n, narrow) in pool.iter().enumerate() {
+        let more = &pool[(n + 1) % pool.len()];
+        all.extend(pool.iter().map(|wide| (wide, narrow, more)));
+    }
+    all
+}
+
 /// A policy without rates, so that one question does not color the next.
 fn timeless() -> impl Strategy<Value = Policy> {
     any_policy().prop_map(|mut policy| {
@@ -333,6 +344,39 @@ proptest! {
             prop_assert_eq!(swapped.rule_id.as_deref(), Some(&*policy.rules[at + 1].id));
         } else {
             prop_assert_eq!(verdict, swapped);
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_never_reached_never_decides(
+        policy in any_policy(),
+        questions in prop::collection::vec(any_question(), 1..8),
+    ) {
+        let hidden = unreachable(&policy);
+        let mut asking = Asking::of(&policy);
+        for question in &questions {
+            let decides = asking.ask(question).rule_id;
+            let never = hidden.iter().any(|problem| problem.rule == decides);
+            prop_assert!(decides.is_none() || !never, "{:?} decided {:?}", decides, question);
+        }
+    }
+
+    #[test]
+    fn what_is_covered_is_matched(
+        pool in prop::collection::vec(condition(), 8),
+        questions in prop::collection::vec(any_question(), 1..8),
+    ) {
+        for (wide, narrow, more) in pairs_and_one(&pool) {
+            let wide = Match { conditions: vec![wide.clone()] };
+            let narrow = Match { conditions: vec![narrow.clone(), more.clone()] };
+            if !covers(&wide, &narrow) {
+                continue;
+            }
+            for question in &questions {
+                let facts = Facts::of(question, "default");
+                let holds = !narrow.holds(&facts) || wide.holds(&facts);
+                prop_assert!(holds, "{:?} over {:?}: {:?}", wide, narrow, question);
+            }
         }
     }
 

@@ -206,7 +206,7 @@ const SESSION_LABELS: &[&str] = &["session_id", "edge.session_id"];
 /// The label that says whether there are secrets.
 pub(super) const SECRETS_LABEL: &str = "secrets_present";
 /// The risk tag that says so where the label does not speak.
-pub(super) const SECRETS_TAG: &str = "secrets";
+const SECRETS_TAG: &str = "secrets";
 
 impl<'a> Facts<'a> {
     /// The facts of `question`, where `default_tenant` stands in for a tenant that

@@ -95,6 +95,68 @@ impl Glob {
             Parts::Malformed(_) => false,
         }
     }
+
+    /// Whether this pattern certainly describes every name that `other` describes.
+    /// `false` may only mean that it could not be shown.
+    pub fn covers(&self, other: &Self) -> bool {
+        let (Ok(wide), Ok(narrow)) = (parse(&self.text), parse(&other.text)) else {
+            return other.problem().is_some();
+        };
+        // Reads the narrow pattern as if it were a name, whose letters are patterns
+        // of one character or of a run. `reached[n]` is whether the first n parts of
+        // the wide one describe what was read of it so far.
+        let mut reached = vec![false; wide.len() + 1];
+        reached[0] = true;
+        skip_runs(&wide, &mut reached);
+        for part in &narrow {
+            let mut next = vec![false; wide.len() + 1];
+            for (n, wide) in wide.iter().enumerate() {
+                if !reached[n] {
+                    continue;
+                }
+                match wide {
+                    // A run goes on.
+                    Part::AnyRun if !may_be_slash(part) => next[n] = true,
+                    Part::AnyRun => {}
+                    Part::Char(_) | Part::AnyChar | Part::Class { .. } => {
+                        next[n + 1] |= takes(wide, part);
+                    }
+                }
+            }
+            skip_runs(&wide, &mut next);
+            reached = next;
+        }
+        reached[wide.len()]
+    }
+}
+
+/// A run may be empty, so what reaches it reaches what follows it.
+fn skip_runs(parts: &[Part], reached: &mut [bool]) {
+    for (n, part) in parts.iter().enumerate() {
+        if *part == Part::AnyRun && reached[n] {
+            reached[n + 1] = true;
+        }
+    }
+}
+
+/// Whether a part may stand for a slash.
+fn may_be_slash(part: &Part) -> bool {
+    match part {
+        Part::AnyChar | Part::AnyRun => false,
+        Part::Char(_) | Part::Class { .. } => one(part, '/'),
+    }
+}
+
+/// Whether a part of one character takes whatever the other part of one character
+/// stands for.
+fn takes(wide: &Part, narrow: &Part) -> bool {
+    match (wide, narrow) {
+        (_, Part::AnyRun) => false,
+        (_, Part::Char(c)) => one(wide, *c),
+        (Part::AnyChar, _) => !may_be_slash(narrow),
+        (Part::Char(_) | Part::Class { .. }, Part::AnyChar | Part::Class { .. }) => wide == narrow,
+        (Part::AnyRun, _) => false,
+    }
 }
 
 impl fmt::Debug for Glob {
@@ -267,7 +329,50 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_wider_pattern_covers_a_narrower_one() {
+        for (wide, narrow, expected) in [
+            ("job.*", "job.a", true),
+            ("job.*", "job.a.*", true),
+            ("job.*", "job.*", true),
+            ("job.*", "job.?", true),
+            ("job.*", "job.[a-c]x", true),
+            ("job.*", "job.[^a]", false),
+            ("job.*", "job.a/b", false),
+            ("job.*", "job", false),
+            ("job.*", "*", false),
+            ("*", "job.*", true),
+            ("job.*.write", "job.a.*.write", true),
+            ("job.*.write", "job.write", false),
+            ("job.*w*", "job.w.*", true),
+            ("job.?", "job.a", true),
+            ("job.?", "job.*", false),
+            ("job.[a-c]", "job.b", true),
+            ("job.[a-c]", "job.[a-c]", true),
+            ("job.[a-c]", "job.[b]", false),
+            ("job.\\*", "job.*", false),
+            ("job.*", "job.\\*", true),
+            ("job.a", "job.[", true),
+            ("job.[", "job.a", false),
+        ] {
+            let covers = Glob::new(wide).covers(&Glob::new(narrow));
+            assert_eq!(covers, expected, "{wide} over {narrow}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_covered_is_matched(
+            wide in r"[ab/*?\[\]^-]{0,6}",
+            narrow in r"[ab/*?\[\]^-]{0,6}",
+            name in "[ab/]{0,6}",
+        ) {
+            let (wide, narrow) = (Glob::new(&wide), Glob::new(&narrow));
+            if wide.covers(&narrow) && narrow.matches(&name) {
+                prop_assert!(wide.matches(&name), "{:?} over {:?} on {}", wide, narrow, name);
+            }
+        }
+
         #[test]
         fn the_fast_way_and_the_obvious_way_agree(
             pattern in r"[ab./*?\[\]\\^-]{0,8}",
