@@ -16,6 +16,8 @@ use crate::control_plane::kernel::{Constraints, Decision, Question, Remediation}
 use crate::text::Shown;
 use crate::time::{Clock as _, SystemClock};
 
+mod cases;
+
 /// What `capdeck policy` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct PolicyArgs {
@@ -33,6 +35,18 @@ enum PolicyVerb {
         #[arg(long)]
         strict: bool,
     },
+    /// Ask a policy file about the cases of files, and exit with code 1 if one is decided otherwise
+    #[command(after_help = TEST_HELP)]
+    Test {
+        /// The policy file
+        file: PathBuf,
+        /// A file of cases, or a directory of files named *.yaml, *.yml or *.json
+        #[arg(long, value_name = "DIR")]
+        cases: PathBuf,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
     /// Explain, rule by rule, what a policy file says of a job
     Explain {
         /// The policy file
@@ -46,6 +60,18 @@ enum PolicyVerb {
     },
 }
 
+const TEST_HELP: &str = "\
+A file of cases is YAML or JSON:
+
+  cases:
+    - name: a production write waits for a person
+      job: {topic: job.mcp.update, risk_tags: [prod], labels: {mcp.action: write}}
+      expect: {decision: require_approval, rule: approval-prod-write}
+
+`job` is whatever can be submitted; `rule` and `reason` may be left out, and an
+empty rule is no rule. For rates, `at` is the second in which a case is asked; the
+cases of a file follow each other, and a job without a job_id is a new one.";
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Output {
     /// For people
@@ -58,6 +84,11 @@ enum Output {
 pub(super) fn run(args: &PolicyArgs) -> Result<(), CliError> {
     match &args.verb {
         PolicyVerb::Check { file, strict } => check(file, *strict),
+        PolicyVerb::Test {
+            file,
+            cases,
+            output,
+        } => cases::run(&load(file)?, cases, *output),
         PolicyVerb::Explain { file, job, output } => {
             let policy = load(file)?;
             let question = question(job)?;

@@ -217,3 +217,135 @@ fn a_job_file_that_is_no_job_is_a_mistake_of_the_call() {
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn the_policy_of_the_demo_is_what_its_cases_expect() {
+    let (policy, cases) = (
+        in_repository("demo/policy.yaml"),
+        in_repository("demo/cases"),
+    );
+    let ran = capdeck(&["policy", "test", &policy, "--cases", &cases]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.stdout, "8 of 8 cases as expected\n");
+}
+
+#[test]
+fn a_case_that_is_decided_otherwise_is_told_and_ends_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = file(
+        &dir,
+        "policy.yaml",
+        "rules:
+  - {id: fast, velocity: {max_requests: 1, window_seconds: 10, key: tenant}, decision: throttle}
+  - {id: rest, decision: allow, reason: fine}
+",
+    );
+    let cases = tempfile::tempdir().unwrap();
+    // Files do not count towards each other, cases of one file do.
+    file(
+        &cases,
+        "a.yml",
+        "cases:
+  - {job: {topic: job.a}, expect: {decision: allow, rule: rest}}
+  - {job: {topic: job.a}, expect: {decision: throttle}}
+  - {at: 10, job: {topic: job.a}, expect: {decision: allow, reason: fine}}
+",
+    );
+    let wrong = file(
+        &cases,
+        "b.json",
+        r#"{"cases": [
+            {"name": "no", "job": {"topic": "job.a"}, "expect": {"decision": "deny", "rule": ""}}
+        ]}"#,
+    );
+    file(&cases, "readme.txt", "not a file of cases");
+    let cases = cases.path().to_str().unwrap();
+    let ran = capdeck(&["policy", "test", &policy, "--cases", cases]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert_eq!(
+        ran.stdout,
+        format!(
+            "{wrong}:2: no\n  expected  DENY by no rule\n  got       ALLOW by rule rest\n3 of 4 \
+             cases as expected\n"
+        )
+    );
+    assert!(
+        ran.stderr.contains("1 of 4 cases is decided otherwise"),
+        "{}",
+        ran.stderr
+    );
+    let ran = capdeck(&["policy", "test", &policy, "--cases", cases, "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(document["kind"], "policy_test");
+    let passed: Vec<_> = document["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["passed"].as_bool().unwrap())
+        .collect();
+    assert_eq!(passed, [true, true, true, false]);
+    assert_eq!(document["items"][3]["rule_id"], "rest");
+}
+
+#[test]
+fn cases_that_cannot_be_asked_are_a_mistake_of_the_call() {
+    let policy = in_repository("demo/policy.yaml");
+    for (text, expected) in [
+        (
+            "cases: [{job: {topic: job.a}, expect: {decision: alow}}]",
+            "cases.yaml is not a file of cases: line 1, column 50: cases.expect.decision `alow`",
+        ),
+        (
+            "cases:\n  - {job: {topic: sys.a}, expect: {decision: deny}}",
+            "cases.yaml:2: the job of this case is no job: topic must begin with `job.`",
+        ),
+        ("cases: []", "there are no cases in"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        file(&dir, "cases.yaml", text);
+        let cases = dir.path().to_str().unwrap();
+        let ran = capdeck(&["policy", "test", &policy, "--cases", cases]);
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+    let ran = capdeck(&["policy", "test", &policy, "--cases", "/nonexistent"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+}
+
+#[test]
+fn rates_and_the_lists_of_tenants_are_explained_like_other_facts() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = file(
+        &dir,
+        "policy.yaml",
+        "version: v1
+tenants: {acme: {mcp: {allow_servers: [jira], deny_tools: [drop]}}}
+rules:
+  - id: fast
+    match: {label_threshold: {amount: 10}, secrets_present: false}
+    velocity: {max_requests: 2, window_seconds: 60, key: 'tenant:labels.session'}
+    decision: throttle
+  - {id: rest, decision: allow}
+",
+    );
+    let job = file(
+        &dir,
+        "job.json",
+        r#"{"topic":"job.a","tenant_id":"Acme","labels":{"amount":"12","session":"s","mcp.server":"jira","mcp.tool":"edit"}}"#,
+    );
+    let ran = capdeck(&["policy", "explain", &policy, "--job", &job]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let (_, table) = ran.stdout.split_once("\n\n").unwrap();
+    assert_eq!(
+        table,
+        "\
+RULE             WOULD     OUTCOME         FIELD               WANTED                                              SEEN
+tenant:acme:mcp  DENY      does not match  + tenants           acme                                                Acme
+                                           - mcp               a call outside allow_servers jira, deny_tools drop  server jira, tool edit
+fast             THROTTLE  does not match  + label_threshold   amount above 10                                     amount 12
+                                           + secrets_present   false                                               false
+                                           - velocity          more than 2 in 60 s by tenant:labels.session        0 before it by acme:s
+rest             ALLOW     decides         matches everything
+"
+    );
+}

@@ -15,6 +15,7 @@ use super::velocity::Velocity;
 use super::{Constraints, Decision, Remediation};
 use crate::wire::job_hash::sha256_hex;
 
+pub mod expectations;
 mod fields;
 mod limits;
 mod matching;

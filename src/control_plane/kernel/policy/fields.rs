@@ -11,6 +11,8 @@ use crate::nearest::nearest;
 pub(super) struct Reader {
     /// The rule that is being read, for the problems found in it.
     pub(super) rule: Option<String>,
+    /// What is read, where it is not a policy.
+    pub(super) of: Option<&'static str>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
@@ -62,7 +64,7 @@ impl Reader {
                 self.name_problem(
                     entry.place,
                     &path,
-                    "is not a field of a policy".to_owned(),
+                    format!("is not a field of {}", self.of.unwrap_or("a policy")),
                     nearest(key, all.iter().copied()),
                 );
             }

@@ -263,7 +263,7 @@ impl Reader {
                 "velocity" => velocity = self.velocity(&entry.node),
                 "decision" => {
                     decision_given = true;
-                    decision = self.decision(&entry.node);
+                    decision = self.decision(&entry.node, "decision");
                 }
                 "reason" => reason = self.text(&entry.node, "reason").unwrap_or_default(),
                 "constraints" => constraints = self.constraints(&entry.node),
@@ -305,19 +305,19 @@ impl Reader {
         })
     }
 
-    fn decision(&mut self, node: &Node) -> Option<Decision> {
+    pub(super) fn decision(&mut self, node: &Node, field: &str) -> Option<Decision> {
         if node.is_empty() {
-            self.problem(node.place, "decision", "is missing");
+            self.problem(node.place, field, "is missing");
             return None;
         }
-        let text = self.text(node, "decision")?;
+        let text = self.text(node, field)?;
         let name = text.to_lowercase();
         let found = DECISIONS.iter().find(|(known, _)| *known == name);
         if found.is_none() {
             let names: Vec<&str> = DECISIONS.iter().map(|(name, _)| *name).collect();
             self.name_problem(
                 node.place,
-                "decision",
+                field,
                 format!(
                     "`{text}` is not one of allow, deny, require_approval, throttle, \
                      allow_with_constraints"
