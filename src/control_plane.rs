@@ -22,6 +22,7 @@ use crate::control_plane::gateway::{Gateway, GatewayError};
 use crate::control_plane::kernel::SafetyKernel;
 use crate::control_plane::kernel::live::{PolicyFileError, PolicyKernel};
 use crate::control_plane::kernel::policy::Policy;
+use crate::control_plane::kernel::signature::PolicyKey;
 use crate::control_plane::ledger::{Ledger, SharedLedger, lock};
 use crate::control_plane::scenario::{Outlets, Plan, PolicyEdit, PolicyHook, Scenario};
 use crate::control_plane::scheduler::Scheduler;
@@ -58,6 +59,8 @@ pub enum Rules {
     BuiltIn,
     /// A policy file, followed as it changes.
     File(PathBuf),
+    /// A policy file that must be signed by this key, followed as it changes.
+    SignedFile(PathBuf, PolicyKey),
     /// Somebody else.
     Kernel(Arc<dyn SafetyKernel>),
 }
@@ -284,6 +287,9 @@ impl InForce {
                 Arc::new(PolicyKernel::new(policy, clock))
             }
             Rules::File(path) => Arc::new(PolicyKernel::from_file(path, clock)?),
+            Rules::SignedFile(path, key) => {
+                Arc::new(PolicyKernel::from_signed_file(path, key.clone(), clock)?)
+            }
             Rules::Kernel(kernel) => {
                 return Ok(Self {
                     kernel: Arc::clone(kernel),

@@ -6,11 +6,13 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::cli::{CliError, print};
+use crate::config::servers::environment;
 use crate::control_plane::gateway::submission;
 use crate::control_plane::kernel::cover::unreachable;
 use crate::control_plane::kernel::explain::{Explanation, Outcome, RuleTrace, explain};
 use crate::control_plane::kernel::live::{PolicyFileError, read_file};
 use crate::control_plane::kernel::policy::{Policy, PolicyError, Problem};
+use crate::control_plane::kernel::signature::PolicyKey;
 use crate::control_plane::kernel::velocity::Rates;
 use crate::control_plane::kernel::{Constraints, Decision, Question, Remediation};
 use crate::text::Shown;
@@ -108,8 +110,10 @@ fn check(file: &Path, strict: bool) -> Result<(), CliError> {
     let mut warnings = policy.warnings.clone();
     warnings.extend(unreachable(&policy));
     warnings.sort_by_key(|warning| warning.place);
+    let mut warnings: Vec<String> = warnings.iter().map(shown).collect();
+    warnings.extend(unsigned(file)?);
     for warning in &warnings {
-        print::note(&format!("warning: {}: {}", file.display(), shown(warning)));
+        print::note(&format!("warning: {}: {warning}", file.display()));
     }
     print::line(&summary(file, &policy));
     match warnings.len() {
@@ -123,12 +127,44 @@ fn check(file: &Path, strict: bool) -> Result<(), CliError> {
 }
 
 /// A bad policy is what was asked about (exit code 1); a file that cannot be
-/// read is a mistake of the call (exit code 2).
+/// read is a mistake of the call (exit code 2). Whether it is signed does not
+/// matter here: a policy is tried before it is signed.
 fn load(file: &Path) -> Result<Policy, CliError> {
-    read_file(file).map_err(|error| match error {
-        PolicyFileError::Unreadable { .. } => CliError::usage(error),
+    read_file(file, None).map_err(|error| match error {
         PolicyFileError::Invalid { path, source } => CliError::refused(invalid(&path, &source)),
+        error => CliError::usage(error),
     })
+}
+
+/// What keeps a good policy from being taken for signed; `None` where no key asks
+/// for a signature, and where it is good.
+fn unsigned(file: &Path) -> Result<Option<String>, CliError> {
+    let Some(key) = key()? else { return Ok(None) };
+    let says = match read_file(file, Some(&key)) {
+        Ok(_) => return Ok(None),
+        Err(PolicyFileError::Unsigned { path, .. }) => {
+            format!("there is no signature in {}", path.display())
+        }
+        Err(PolicyFileError::BadSignature { path, source }) => {
+            format!("{}: {source}", path.display())
+        }
+        Err(error) => return Err(CliError::usage(error)),
+    };
+    Ok(Some(format!("SAFETY_POLICY_PUBLIC_KEY is set, and {says}")))
+}
+
+/// The key that policies must be signed by; `None` if the environment names none.
+///
+/// # Errors
+/// Exit code 2 when what it names is no key.
+pub(super) fn key() -> Result<Option<PolicyKey>, CliError> {
+    let Some(text) = environment("SAFETY_POLICY_PUBLIC_KEY") else {
+        return Ok(None);
+    };
+    PolicyKey::parse(&text)
+        .map(Some)
+        .context("SAFETY_POLICY_PUBLIC_KEY cannot be used")
+        .map_err(CliError::usage)
 }
 
 /// Every problem of a bad policy file with its place.

@@ -28,7 +28,8 @@ const BUS_LIMIT: Elapsed = Elapsed::from_secs(5);
 /// What a plane of this program is made of, for `up` and `demo` alike.
 #[derive(Debug, clap::Args)]
 pub(super) struct PlaneArgs {
-    /// The policy that decides about jobs; without it a built-in one
+    /// The policy that decides about jobs; without it a built-in one. With
+    /// SAFETY_POLICY_PUBLIC_KEY its signature in FILE.sig is checked
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Pools, traffic and mishaps: a file, or one of default, quiet, incident
@@ -79,12 +80,13 @@ impl PlaneArgs {
     /// The plane these arguments ask for, workers and traffic included.
     ///
     /// # Errors
-    /// Exit code 2 for a scenario that cannot be used.
+    /// Exit code 2 for a scenario or a key that cannot be used.
     pub(super) fn options(&self, clock: &dyn Clock) -> Result<Options, CliError> {
         Ok(Options {
-            rules: match &self.policy {
-                Some(path) => Rules::File(path.clone()),
-                None => Rules::BuiltIn,
+            rules: match (&self.policy, policy::key()?) {
+                (Some(path), Some(key)) => Rules::SignedFile(path.clone(), key),
+                (Some(path), None) => Rules::File(path.clone()),
+                (None, _) => Rules::BuiltIn,
             },
             scenario: self.scenario()?,
             workers: true,
@@ -133,7 +135,11 @@ pub(super) fn start_error(error: StartError) -> CliError {
         StartError::Policy(PolicyFileError::Invalid { path, source }) => {
             CliError::usage(policy::invalid(&path, &source))
         }
-        StartError::Policy(error) => CliError::usage(error),
+        StartError::Policy(
+            error @ (PolicyFileError::Unsigned { .. } | PolicyFileError::BadSignature { .. }),
+        ) => CliError::usage(error)
+            .hint("SAFETY_POLICY_PUBLIC_KEY is set, so the policy must be signed by its key"),
+        StartError::Policy(error @ PolicyFileError::Unreadable { .. }) => CliError::usage(error),
         StartError::Gateway(error @ GatewayError::KeyNeeded { .. }) => {
             CliError::usage(error).hint("set CORDUM_API_KEY, or listen on 127.0.0.1")
         }
@@ -164,6 +170,10 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
     let mut options = args.plane.options(&*clock)?;
     options.workers = !args.no_workers;
     options.traffic = !args.no_traffic;
+    if matches!(options.rules, Rules::BuiltIn) && policy::key()?.is_some() {
+        let error = anyhow::anyhow!("SAFETY_POLICY_PUBLIC_KEY is set, and no policy is named");
+        return Err(CliError::usage(error).hint("name a signed one with --policy FILE"));
+    }
     let catch = |kind| {
         signal(kind)
             .context("cannot listen for signals")

@@ -26,6 +26,7 @@ pub mod explain;
 pub mod glob;
 pub mod live;
 pub mod policy;
+pub mod signature;
 pub mod velocity;
 
 /// What policy decides about a request.

@@ -3,8 +3,8 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use capdeck::wire::{self, decode, encode, json};
 use serde_json::{Value, json};
 
 use crate::support::{Capdeck, NatsProcess, PATIENCE, Ran, RedisProcess, clock, wait_until};
+
+mod policy_file;
 
 const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
 
@@ -36,16 +38,21 @@ impl Up {
     }
 
     fn start_with(more: &[&str]) -> Self {
+        Self::start_where(|command, _policy| {
+            command.args(more);
+        })
+    }
+
+    /// Starts it when `prepare` has seen the command and the policy file.
+    fn start_where(prepare: impl FnOnce(&mut Command, &Path)) -> Self {
         let capdeck = Capdeck::new();
         let policy = capdeck.home().join("policy.yaml");
         std::fs::write(&policy, FIRST_POLICY).unwrap();
-        let mut child = capdeck
-            .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--policy"])
-            .arg(&policy)
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command =
+            capdeck.command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--policy"]);
+        command.arg(&policy).stdout(Stdio::piped());
+        prepare(&mut command, &policy);
+        let mut child = command.spawn().unwrap();
         let mut ready = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut ready).unwrap();

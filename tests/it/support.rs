@@ -494,7 +494,7 @@ impl Capdeck {
 pub fn clean(command: &mut Command, home: &Path) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let ours = ["NATS_", "REDIS_", "CORDUM_", "CAPDECK_", "XDG_"];
+        let ours = ["NATS_", "REDIS_", "CORDUM_", "CAPDECK_", "SAFETY_", "XDG_"];
         if ours.iter().any(|prefix| text.starts_with(prefix))
             || ["NO_COLOR", "COLORTERM", "RUST_LOG"].contains(&&*text)
         {

@@ -252,6 +252,7 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
             .put("rules", health.rules)
             .at("loaded_at", Some(health.loaded_at))
             .put("path", health.path.map(|path| path.display().to_string()))
+            .put("signed", health.signed)
             .put("broken", health.broken)
             .build()
     });

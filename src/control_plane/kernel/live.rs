@@ -3,7 +3,8 @@
 //! The file is looked at once a second ([`PolicyKernel::run`]) and whenever
 //! somebody asks for it ([`SafetyKernel::refresh`], before an approval). A
 //! broken file never replaces a good policy: the last good one stays in force
-//! and [`PolicyHealth::broken`] says what is wrong.
+//! and [`PolicyHealth::broken`] says what is wrong. Where a key is configured, a
+//! file whose signature is missing or wrong is as broken as one that is no policy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 
 use super::evaluate::{evaluate, simulate};
 use super::policy::{MAX_POLICY_BYTES, Policy, PolicyError};
+use super::signature::{self, BadSignature, MAX_SIGNATURE_FILE, PolicyKey};
 use super::velocity::Rates;
 use super::{KernelError, Question, SafetyKernel, Verdict};
 use crate::bus::Bus;
@@ -43,6 +45,8 @@ pub struct PolicyHealth {
     pub loaded_at: Timestamp,
     /// The file it comes from; `None` if it is built in.
     pub path: Option<PathBuf>,
+    /// Whether its signature was checked.
+    pub signed: bool,
     /// Why the file as it is now cannot be used, while the last good one stays.
     pub broken: Option<String>,
 }
@@ -169,36 +173,73 @@ pub enum PolicyFileError {
         #[source]
         source: PolicyError,
     },
+    /// A key is configured, and there is no signature to check.
+    #[error("cannot read the signature `{}` of the policy file", path.display())]
+    Unsigned {
+        /// The file of the signature.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key is configured, and the signature is not good.
+    #[error("the signature `{}` of the policy file is refused", path.display())]
+    BadSignature {
+        /// The file of the signature.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: BadSignature,
+    },
 }
 
 impl PolicyFileError {
     fn in_full(&self) -> String {
         match self {
-            Self::Unreadable { source, .. } => format!("{self}: {source}"),
+            Self::Unreadable { source, .. } | Self::Unsigned { source, .. } => {
+                format!("{self}: {source}")
+            }
             Self::Invalid { source, .. } => format!("{self}: {source}"),
+            Self::BadSignature { source, .. } => format!("{self}: {source}"),
         }
     }
 }
 
-/// Reads a policy file.
+/// Reads a policy file, and with a key its signature first.
 ///
 /// # Errors
-/// [`PolicyFileError`] when it cannot be read or is not a policy.
-pub fn read_file(path: &Path) -> Result<Policy, PolicyFileError> {
-    let content = read_bytes(path).map_err(|source| PolicyFileError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+/// [`PolicyFileError`] when it cannot be read, is not signed by the key, or is not
+/// a policy.
+pub fn read_file(path: &Path, key: Option<&PolicyKey>) -> Result<Policy, PolicyFileError> {
+    let content =
+        read_bytes(path, MAX_POLICY_BYTES).map_err(|source| PolicyFileError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+    if let Some(key) = key {
+        let beside = signature::beside(path);
+        let signed = read_bytes(&beside, MAX_SIGNATURE_FILE).map_err(|source| {
+            PolicyFileError::Unsigned {
+                path: beside.clone(),
+                source,
+            }
+        })?;
+        key.verify(&content, &signed)
+            .map_err(|source| PolicyFileError::BadSignature {
+                path: beside,
+                source,
+            })?;
+    }
     parse(path, &content)
 }
 
-/// Reads at most one byte more than a policy may have, so that a file that is
-/// far too long is refused without being read.
-fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+/// Reads at most one byte more than a file may have, so that one that is far too
+/// long is refused without being read.
+fn read_bytes(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut content = Vec::new();
     std::fs::File::open(path)?
-        .take(MAX_POLICY_BYTES as u64 + 1)
+        .take(most as u64 + 1)
         .read_to_end(&mut content)?;
     Ok(content)
 }
@@ -212,7 +253,7 @@ fn parse(path: &Path, content: &[u8]) -> Result<Policy, PolicyFileError> {
 
 /// The safety kernel inside this process.
 pub struct PolicyKernel {
-    path: Option<PathBuf>,
+    source: Option<Source>,
     clock: Arc<dyn Clock>,
     in_force: Mutex<InForce>,
     rates: Mutex<Rates>,
@@ -223,7 +264,30 @@ struct InForce {
     policy: Arc<Policy>,
     /// Newest first.
     snapshots: Vec<String>,
-    seen: Option<Stamp>,
+    /// Its files when they were read, to be compared with [`Source::stamp`].
+    seen: Option<[Option<Stamp>; 2]>,
+}
+
+/// A policy file, and whose signature it must carry, if any.
+struct Source {
+    path: PathBuf,
+    key: Option<PolicyKey>,
+}
+
+impl Source {
+    fn read(&self) -> Result<Policy, PolicyFileError> {
+        read_file(&self.path, self.key.as_ref())
+    }
+
+    /// `None` when one of its files is not there.
+    fn stamp(&self) -> Option<[Option<Stamp>; 2]> {
+        let policy = Stamp::of(&self.path)?;
+        let signature = match self.key {
+            None => None,
+            Some(_) => Some(Stamp::of(&signature::beside(&self.path))?),
+        };
+        Some([Some(policy), signature])
+    }
 }
 
 /// What tells a changed file from an unchanged one without reading it.
@@ -254,26 +318,45 @@ impl PolicyKernel {
     /// # Errors
     /// [`PolicyFileError`] when the file is not good at the start.
     pub fn from_file(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, PolicyFileError> {
-        let seen = Stamp::of(path);
-        let policy = read_file(path)?;
-        Ok(Self::with(policy, Some(path.to_owned()), seen, clock))
+        let path = path.to_owned();
+        Self::following(Source { path, key: None }, clock)
+    }
+
+    /// A kernel that follows a file which must be signed.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`] when the file or its signature is not good at the start.
+    pub fn from_signed_file(
+        path: &Path,
+        key: PolicyKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, PolicyFileError> {
+        let (path, key) = (path.to_owned(), Some(key));
+        Self::following(Source { path, key }, clock)
+    }
+
+    fn following(source: Source, clock: Arc<dyn Clock>) -> Result<Self, PolicyFileError> {
+        let seen = source.stamp();
+        let policy = source.read()?;
+        Ok(Self::with(policy, Some(source), seen, clock))
     }
 
     fn with(
         policy: Policy,
-        path: Option<PathBuf>,
-        seen: Option<Stamp>,
+        source: Option<Source>,
+        seen: Option<[Option<Stamp>; 2]>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let health = PolicyHealth {
             snapshot: policy.snapshot.clone(),
             rules: policy.rules.len(),
             loaded_at: clock.now(),
-            path: path.clone(),
+            path: source.as_ref().map(|source| source.path.clone()),
+            signed: source.as_ref().is_some_and(|source| source.key.is_some()),
             broken: None,
         };
         Self {
-            path,
+            source,
             clock,
             in_force: Mutex::new(InForce {
                 snapshots: vec![policy.snapshot.clone()],
@@ -321,16 +404,16 @@ impl PolicyKernel {
 
     /// Looks at the file; does nothing without one.
     fn look(&self, how: Look) {
-        let Some(path) = &self.path else { return };
+        let Some(source) = &self.source else { return };
         // The lock is held while the file is read, so that an older reading
         // never replaces a newer one.
         let mut in_force = self.lock();
-        let stamp = Stamp::of(path);
+        let stamp = source.stamp();
         if matches!(how, Look::IfStamped) && stamp.is_some() && stamp == in_force.seen {
             return;
         }
         in_force.seen = stamp;
-        match read_file(path) {
+        match source.read() {
             Ok(policy) => {
                 self.put_in_force(&mut in_force, policy);
             }
@@ -530,6 +613,118 @@ mod tests {
         assert!(snapshots[9].starts_with("v10:"));
     }
 
+    /// Signs like the owner of the key that [`signed_bench`] trusts.
+    fn sign(bench: &Bench, text: &str) {
+        let pair = pair();
+        let path = bench.dir.path().join("policy.yaml.sig");
+        std::fs::write(path, pair.sign(text.as_bytes()).as_ref()).expect("written");
+    }
+
+    fn pair() -> ring::signature::Ed25519KeyPair {
+        ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed")
+    }
+
+    fn signed_bench() -> Bench {
+        use ring::signature::KeyPair as _;
+        use std::fmt::Write as _;
+        let key = pair()
+            .public_key()
+            .as_ref()
+            .iter()
+            .fold(String::new(), |mut hex, byte| {
+                write!(hex, "{byte:02x}").expect("a string takes all");
+                hex
+            });
+        let mut bench = Bench::with(ALLOW);
+        sign(&bench, ALLOW);
+        let path = bench.dir.path().join("policy.yaml");
+        let clock = Arc::new(bench.clock.clone());
+        let key = PolicyKey::parse(&key).expect("a key");
+        bench.kernel = PolicyKernel::from_signed_file(&path, key, clock).expect("signed");
+        bench
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_is_not_signed_anew_leaves_the_last_good_one() {
+        let bench = signed_bench();
+        bench.clock.advance(Elapsed::from_secs(1));
+        bench.write(DENY);
+        bench.kernel.look(Look::IfStamped);
+        assert_eq!(bench.tell().await, "ALLOW since 1000 broken");
+        let health = SafetyKernel::health(&bench.kernel).expect("known");
+        let says = health.broken.expect("broken");
+        assert!(says.contains("policy.yaml.sig"), "{says}");
+        assert!(health.signed);
+        // The signature alone changes now.
+        sign(&bench, DENY);
+        std::fs::File::open(bench.dir.path().join("policy.yaml.sig"))
+            .and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
+            .expect("another time");
+        bench.kernel.look(Look::IfStamped);
+        assert_eq!(bench.tell().await, "DENY since 2000 good");
+        std::fs::remove_file(bench.dir.path().join("policy.yaml.sig")).expect("removed");
+        bench.kernel.look(Look::IfStamped);
+        assert_eq!(bench.tell().await, "DENY since 2000 broken");
+        sign(&bench, DENY);
+        bench.kernel.look(Look::Closely);
+        assert_eq!(bench.tell().await, "DENY since 2000 good");
+    }
+
+    #[tokio::test]
+    async fn what_happens_to_the_file_is_told_on_the_bus_once() {
+        use crate::bus::Pattern;
+        use crate::bus::local::LocalBus;
+        use crate::wire::decode;
+
+        let Bench { dir, clock, kernel } = Bench::with(ALLOW);
+        let kernel = Arc::new(kernel);
+        let bus = LocalBus::new();
+        let all = Pattern::parse("sys.>").expect("a pattern");
+        let mut heard = bus.subscribe(&all, None).await.expect("heard");
+        let running = tokio::spawn(Arc::clone(&kernel).run(Arc::new(bus)));
+        let write = |text: &str| {
+            std::fs::write(dir.path().join("policy.yaml"), text).expect("written");
+        };
+        let mut told = Vec::new();
+        for text in ["rules: [nonsense]", "rules: [nonsense]", ALLOW, DENY] {
+            write(text);
+            // Twice, for what was told is not told again.
+            for _ in 0..2 {
+                clock.advance(LOOK_EVERY);
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        running.abort();
+        drop(running.await);
+        while let Some(delivery) = heard.recv().await {
+            let packet = decode::decode(&delivery).expect("a packet");
+            assert_eq!(packet.warnings, [], "{packet:?}");
+            let Body::Alert(alert) = packet.body else {
+                panic!("not an alert: {packet:?}");
+            };
+            told.push(format!(
+                "{} {} {}",
+                delivery.subject, alert.level, alert.message
+            ));
+        }
+        let path = dir.path().join("policy.yaml");
+        assert_eq!(
+            told,
+            [
+                format!(
+                    "sys.alert error the policy file cannot be used; the last good one stays in \
+                     force: the policy file `{}` cannot be used: line 1, column 9: rule \
+                     `number 1`: must be a mapping of fields, not text",
+                    path.display()
+                ),
+                "sys.config.changed info the policy file is good again".to_owned(),
+                "sys.config.changed info the policy changed".to_owned(),
+            ]
+        );
+    }
+
     #[test]
     fn a_broken_file_at_the_start_is_an_error() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -553,6 +748,7 @@ mod tests {
             rules: 1,
             loaded_at: Timestamp::from_millis(0),
             path: None,
+            signed: false,
             broken: None,
         };
         let moved = PolicyHealth {
