@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn refused(text: &str) -> String {
@@ -393,4 +395,85 @@ fn at_most_twenty_problems_are_told_at_once() {
     let text: String = (0..100).map(|n| format!("k{n}: 1\n")).collect();
     let error = Policy::parse(text.as_bytes()).expect_err("not a policy");
     assert_eq!(error.problems.len(), MAX_PROBLEMS);
+}
+
+/// Lines of policies, broken in every way that a slip of the hand breaks them.
+fn line() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "rules",
+        "version",
+        "tenants",
+        "tier",
+        "selector",
+        "match",
+        "velocity",
+        "decision",
+        "id",
+        "mcp",
+        "labels",
+        "topics",
+        "label_allowlist",
+        "label_threshold",
+        "constraints",
+        "budgets",
+        "window_seconds",
+        "key",
+        "default_decision",
+        "workflow_id",
+        "x",
+    ]);
+    let value = prop::sample::select(vec![
+        "",
+        "[]",
+        "{}",
+        "[a, 'job.*']",
+        "{a: [b]}",
+        "{a: 1.5}",
+        "deny",
+        "allow",
+        "-1",
+        "1e400",
+        "~",
+        "'",
+        "&a",
+        "*a",
+        "!!x y",
+        "|",
+        "job",
+        "true",
+        "{<<: {}}",
+        "{a: &b c, d: *b}",
+    ]);
+    (0_usize..4, any::<bool>(), key, value).prop_map(|(indent, item, key, value)| {
+        let dash = if item { "- " } else { "" };
+        format!("{}{dash}{key}: {value}\n", "  ".repeat(indent))
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_text_is_a_policy_or_says_where_it_is_none(
+        lines in prop::collection::vec(line(), 0..12),
+        noise in prop::option::of("\\PC{0,20}"),
+    ) {
+        let text = lines.concat() + noise.as_deref().unwrap_or_default();
+        match Policy::parse(text.as_bytes()) {
+            Ok(policy) => prop_assert!(policy.snapshot.ends_with(&sha256_hex(text.as_bytes()))),
+            Err(error) => {
+                prop_assert!(!error.problems.is_empty());
+                for problem in &error.problems {
+                    prop_assert!(!problem.says.is_empty(), "{text}");
+                    let last = text.lines().count() as u64 + 1;
+                    prop_assert!(problem.place.line <= last, "{problem} in\n{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        if let Err(error) = Policy::parse(&bytes) {
+            prop_assert!(!error.problems.is_empty());
+        }
+    }
 }
