@@ -67,7 +67,7 @@ impl Condition {
             Self::Topics(globs) => globs.iter().any(|glob| glob.matches(&question.topic)),
             Self::Capabilities(words) => contains(words, &question.capability),
             Self::RiskTags(words) => question.risk_tags.iter().any(|tag| contains(words, tag)),
-            Self::Requires(words) => words.iter().all(|word| contains(&question.requires, word)),
+            Self::Requires(words) => words.iter().all(|word| has(&question.requires, word)),
             Self::PackIds(words) => contains(words, &question.pack_id),
             Self::ActorIds(words) => contains(words, facts.actor),
             Self::ActorTypes(words) => contains(words, &facts.actor_type),
@@ -237,7 +237,7 @@ impl<'a> Facts<'a> {
         let label = label_of(&self.question.labels, &[SECRETS_LABEL]);
         match says_yes(label) {
             Some(yes) => yes,
-            None => contains(&self.question.risk_tags, SECRETS_TAG),
+            None => has(&self.question.risk_tags, SECRETS_TAG),
         }
     }
 
@@ -413,16 +413,21 @@ impl std::fmt::Display for McpLists {
     }
 }
 
-/// Whether the value is one of the words; nothing is never one of them.
+/// Whether the value is one of the words of a rule; nothing is never one of them.
 pub(super) fn contains(words: &[String], value: &str) -> bool {
     let value = value.trim();
-    !value.is_empty() && words.iter().any(|word| same_word(word.trim(), value))
+    !value.is_empty() && words.iter().any(|word| same_word(word, value))
 }
 
-/// Whether the value is one of the words, which may be that nothing is.
+/// Whether the value is one of the words of a rule, which may be that nothing is.
 pub(super) fn is_one_of(words: &[String], value: &str) -> bool {
     let value = value.trim();
-    words.iter().any(|word| same_word(word.trim(), value))
+    words.iter().any(|word| same_word(word, value))
+}
+
+/// Whether one of the values of a request is the word of a rule.
+fn has(values: &[String], word: &str) -> bool {
+    values.iter().any(|value| same_word(value.trim(), word))
 }
 
 /// Whether it is a number above the threshold. What is no number is not above it.
@@ -432,10 +437,6 @@ pub(super) fn is_above(value: &str, threshold: f64) -> bool {
 
 /// Equal, letter case aside.
 fn same_word(a: &str, b: &str) -> bool {
-    if a.is_ascii() && b.is_ascii() {
-        a.eq_ignore_ascii_case(b)
-    } else {
-        let lower = |text: &str| text.to_lowercase();
-        lower(a) == lower(b)
-    }
+    a.eq_ignore_ascii_case(b)
+        || (!(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase())
 }
