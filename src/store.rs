@@ -54,6 +54,9 @@ pub struct Scored {
 
 /// A key-value store with the few shapes that CAP deployments use.
 pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// Whether it is on this machine, so that it may be asked often.
+    fn is_near(&self) -> bool;
+
     /// The bytes at `key`; `None` if there are none, or no longer.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>>;
 
@@ -111,6 +114,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// All elements of the list at `key`, oldest first.
     fn list<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>>;
+
+    /// The last elements of the list at `key`, at most `limit`, oldest first.
+    fn list_end<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>>;
 
     /// Appends to the list at `key`.
     fn list_push<'a>(&'a self, key: &'a str, value: Bytes)

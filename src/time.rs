@@ -26,6 +26,20 @@ impl Timestamp {
         Self(us.div_euclid(1_000))
     }
 
+    /// The instant of a count since 1970-01-01T00:00:00Z whose magnitude tells its
+    /// unit, as control planes write them: below 1e12 seconds, below 1e15
+    /// milliseconds, below 1e18 microseconds, else nanoseconds. `None` for zero and
+    /// below, which is how an absent instant is written.
+    pub const fn from_any_unit(count: i64) -> Option<Self> {
+        match count {
+            ..=0 => None,
+            1..1_000_000_000_000 => Some(Self(count.saturating_mul(1_000))),
+            1_000_000_000_000..1_000_000_000_000_000 => Some(Self(count)),
+            1_000_000_000_000_000..1_000_000_000_000_000_000 => Some(Self::from_micros(count)),
+            _ => Some(Self(count / 1_000_000)),
+        }
+    }
+
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub const fn as_millis(self) -> i64 {
         self.0

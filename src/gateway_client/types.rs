@@ -500,9 +500,7 @@ fn id<'de, D: serde::Deserializer<'de>, T: From<String>>(from: D) -> Result<T, D
     String::deserialize(from).map(T::from)
 }
 
-/// RFC 3339, or a number since 1970 whose magnitude tells its unit: below 1e12
-/// seconds, below 1e15 milliseconds, below 1e18 microseconds, else nanoseconds.
-/// Zero is no instant.
+/// RFC 3339, or a number since 1970 as [`Timestamp::from_any_unit`] reads it.
 fn instant<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
     let number = match Value::deserialize(from)? {
         Value::String(text) => match text.parse::<i64>() {
@@ -512,13 +510,7 @@ fn instant<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Timestamp
         Value::Number(number) => number.as_i64().unwrap_or_default(),
         _ => 0,
     };
-    Ok(match number {
-        0 => None,
-        it if it < 1_000_000_000_000 => Some(Timestamp::from_millis(it.saturating_mul(1_000))),
-        it if it < 1_000_000_000_000_000 => Some(Timestamp::from_millis(it)),
-        it if it < 1_000_000_000_000_000_000 => Some(Timestamp::from_micros(it)),
-        it => Some(Timestamp::from_millis(it / 1_000_000)),
-    })
+    Ok(Timestamp::from_any_unit(number))
 }
 
 #[cfg(test)]

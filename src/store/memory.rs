@@ -110,6 +110,10 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn is_near(&self) -> bool {
+        true
+    }
+
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
         Box::pin(async move { self.shelves().blob(key).map_err(refused("read", key)) })
     }
@@ -254,6 +258,23 @@ impl Store for MemoryStore {
             match self.shelves().value(key) {
                 None => Ok(Vec::new()),
                 Some(Value::List(elements)) => Ok(elements.clone()),
+                Some(other) => Err(refused("read", key)(other.wrong_shape())),
+            }
+        })
+    }
+
+    fn list_end<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
+        Box::pin(async move {
+            match self.shelves().value(key) {
+                None => Ok(Vec::new()),
+                Some(Value::List(elements)) => {
+                    let first = elements.len().saturating_sub(limit);
+                    Ok(elements[first..].to_vec())
+                }
                 Some(other) => Err(refused("read", key)(other.wrong_shape())),
             }
         })

@@ -53,6 +53,7 @@ return 1
 #[derive(Clone)]
 pub struct RedisStore {
     url: String,
+    near: bool,
     connection: ConnectionManager,
     compare_and_set: Arc<Script>,
     clock: Arc<dyn Clock>,
@@ -83,12 +84,13 @@ impl RedisStore {
     /// file cannot be used: trying again would not help.
     pub fn connect(server: &RedisServer, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let url = without_credentials(&server.url);
-        let connection = open(server).map_err(|source| StoreError::Unreachable {
+        let (connection, near) = open(server).map_err(|source| StoreError::Unreachable {
             url: url.clone(),
             source,
         })?;
         Ok(Self {
             url,
+            near,
             connection,
             compare_and_set: Arc::new(Script::new(COMPARE_AND_SET)),
             clock,
@@ -164,6 +166,10 @@ impl fmt::Debug for RedisStore {
 }
 
 impl Store for RedisStore {
+    fn is_near(&self) -> bool {
+        self.near
+    }
+
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StoreError>> {
         Box::pin(async move {
             let command = command("GET", key);
@@ -317,6 +323,25 @@ impl Store for RedisStore {
         })
     }
 
+    fn list_end<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
+        Box::pin(async move {
+            // To the server, "from -0" is the whole list.
+            if limit == 0 {
+                return Ok(Vec::new());
+            }
+            let first = i64::try_from(limit).map_or(i64::MIN, |limit| -limit);
+            let mut command = command("LRANGE", key);
+            command.arg(first).arg(-1);
+            let elements: Vec<Vec<u8>> =
+                self.command(("read", key), Twice::IsFine, &command).await?;
+            Ok(elements.into_iter().map(Bytes::from).collect())
+        })
+    }
+
     fn list_push<'a>(
         &'a self,
         key: &'a str,
@@ -332,8 +357,9 @@ impl Store for RedisStore {
 
 fn open(
     server: &RedisServer,
-) -> Result<ConnectionManager, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(ConnectionManager, bool), Box<dyn std::error::Error + Send + Sync>> {
     let info = server.url.as_str().into_connection_info()?;
+    let near = is_near(info.addr());
     let mut login = info
         .redis_settings()
         .clone()
@@ -358,7 +384,20 @@ fn open(
         .set_max_delay(Duration::from_millis(200))
         .set_connection_timeout(Some(CONNECT_LIMIT))
         .set_response_timeout(Some(ANSWER_LIMIT));
-    Ok(ConnectionManager::new_lazy_with_config(client, config)?)
+    let connection = ConnectionManager::new_lazy_with_config(client, config)?;
+    Ok((connection, near))
+}
+
+fn is_near(address: &redis::ConnectionAddr) -> bool {
+    match address {
+        redis::ConnectionAddr::Tcp(host, _) | redis::ConnectionAddr::TcpTls { host, .. } => {
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            host == "localhost" || address.is_ok_and(|it| it.is_loopback())
+        }
+        redis::ConnectionAddr::Unix(_) => true,
+        // A kind of address that this client did not have yet: ask seldom.
+        _ => false,
+    }
 }
 
 fn certificates(
@@ -461,6 +500,25 @@ mod tests {
             refused.contains("cannot read `/nowhere/ca.pem`"),
             "{refused}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_store_on_this_machine_is_near() {
+        for (url, near) in [
+            ("redis://localhost:6379", true),
+            ("redis://127.0.0.9", true),
+            ("redis://[::1]:6379", true),
+            ("redis://redis:6379", false),
+            ("redis://10.0.0.1", false),
+        ] {
+            let server = RedisServer {
+                url: url.into(),
+                password: None,
+                tls: Tls::default(),
+            };
+            let store = RedisStore::connect(&server, Arc::new(SystemClock)).expect(url);
+            assert_eq!(store.is_near(), near, "{url}");
+        }
     }
 
     #[test]

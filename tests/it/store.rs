@@ -46,6 +46,7 @@ promises!(
     a_hash_keeps_the_fields_that_are_not_set,
     an_index_gives_the_newest_first,
     a_list_keeps_its_order,
+    the_end_of_a_list_is_its_last_elements,
     a_key_of_another_shape_is_refused_by_name,
     what_is_not_there_is_empty_not_an_error,
 );
@@ -224,6 +225,19 @@ async fn a_list_keeps_its_order(store: Arc<dyn Store>) {
     assert_eq!(store.list("job:events:1").await.unwrap(), expected);
 }
 
+async fn the_end_of_a_list_is_its_last_elements(store: Arc<dyn Store>) {
+    for n in 0..5 {
+        let element = bytes(&n.to_string());
+        store.list_push("job:events:1", element).await.unwrap();
+    }
+    let end = async |limit| store.list_end("job:events:1", limit).await.unwrap();
+    let all: Vec<_> = (0..5).map(|n| bytes(&n.to_string())).collect();
+    assert_eq!(end(2).await, all[3..]);
+    assert_eq!(end(5).await, all);
+    assert_eq!(end(usize::MAX).await, all);
+    assert_eq!(end(0).await, all[5..]);
+}
+
 async fn a_key_of_another_shape_is_refused_by_name(store: Arc<dyn Store>) {
     store.hash_put("h", &[("f", "1")]).await.unwrap();
     store.put("v", bytes("1"), None).await.unwrap();
@@ -236,6 +250,7 @@ async fn a_key_of_another_shape_is_refused_by_name(store: Arc<dyn Store>) {
         failure(store.newest("v", 1).await),
         failure(store.index_put("v", "m", 1).await),
         failure(store.list("v").await),
+        failure(store.list_end("v", 1).await),
         failure(store.list_push("h", bytes("x")).await),
     ];
     for refusal in refusals {
@@ -254,6 +269,7 @@ async fn what_is_not_there_is_empty_not_an_error(store: Arc<dyn Store>) {
     assert!(store.hash("x").await.unwrap().is_empty());
     assert!(store.newest("x", 5).await.unwrap().is_empty());
     assert!(store.list("x").await.unwrap().is_empty());
+    assert!(store.list_end("x", 5).await.unwrap().is_empty());
     assert!(!store.delete("x").await.unwrap());
 }
 
