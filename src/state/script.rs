@@ -17,7 +17,9 @@ use crate::state::event::{
     Event, Heard, LinkState, Malformed, PoolFact, Route, Source, Stamped, WorkerFact,
 };
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
-use crate::state::model::jobs::{Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn};
+use crate::state::model::jobs::{
+    Decision, Happened, JobFact, JobState, Moment, Request, Undo, Verdict, WaitingOn,
+};
 use crate::state::shared::{Text, text};
 use crate::state::step::State;
 use crate::time::Timestamp;
@@ -366,8 +368,25 @@ impl<'a> Step<'a> {
             waiting_on: self.value("waiting").and_then(WaitingOn::from_name),
             worker: self.value("worker").map(WorkerId::from),
             error_code: self.optional("code"),
+            decided_at: self.value("decided").map(instant).transpose()?,
+            moments: self.on_record()?,
             ..JobFact::default()
         })
+    }
+
+    /// `record=0s:PENDING,0.2s:ALLOW`: the plane's record of states and decisions.
+    fn on_record(&self) -> Result<Vec<Moment>, String> {
+        let moment = |entry: Arc<str>| {
+            let (at, what) = entry.split_once(':').ok_or("no time and state")?;
+            let state = JobState::from_name(what).map(Happened::Became);
+            let what = state.or_else(|| Decision::from_name(what).map(Happened::Decided));
+            Ok(Moment {
+                at: instant(at)?,
+                what: what.ok_or("no such state or decision")?,
+            })
+        };
+        let entries: Vec<Arc<str>> = self.list("record");
+        entries.into_iter().map(moment).collect()
     }
 
     fn told_request(&self, told: Option<Timestamp>) -> Result<Request, String> {

@@ -6,11 +6,16 @@
 use std::sync::Arc;
 
 use crate::ids::{JobId, TraceId, WorkerId};
-use crate::state::model::jobs::job::{Happened, Job, Request, ResultFacts, Verdict};
+use crate::state::limits;
+use crate::state::model::jobs::job::{Happened, Job, Moment, Request, ResultFacts, Verdict};
 use crate::state::model::jobs::phase::{JobState, WaitingOn};
 use crate::state::shared::{Text, learn, learn_first};
-use crate::time::Timestamp;
+use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::JobStatus;
+
+/// What was heard this close to the plane's record of it is the same moment: the
+/// way over the bus, and clocks that differ a little.
+const ONE_MOMENT: Elapsed = Elapsed::from_secs(5);
 
 /// A job as the gateway or the store gives it. What is `None` it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +36,10 @@ pub struct JobFact {
     pub trace: Option<TraceId>,
     /// What policy decided.
     pub verdict: Option<Verdict>,
+    /// When policy decided it, by the plane's clock.
+    pub decided_at: Option<Timestamp>,
+    /// What the plane has on record of its life, by the plane's clock.
+    pub moments: Vec<Moment>,
     /// Why it waits.
     pub waiting_on: Option<WaitingOn>,
     /// The worker that has or had it.
@@ -62,7 +71,8 @@ impl JobFact {
             if let Some(decision) = verdict.decision
                 && job.decision() != Some(decision)
             {
-                job.note(at, Happened::Decided(decision));
+                let when = self.decided_at.map_or(at, |told| told.min(at));
+                job.note(when, Happened::Decided(decision));
             }
             job.verdict = Some(Arc::new(verdict.clone()));
             changed = true;
@@ -72,7 +82,8 @@ impl JobFact {
             job.waiting_on = self.waiting_on;
             changed = true;
         }
-        changed | self.learn_end(job, at)
+        changed |= self.learn_end(job, at);
+        changed | self.learn_moments(job)
     }
 
     fn learn_what_was_asked(&self, job: &mut Job) -> bool {
@@ -143,6 +154,50 @@ impl JobFact {
         true
     }
 
+    /// Fills the timeline. Each moment that is known stands for one told record of it,
+    /// so that nothing is in the timeline twice, however often it is told.
+    fn learn_moments(&self, job: &mut Job) -> bool {
+        let mut timeline: Vec<(Moment, bool)> =
+            job.history.iter().map(|it| (it.clone(), false)).collect();
+        let unknown: Vec<&Moment> = self
+            .moments
+            .iter()
+            .filter(|told| take(&mut timeline, told, |at| at == told.at).is_none())
+            .collect();
+        let full = job.history.len() >= limits::MOMENTS;
+        let oldest = job.history.first().map(|it| it.at).filter(|_| full);
+        let mut changed = false;
+        for told in unknown {
+            if oldest.is_some_and(|oldest| told.at < oldest) {
+                continue;
+            }
+            // A decision is never heard: it is known from when it was told, until the
+            // record says when it was made.
+            if matches!(told.what, Happened::Decided(_)) {
+                match take(&mut timeline, told, |at| at > told.at) {
+                    Some(known) => known.at = told.at,
+                    None => timeline.push((told.clone(), true)),
+                }
+                changed = true;
+                continue;
+            }
+            let is_close = |at: Timestamp| at.since(told.at).max(told.at.since(at)) <= ONE_MOMENT;
+            if take(&mut timeline, told, is_close).is_none() {
+                timeline.push((told.clone(), true));
+                changed = true;
+            }
+        }
+        if changed {
+            timeline.sort_by_key(|(moment, _)| moment.at);
+            let dropped = timeline.len().saturating_sub(limits::MOMENTS);
+            let kept = timeline.into_iter().skip(dropped);
+            job.history = kept.map(|(moment, _)| moment).collect();
+            let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
+            job.history_dropped = job.history_dropped.saturating_add(dropped);
+        }
+        changed
+    }
+
     fn learn_end(&self, job: &mut Job, at: Timestamp) -> bool {
         let says = self.result_ptr.is_some()
             || self.error_code.is_some()
@@ -177,4 +232,19 @@ impl JobFact {
         }
         missing
     }
+}
+
+/// Takes the nearest moment of a timeline that can be the one that is `told`, is at
+/// an instant that `fits`, and was not taken before.
+fn take<'a>(
+    timeline: &'a mut [(Moment, bool)],
+    told: &Moment,
+    fits: impl Fn(Timestamp) -> bool,
+) -> Option<&'a mut Moment> {
+    let (moment, taken) = timeline
+        .iter_mut()
+        .filter(|(known, taken)| !taken && known.what.is_like(&told.what) && fits(known.at))
+        .min_by_key(|(known, _)| known.at.since(told.at).max(told.at.since(known.at)))?;
+    *taken = true;
+    Some(moment)
 }

@@ -271,6 +271,28 @@ pub enum Happened {
     DeadLetter(Text),
 }
 
+impl Happened {
+    /// The state that a job comes into by it; `None` if by none.
+    fn leads_to(&self) -> Option<JobState> {
+        match self {
+            Self::Submitted(_) => Some(JobState::Pending),
+            Self::Dispatched(_) => Some(JobState::Dispatched),
+            Self::Became(state) => Some(*state),
+            Self::FirstWord(_) | Self::Decided(_) | Self::CancelAsked(_) | Self::DeadLetter(_) => {
+                None
+            }
+        }
+    }
+
+    /// Whether both can be of the same moment, told by different sources.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        match (self.leads_to(), other.leads_to()) {
+            (Some(one), Some(other)) => one == other,
+            _ => self == other,
+        }
+    }
+}
+
 impl Job {
     pub(super) fn new(id: JobId, at: Timestamp) -> Self {
         Self {

@@ -50,6 +50,106 @@ fn consistent(state: &State) {
     assert_eq!(counted as usize, known);
 }
 
+/// The timeline of the one job of a script, seconds and what happened.
+#[track_caller]
+fn check_timeline(script: &str, expected: &str) {
+    let state = script::run(script).expect("a script");
+    let job = state.model.jobs.by_birth().next().expect("a job");
+    let moments: Vec<String> = job
+        .history
+        .iter()
+        .map(|moment| {
+            let ms = moment.at.since(script::START).as_millis();
+            let what = match &moment.what {
+                super::Happened::Became(state) => state.name().to_owned(),
+                super::Happened::Decided(decision) => decision.name().to_owned(),
+                super::Happened::Submitted(_) => "submitted".to_owned(),
+                super::Happened::Dispatched(_) => "dispatched".to_owned(),
+                super::Happened::FirstWord(_) => "first word".to_owned(),
+                other @ (super::Happened::CancelAsked(_) | super::Happened::DeadLetter(_)) => {
+                    format!("{other:?}")
+                }
+            };
+            format!("{}.{} {what}", ms / 1_000, ms % 1_000 / 100)
+        })
+        .collect();
+    assert_eq!(moments.join(" | "), expected, "{script}");
+}
+
+const RECORD: &str = "record=0.1s:PENDING,0.2s:ALLOW,1s:SCHEDULED,1.1s:DISPATCHED,1.2s:RUNNING";
+
+#[test]
+fn what_is_on_record_from_before_we_came_is_in_the_timeline() {
+    check_timeline(
+        &format!("60s told j1 RUNNING told=1.2s decision=ALLOW decided=0.2s {RECORD}"),
+        "0.1 PENDING | 0.2 ALLOW | 1.0 SCHEDULED | 1.1 DISPATCHED | 1.2 RUNNING",
+    );
+    check_timeline(
+        &format!("60s told j1 RUNNING told=1.2s {RECORD} | 61s told j1 RUNNING told=1.2s {RECORD}"),
+        "0.1 PENDING | 0.2 ALLOW | 1.0 SCHEDULED | 1.1 DISPATCHED | 1.2 RUNNING",
+    );
+}
+
+#[test]
+fn what_was_heard_is_not_in_the_timeline_a_second_time() {
+    check_timeline(
+        &format!(
+            "0s submit j1 | 1s dispatch j1 w1 | 2s progress j1 5% | 9s told j1 RUNNING told=1.2s {RECORD}"
+        ),
+        "0.0 submitted | 0.2 ALLOW | 1.0 dispatched | 1.0 SCHEDULED | 1.2 RUNNING | 2.0 first word",
+    );
+    check_timeline(
+        "0s told j1 APPROVAL_REQUIRED told=0s decision=REQUIRE_APPROVAL decided=0s \
+         | 9s told j1 RUNNING told=8s decision=ALLOW decided=7s \
+           record=0s:REQUIRE_APPROVAL,0s:APPROVAL_REQUIRED,7s:PENDING,7s:ALLOW,8s:RUNNING",
+        "0.0 REQUIRE_APPROVAL | 0.0 APPROVAL_REQUIRED | 7.0 ALLOW | 7.0 PENDING | 8.0 RUNNING",
+    );
+}
+
+#[test]
+fn a_decision_is_of_when_it_was_made_as_soon_as_the_record_says_so() {
+    check_timeline(
+        "60s told j1 PENDING told=0s decision=THROTTLE",
+        "0.0 PENDING | 60.0 THROTTLE",
+    );
+    let told =
+        "told j1 PENDING told=0s decision=THROTTLE record=0s:PENDING,0.5s:THROTTLE,5.5s:THROTTLE";
+    check_timeline(
+        &format!("60s told j1 PENDING told=0s decision=THROTTLE | 61s {told} | 62s {told}"),
+        "0.0 PENDING | 0.5 THROTTLE | 5.5 THROTTLE",
+    );
+}
+
+#[test]
+fn quick_repeats_on_record_are_each_a_moment_of_their_own() {
+    let first = "record=0s:SCHEDULED,1s:DISPATCHED,2s:SCHEDULED,3s:DISPATCHED";
+    let later = format!("{first},4s:SCHEDULED,4.5s:DISPATCHED");
+    check_timeline(
+        &format!("9s told j1 {first} | 10s told j1 {later} | 11s told j1 {later}"),
+        "0.0 SCHEDULED | 1.0 DISPATCHED | 2.0 SCHEDULED | 3.0 DISPATCHED | 4.0 SCHEDULED | 4.5 DISPATCHED",
+    );
+}
+
+#[test]
+fn a_record_longer_than_the_timeline_keeps_its_end_however_often_it_is_told() {
+    let record: Vec<String> = (0..60).map(|n| format!("{}s:RETRYING", n * 10)).collect();
+    let told = format!("told j1 record={}", record.join(","));
+    let once = script::run(&format!("700s {told}")).expect("a script");
+    let twice = script::run(&format!("700s {told} | 700s {told}")).expect("a script");
+    let job = once.model.jobs.by_birth().next().expect("a job");
+    assert_eq!(job.history.len(), crate::state::limits::MOMENTS);
+    assert_eq!(
+        job.history
+            .last()
+            .map(|it| it.at.since(script::START).as_secs()),
+        Some(590)
+    );
+    assert_eq!(
+        twice.model.jobs.by_birth().next().map(|it| &it.history),
+        Some(&job.history)
+    );
+}
+
 #[test]
 fn a_job_goes_from_submit_to_its_end() {
     check("0s submit j1", "j1 PENDING");
