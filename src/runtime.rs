@@ -35,6 +35,7 @@ mod backfill;
 mod effects;
 mod facts;
 mod ingress;
+mod records;
 pub(crate) use ingress::event_of;
 #[cfg(test)]
 mod tests;
@@ -120,20 +121,27 @@ impl Runtime {
             answers: answer_tx.clone(),
             clock: Arc::clone(&clock),
         };
+        let gap = sources.bus.as_ref().map(|bus| bus.link());
         if let Some(gateway) = &sources.gateway {
-            let gap = sources.bus.as_ref().map(|bus| bus.link());
             let poll = backfill::gateway(
                 Arc::clone(gateway),
                 sources.store.clone(),
-                gap,
+                gap.clone(),
                 sink.clone(),
                 Arc::clone(&refresh),
             );
             running.spawn(until(stop.clone(), poll));
         }
         if let Some(store) = &sources.store {
-            let watch = backfill::store(Arc::clone(store), sink, Arc::clone(&refresh));
-            running.spawn(until(stop.clone(), watch));
+            let (store, refresh) = (Arc::clone(store), Arc::clone(&refresh));
+            // One source of jobs and approvals: the gateway, else the store.
+            if sources.gateway.is_some() {
+                let watch = backfill::watch_store(store, sink, refresh);
+                running.spawn(until(stop.clone(), watch));
+            } else {
+                let poll = backfill::store_records(store, gap, sink, refresh);
+                running.spawn(until(stop.clone(), poll));
+            }
         }
         let outside = effects::Outside {
             sources,

@@ -1,12 +1,15 @@
 //! What never travels on the bus, asked for: jobs at the start and after a gap,
 //! approvals and the policy in force all the time.
+//!
+//! One server is the source of this: the gateway where one is configured, else the
+//! store, by [`store_records`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::facts;
+use super::{facts, records as stored};
 use crate::bus::LinkState as BusLink;
 use crate::gateway_client::types::{ApprovalItem, JobDetail, JobsQuery};
 use crate::gateway_client::{GatewayClient, GatewayError};
@@ -17,7 +20,11 @@ use crate::store::Store;
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
 use crate::wire::job_hash::job_hash;
 
-/// A gateway on this machine is asked this often, any other one every 5 s.
+mod records;
+
+pub(super) use records::store_records;
+
+/// A server on this machine is asked this often, any other one every 5 s.
 const NEAR: Elapsed = Elapsed::from_secs(1);
 const FAR: Elapsed = Elapsed::from_secs(5);
 /// A gateway that asks us to slow down is asked at least this often all the same.
@@ -137,9 +144,7 @@ pub(super) async fn gateway(
     let mut round = 0_u64;
     let mut wait = pause;
     loop {
-        let bus_is_up = bus
-            .as_ref()
-            .is_some_and(|bus| matches!(*bus.borrow(), BusLink::Up | BusLink::Lagging { .. }));
+        let bus_is_up = is_up(bus.as_ref());
         // What happened while we could not hear is only on record.
         behind |= bus_is_up && !bus_was_up;
         bus_was_up = bus_is_up;
@@ -176,6 +181,10 @@ pub(super) async fn gateway(
 fn slower(wait: Elapsed, wanted: Option<Elapsed>) -> Elapsed {
     let doubled = Elapsed::from_millis(wait.as_millis().saturating_mul(2));
     wanted.unwrap_or_default().max(doubled).min(SLOWEST)
+}
+
+fn is_up(bus: Option<&watch::Receiver<BusLink>>) -> bool {
+    bus.is_some_and(|bus| matches!(*bus.borrow(), BusLink::Up | BusLink::Lagging { .. }))
 }
 
 struct Poll {
@@ -321,13 +330,14 @@ impl Poll {
 
 /// The hash of the request in the store, where the gateway does not show it.
 pub(super) async fn stored_hash(store: Option<&dyn Store>, job: &JobId) -> Text {
-    let bytes = store?.get(&format!("job:req:{job}")).await.ok()??;
-    let request = facts::read_request(&bytes)?;
-    Some(Arc::from(job_hash(&request).as_str()))
+    let mut troubles = stored::Troubles::default();
+    let request = stored::stored_request(store?, job, &mut troubles).await;
+    Some(Arc::from(job_hash(&request.ok()??).as_str()))
 }
 
-/// Watches whether the store answers, until dropped.
-pub(super) async fn store(store: Arc<dyn Store>, sink: Sink, refresh: Arc<Notify>) {
+/// Watches whether the store answers, until dropped: beside a gateway, which
+/// stays the source of jobs and approvals.
+pub(super) async fn watch_store(store: Arc<dyn Store>, sink: Sink, refresh: Arc<Notify>) {
     let mut line = Asked::new(Source::Store, sink.clone());
     loop {
         match store.len(PROBE).await {

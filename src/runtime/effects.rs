@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
+use super::records::{self, Depth, Troubles};
 use super::{Identity, Sources, backfill, facts};
 use crate::audit::{Entry, Receipt};
 use crate::gateway_client::types::{Decided, Decision, Expect, JobDetail};
@@ -16,6 +17,7 @@ use crate::ids::{JobId, TraceId};
 use crate::state::effect::{Binding, Effect, Outcome, Refusal, Refuser, Ruling};
 use crate::state::event::Event;
 use crate::state::model::approvals::{Content, Payload};
+use crate::state::model::jobs::JobFact;
 use crate::time::{Clock, Elapsed, sleep};
 use crate::wire::packet::{Body, JobCancel, Packet};
 use crate::wire::pointer::Pointer;
@@ -339,17 +341,45 @@ impl Outside {
     }
 
     async fn read_job(&self, job: &JobId) -> Outcome {
-        let Some(gateway) = &self.sources.gateway else {
-            return failed("a job's own page is read from a gateway");
-        };
-        match gateway.job(job).await {
-            Ok(detail) => {
-                self.answer(Event::Jobs(vec![facts::detail_fact(&detail)]))
-                    .await;
-                self.refresh.notify_waiters();
-                Outcome::Done(None)
+        let fact = match (&self.sources.gateway, &self.sources.store) {
+            (Some(gateway), _) => match gateway.job(job).await {
+                Ok(detail) => self.completed(facts::detail_fact(&detail)).await,
+                Err(error) => return before_sending(&error),
+            },
+            (None, Some(store)) => {
+                let mut troubles = Troubles::default();
+                let read = records::record(&**store, job, None, Depth::Page, &mut troubles).await;
+                troubles.log();
+                match read {
+                    Ok(Some(record)) => record.job,
+                    Ok(None) => {
+                        return Outcome::Refused(Refusal {
+                            by: Refuser::Plane,
+                            status: 404,
+                            code: Arc::from("not_found"),
+                            text: Arc::from("Redis has no record of it"),
+                        });
+                    }
+                    Err(error) => return failed(&backfill::chain(&error)),
+                }
             }
-            Err(error) => before_sending(&error),
+            (None, None) => return failed("a job's own page is read from a gateway or from Redis"),
+        };
+        self.answer(Event::Jobs(vec![fact])).await;
+        self.refresh.notify_waiters();
+        Outcome::Done(None)
+    }
+
+    /// A gateway's page of a job with what only the store has of it.
+    async fn completed(&self, fact: JobFact) -> JobFact {
+        let Some(store) = &self.sources.store else {
+            return fact;
+        };
+        let mut more = fact.clone();
+        match records::complete(&**store, &mut more).await {
+            Ok(()) => more,
+            // That the store is away, its lamp says; the gateway's page is whole.
+            Err(_) => fact,
         }
     }
 

@@ -12,12 +12,14 @@ use crate::gateway_client::types::{ApprovalItem, JobDetail, JobRecord, PoolRecor
 use crate::ids::{JobId, PoolName, WorkerId};
 use crate::state::event::{PoolFact, WorkerFact};
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
-use crate::state::model::jobs::{Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn};
+use crate::state::model::jobs::{
+    Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn, bounded,
+};
 use crate::state::secrets::secrets_in;
 use crate::state::shared::{Text, text};
 use crate::time::Timestamp;
 use crate::wire::job_hash::{job_hash, sha256_hex};
-use crate::wire::json::{Unknown, job_request_from_json};
+use crate::wire::json::{JsonError, Unknown, job_request_from_json};
 use crate::wire::packet::{ActorType, JobRequest, JobStatus};
 
 /// Payloads longer than this are not shown, 2 MiB: what the plane itself takes.
@@ -71,7 +73,8 @@ pub fn job_fact(record: &JobRecord) -> JobFact {
     }
 }
 
-fn worker(name: &str) -> Option<WorkerId> {
+/// A worker by its name; `None` for the names that the plane itself goes by.
+pub(super) fn worker(name: &str) -> Option<WorkerId> {
     let plane = matches!(name, "" | "api-gateway" | "cordum-scheduler");
     (!plane).then(|| WorkerId::from(name))
 }
@@ -86,13 +89,10 @@ pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
         (!detail.parent_job_id.is_empty()).then(|| JobId::from(detail.parent_job_id.as_str()));
     request.labels = labels(&detail.labels);
     request.undo = detail.compensation.as_ref().and_then(undo);
-    if let Some(stored) = stored_request(detail.request.as_ref()) {
-        let told = request;
-        request = Request::read(&stored);
-        request.deadline_at = told.deadline_at;
-        request.context_ptr = request.context_ptr.or(told.context_ptr);
-    }
     fact.request = Some(request);
+    if let Some(stored) = stored_request(detail.request.as_ref()) {
+        with_stored(&mut fact, &stored);
+    }
     if let Some(constraints) = &detail.safety_constraints {
         let verdict = fact.verdict.get_or_insert_with(Verdict::default);
         verdict.constraints = limits(constraints);
@@ -106,6 +106,15 @@ pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
     let status = detail.error_status.trim_start_matches("JOB_STATUS_");
     fact.result_status = JobStatus::from_name(status).filter(|it| *it != JobStatus::Unspecified);
     fact
+}
+
+/// Puts the stored request in the place of what else is told of it.
+pub(super) fn with_stored(fact: &mut JobFact, stored: &JobRequest) {
+    let told = fact.request.take().unwrap_or_default();
+    let mut request = Request::read(stored);
+    request.deadline_at = told.deadline_at;
+    request.context_ptr = request.context_ptr.or(told.context_ptr);
+    fact.request = Some(request);
 }
 
 /// An approval from the list, with the job's own page where it was read.
@@ -172,13 +181,13 @@ pub(super) fn own_hash(detail: &JobDetail) -> Text {
 
 fn stored_request(json: Option<&Value>) -> Option<JobRequest> {
     let json = json?.to_string();
-    read_request(json.as_bytes())
+    read_request(json.as_bytes()).ok()
 }
 
 /// A stored request from its protojson.
-pub(super) fn read_request(json: &[u8]) -> Option<JobRequest> {
-    let (request, _) = job_request_from_json(json, Unknown::Ignore).ok()?;
-    Some(request)
+pub(super) fn read_request(json: &[u8]) -> Result<JobRequest, JsonError> {
+    let (request, _) = job_request_from_json(json, Unknown::Ignore)?;
+    Ok(request)
 }
 
 fn undo(value: &Value) -> Option<Arc<Undo>> {
@@ -210,14 +219,26 @@ fn labels(labels: &BTreeMap<String, String>) -> Arc<[(Arc<str>, Arc<str>)]> {
 }
 
 /// Limits as `budgets.max_runtime_ms 120000`, a line each; empty ones are left out.
-fn limits(constraints: &Value) -> Arc<[Arc<str>]> {
+/// Gateways write the names in snake case, stores in camelCase.
+pub(super) fn limits(constraints: &Value) -> Arc<[Arc<str>]> {
+    fn snake(name: &str) -> String {
+        let mut snake = String::with_capacity(name.len());
+        for letter in name.chars() {
+            if letter.is_ascii_uppercase() {
+                snake.push('_');
+            }
+            snake.push(letter.to_ascii_lowercase());
+        }
+        snake
+    }
     fn walk(path: &str, value: &Value, lines: &mut Vec<Arc<str>>) {
-        let line = |says: String| Arc::from(format!("{path} {says}"));
+        let line = |says: String| Arc::from(bounded(&format!("{path} {says}")));
         match value {
             Value::Object(members) => {
                 for (name, value) in members {
+                    let name = snake(name);
                     let path = if path.is_empty() {
-                        name.clone()
+                        name
                     } else {
                         format!("{path}.{name}")
                     };

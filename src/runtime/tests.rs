@@ -6,10 +6,13 @@ use super::{Identity, Runtime, Sources};
 use crate::audit::AuditLog;
 use crate::bus::local::LocalBus;
 use crate::bus::{Bus as _, Delivery, Encoding, Pattern, Subject};
+use crate::gateway_client::{Endpoint, GatewayClient};
 use crate::ids::{JobId, SenderId, TraceId};
-use crate::state::effect::{Effect, EffectQueue, Outcome};
+use crate::state::effect::{Binding, Effect, EffectQueue, Outcome, Ruling};
 use crate::state::event::{Event, Source};
 use crate::state::step::State;
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
 use crate::time::{Clock as _, SystemClock};
 use crate::wire::packet::{Body, JobRequest, Packet};
 use crate::wire::{SUBMIT, decode, encode, subject};
@@ -166,4 +169,164 @@ async fn a_console_that_only_reads_asks_for_nothing() {
     };
     assert_eq!(&*refusal.code, "read_only");
     assert!(!dir.path().join("audit.jsonl").exists());
+}
+
+/// A store with one job that waits, as a plane keeps it.
+async fn kept() -> Arc<dyn Store> {
+    let store = MemoryStore::new(Arc::new(SystemClock));
+    let fields = [
+        ("state", "APPROVAL_REQUIRED"),
+        ("topic", "job.a"),
+        ("safety_decision", "REQUIRE_APPROVAL"),
+        ("updated_at", "1767225602000000"),
+    ];
+    store.hash_put("job:meta:j1", &fields).await.expect("room");
+    for (key, value) in [
+        ("job:events:j1", "1767225600000000|PENDING"),
+        (
+            "job:decisions:j1",
+            r#"{"decision":"REQUIRE_APPROVAL","checked_at":1767225601000000,"constraints":{"budgets":{"maxRetries":1}}}"#,
+        ),
+    ] {
+        let element = Bytes::from(value);
+        store.list_push(key, element).await.expect("room");
+    }
+    let request = Bytes::from(r#"{"jobId":"j1","topic":"job.a","labels":{"a":"b"}}"#);
+    store.put("job:req:j1", request, None).await.expect("room");
+    for index in ["job:recent", "job:index:approval_required"] {
+        let put = store.index_put(index, "j1", 1_767_225_602_000_000);
+        put.await.expect("room");
+    }
+    Arc::new(store)
+}
+
+/// What is known of `j1` after its page was read.
+async fn page_of_j1(sources: Sources) -> (Outcome, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+    let outcome = runtime.run_now(&Effect::ReadJob(JobId::from("j1"))).await;
+    let mut state = State::default();
+    let all = |state: &State| {
+        let job = state.model.jobs.get(&JobId::from("j1"));
+        job.is_some_and(|job| job.history.len() > 2)
+    };
+    run_until(&mut runtime, &mut state, all).await;
+    let job = state.model.jobs.get(&JobId::from("j1")).expect("known");
+    let request = job.request.as_ref().expect("a request");
+    let limits: Vec<&str> = job
+        .verdict
+        .iter()
+        .flat_map(|verdict| verdict.constraints.iter())
+        .map(|it| &**it)
+        .collect();
+    let moments: Vec<String> = job
+        .history
+        .iter()
+        .map(|moment| format!("{:?}", moment.what))
+        .collect();
+    let says = format!(
+        "{} | whole request: {} | {} | {}",
+        job.state.map_or("?", |it| it.name()),
+        request.complete,
+        limits.join(", "),
+        moments.join(", ")
+    );
+    runtime.shutdown().await;
+    (outcome, says)
+}
+
+const PAGE: &str = "APPROVAL_REQUIRED | whole request: true | budgets.max_retries 1 \
+    | Became(Pending), Decided(RequireApproval), Became(ApprovalRequired)";
+
+#[tokio::test]
+async fn the_page_of_a_job_is_read_from_the_store_where_there_is_no_gateway() {
+    let sources = Sources {
+        store: Some(kept().await),
+        ..Sources::default()
+    };
+    let (outcome, page) = page_of_j1(sources).await;
+    assert_eq!((outcome, &*page), (Outcome::Done(None), PAGE));
+}
+
+#[tokio::test]
+async fn the_store_adds_to_a_gateway_s_page_what_the_gateway_does_not_tell() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let page = r#"{"id":"j1","state":"APPROVAL_REQUIRED","updated_at":1767225602000000,"topic":"job.a","safety_decision":"REQUIRE_APPROVAL","safety_constraints":null}"#;
+    let app = axum::Router::new().route(
+        "/api/v1/jobs/j1",
+        axum::routing::get(move || async move { page }),
+    );
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let sources = Sources {
+        gateway: Some(Arc::new(gateway_at(&url))),
+        store: Some(kept().await),
+        ..Sources::default()
+    };
+    let (outcome, page) = page_of_j1(sources).await;
+    assert_eq!((outcome, &*page), (Outcome::Done(None), PAGE));
+    serving.abort();
+}
+
+#[tokio::test]
+async fn beside_a_gateway_the_store_is_no_second_source_of_jobs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sources = Sources {
+        // Nothing listens there.
+        gateway: Some(Arc::new(gateway_at("http://127.0.0.1:1"))),
+        store: Some(kept().await),
+        ..Sources::default()
+    };
+    let mut runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+    let mut state = State::default();
+    run_until(&mut runtime, &mut state, |state| {
+        let links = &state.model.links;
+        links.of(Source::Store).is_up() && links.of(Source::Gateway).reason().is_some()
+    })
+    .await;
+    assert!(state.model.jobs.is_empty());
+    assert_eq!(state.model.approvals.told_at(), None);
+    runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_keeps_is_not_found_and_nothing_is_decided_by_a_store() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sources = Sources {
+        store: Some(kept().await),
+        ..Sources::default()
+    };
+    let runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+    let outcome = runtime.run_now(&Effect::ReadJob(JobId::from("j9"))).await;
+    let Outcome::Refused(refusal) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(
+        (refusal.status, &*refusal.text),
+        (404, "Redis has no record of it")
+    );
+    let decide = Effect::Decide {
+        job: JobId::from("j1"),
+        ruling: Ruling::Approve(Arc::from("ok")),
+        binding: Binding {
+            job_hash: None,
+            policy_snapshot: None,
+            payload_sha256: None,
+        },
+    };
+    let outcome = runtime.run_now(&decide).await;
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    assert!(
+        !dir.path().join("audit.jsonl").exists(),
+        "nothing was asked"
+    );
+}
+
+fn gateway_at(url: &str) -> GatewayClient {
+    let endpoint = Endpoint {
+        url: url.to_owned(),
+        ..Endpoint::default()
+    };
+    GatewayClient::new(&endpoint).expect("an address")
 }

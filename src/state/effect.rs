@@ -75,7 +75,8 @@ pub enum Effect {
         /// The pointer.
         pointer: Arc<str>,
     },
-    /// Ask the gateway for one job now, with its request and decisions.
+    /// Ask the gateway, or the store without one, for one job now, with its request,
+    /// decisions and timeline.
     ReadJob(JobId),
     /// Ask all sources again now, and try again those that are away.
     Refresh,

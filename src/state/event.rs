@@ -44,6 +44,8 @@ pub enum Event {
     Policy(Arc<str>),
     /// All approvals that the plane lists, those that ended included.
     Approvals(Vec<ApprovalFact>),
+    /// Records of the store that could not be read, all that are known now.
+    Unreadable(Unreadable),
     /// What is behind a pointer.
     Payload(Box<Payload>),
     /// An effect ended.
@@ -104,6 +106,15 @@ pub struct Malformed {
     pub len: usize,
     /// What is wrong with them.
     pub reason: Arc<str>,
+}
+
+/// Records of the store that could not be read, so that what they tell is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many.
+    pub records: u64,
+    /// One of them, and what is wrong with it; empty if there is none.
+    pub such_as: Arc<str>,
 }
 
 /// A server that we listen to or ask.

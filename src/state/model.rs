@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::state::effect::{EffectId, Outcome};
-use crate::state::event::{Event, Heard, Route, Source};
+use crate::state::event::{Event, Heard, Route, Source, Unreadable};
 use crate::time::Timestamp;
 use crate::wire::packet::Body;
 
@@ -51,6 +51,8 @@ pub struct Model {
     pub links: link::Links,
     /// The policy snapshot that is in force; `None` if nobody told.
     pub snapshot: Option<Arc<str>>,
+    /// Records of the store that could not be read.
+    pub unreadable: Unreadable,
 }
 
 impl Model {
@@ -85,6 +87,7 @@ impl Model {
                 }
                 self.approvals.told(facts, now);
             }
+            Event::Unreadable(unreadable) => self.unreadable = unreadable.clone(),
             Event::Payload(payload) => self.approvals.read(payload),
             Event::Outcome(id, outcome) => self.ended(*id, outcome, now),
             Event::User(_) | Event::Tick => {}

@@ -41,6 +41,7 @@ impl State {
             | Event::Pools(_)
             | Event::Policy(_)
             | Event::Approvals(_)
+            | Event::Unreadable(_)
             | Event::Payload(_)
             | Event::Outcome(..)
             | Event::Tick => {

@@ -39,7 +39,8 @@ impl Urgency {
             | Event::Malformed(_)
             | Event::Jobs(_)
             | Event::Workers(_)
-            | Event::Pools(_) => Some(Self::Packet),
+            | Event::Pools(_)
+            | Event::Unreadable(_) => Some(Self::Packet),
             Event::Answered(_) | Event::Requests(_) => Some(Self::Beat),
             Event::Tick => None,
         }

@@ -66,7 +66,8 @@ pub struct Header {
     pub packets_per_second: Option<u64>,
     /// Packets that were lost because they came faster than they were read.
     pub dropped: u64,
-    /// Bytes on the bus that were not packets.
+    /// Bytes on the bus that were not packets, and records of the store that could
+    /// not be read.
     pub malformed: u64,
     /// Approvals that wait for a person.
     pub approvals: usize,
@@ -96,7 +97,7 @@ pub fn header(state: &State) -> Header {
         requests_a_minute: model.links.requests_a_minute(now),
         packets_per_second: hears.then(|| model.traffic.per_second(now).unwrap_or(0)),
         dropped: model.links.dropped(),
-        malformed: model.traffic.malformed(),
+        malformed: model.traffic.malformed() + model.unreadable.records,
         approvals: approvals_waiting(model),
         alerts: model.alerts.firing(now),
         now,
@@ -133,5 +134,32 @@ fn lamp(state: &State, source: Source) -> Lamp {
         source,
         state: lamp,
         age,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state::effect::EffectQueue;
+    use crate::state::event::{Event, Stamped, Unreadable};
+    use crate::state::script;
+
+    #[test]
+    fn records_that_cannot_be_read_are_counted_beside_broken_packets() {
+        let mut state =
+            script::run("0s link redis up | 1s malformed sys.job.submit").expect("a script");
+        let unreadable = Unreadable {
+            records: 2,
+            such_as: Arc::from("job:meta:j1: no state is called `ODD`"),
+        };
+        let event = Stamped {
+            seq: 9,
+            at: state.now,
+            value: Event::Unreadable(unreadable),
+        };
+        state.step(&event, &mut EffectQueue::new());
+        assert_eq!(header(&state).malformed, 3);
     }
 }
