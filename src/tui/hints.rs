@@ -5,7 +5,7 @@
 
 use crate::state::State;
 use crate::state::action::Action;
-use crate::state::event::Source;
+use crate::state::event::{LinkState, Source};
 use crate::state::ui::{View, WorkersAs};
 use crate::text;
 use crate::tui::keymap::{Keymap, Mode};
@@ -131,11 +131,17 @@ fn cannot(state: &State) -> String {
     if ui.frozen().is_some() {
         return "A R X are off while frozen".to_owned();
     }
+    let bus = links.of(Source::Bus).is_up();
+    if links.only_store() {
+        return "A R X need a gateway".to_owned();
+    }
+    if bus && links.of(Source::Gateway).state == LinkState::Absent {
+        return "A R need a gateway".to_owned();
+    }
     if ui.review().is_some() && ui.refusal(&Action::Approve, &state.model).is_some() {
         return "A approve: not yet".to_owned();
     }
     let gateway = links.of(Source::Gateway).is_up();
-    let bus = links.of(Source::Bus).is_up();
     match (gateway, bus) {
         (false, false) => "A R X wait for a server".to_owned(),
         (false, true) => "A R wait for the gateway".to_owned(),
@@ -146,6 +152,7 @@ fn cannot(state: &State) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::script;
 
     #[test]
     fn keys_that_would_be_refused_are_not_offered() {
@@ -156,5 +163,21 @@ mod tests {
             .collect();
         assert_eq!(keys, ["l pane", ": command", "? help"]);
         assert_eq!(cannot, "A R X wait for a server");
+    }
+
+    #[test]
+    fn what_no_server_here_can_ever_do_is_not_waited_for() {
+        for (script, says) in [
+            ("0s link redis up", "A R X need a gateway"),
+            ("0s link nats up | 0s link redis up", "A R need a gateway"),
+            ("0s link nats up", "A R need a gateway"),
+            (
+                "0s link nats up | 0s link gateway down",
+                "A R wait for the gateway",
+            ),
+        ] {
+            let state = script::run(script).expect("a script");
+            assert_eq!(hints(&state, &Keymap::default()).1, says, "{script}");
+        }
     }
 }

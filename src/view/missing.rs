@@ -3,6 +3,7 @@
 
 use crate::state::State;
 use crate::state::event::{LinkState, Source};
+use crate::state::model::Model;
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::view::Prose;
@@ -34,6 +35,14 @@ pub fn spoken(source: Source) -> &'static str {
         Source::Bus => "NATS",
         Source::Gateway => "The gateway",
         Source::Store => "Redis",
+    }
+}
+
+/// The server that tells of jobs and approvals, in the middle of a sentence.
+pub fn teller(model: &Model) -> &'static str {
+    match model.links.teller() {
+        Some(Source::Store) => "Redis",
+        Some(Source::Gateway | Source::Bus) | None => "the gateway",
     }
 }
 
@@ -104,23 +113,33 @@ fn gone(state: &State, source: Source) -> Option<Notice> {
         .own(".");
     let gateway = links.of(Source::Gateway).is_up();
     let bus = links.of(Source::Bus).is_up();
+    let teller = links.teller().filter(|source| links.of(*source).is_up());
     let second = match source {
         Source::Bus => format!(
             "Workers and progress are as of {}. {}",
             text::clock(*since),
-            if gateway {
-                "Jobs and approvals stay current: the gateway is asked."
-            } else {
-                "Nothing else tells about jobs."
+            match teller {
+                Some(Source::Gateway) => "Jobs and approvals stay current: the gateway is asked.",
+                Some(_) => "Jobs and approvals stay current: Redis is asked.",
+                None => "Nothing else tells about jobs.",
             }
         ),
         Source::Gateway if bus => {
             "Watching goes on over NATS; deciding and reading payloads wait for it.".to_owned()
         }
         Source::Gateway => format!("Everything is as of {}.", text::clock(*since)),
-        Source::Store => {
-            "Payloads come from the gateway; what it does not have reads unknown.".to_owned()
+        Source::Store if gateway => {
+            "Payloads and job hashes come from the gateway; what it does not have reads unknown."
+                .to_owned()
         }
+        Source::Store if links.teller() == Some(Source::Gateway) => {
+            "Payloads and job hashes wait for it or the gateway.".to_owned()
+        }
+        Source::Store if bus => format!(
+            "Approvals are as of {}, and payloads cannot be read. Watching goes on over NATS.",
+            text::clock(*since)
+        ),
+        Source::Store => format!("Everything is as of {}.", text::clock(*since)),
     };
     Some(Notice {
         weight: Weight::Missing,
@@ -129,9 +148,13 @@ fn gone(state: &State, source: Source) -> Option<Notice> {
 }
 
 fn back(state: &State, source: Source, down_for: Elapsed) -> Prose {
+    let links = &state.model.links;
     let says = match source {
-        Source::Bus if state.model.links.of(Source::Gateway).is_up() => {
+        Source::Bus if links.of(Source::Gateway).is_up() => {
             "What happened in between is read from the gateway; progress is not."
+        }
+        Source::Bus if links.teller() == Some(Source::Store) && links.of(Source::Store).is_up() => {
+            "What happened in between is read from Redis; progress is not."
         }
         Source::Bus => "What happened in between was not heard.",
         Source::Gateway | Source::Store => "It is asked again.",
@@ -192,4 +215,74 @@ pub fn first_run(state: &State) -> Option<Vec<ServerRow>> {
             })
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::script;
+    use crate::view::Part;
+
+    /// What the notices say after the first line's "trying again", or all of it
+    /// where there is no more.
+    #[track_caller]
+    fn check(script: &str, expected: &[&str]) {
+        let state = script::run(script).expect("a script");
+        let says: Vec<String> = notices(&state)
+            .iter()
+            .filter_map(|notice| notice.lines.last())
+            .map(|line| {
+                line.0
+                    .iter()
+                    .map(|part| match part {
+                        Part::Own(text) | Part::Strong(text) | Part::Aside(text) => text,
+                        Part::Outside(text) => &**text,
+                    })
+                    .collect()
+            })
+            .collect();
+        assert_eq!(says, expected, "{script}");
+    }
+
+    #[test]
+    fn what_is_missing_without_redis_depends_on_who_else_tells() {
+        let lost = "| 10s link redis down | 20s tick";
+        check(
+            &format!("0s link redis up | 0s link gateway up {lost}"),
+            &[
+                "Payloads and job hashes come from the gateway; what it does not have reads unknown.",
+            ],
+        );
+        check(
+            &format!("0s link redis up | 0s link gateway down {lost}"),
+            &["Payloads and job hashes wait for it or the gateway."],
+        );
+        check(
+            &format!("0s link redis up | 0s link nats up {lost}"),
+            &[
+                "Approvals are as of 00:00:10Z, and payloads cannot be read. Watching goes on over NATS.",
+            ],
+        );
+        check(
+            &format!("0s link redis up {lost}"),
+            &["Everything is as of 00:00:10Z."],
+        );
+    }
+
+    #[test]
+    fn redis_stands_in_for_the_bus_where_there_is_no_gateway() {
+        let cut = "0s link redis up | 0s link nats up | 10s link nats down";
+        check(
+            &format!("{cut} | 20s tick"),
+            &[
+                "Workers and progress are as of 00:00:10Z. Jobs and approvals stay current: Redis is asked.",
+            ],
+        );
+        check(
+            &format!("{cut} | 20s link nats up"),
+            &[
+                "NATS is back after 10s. What happened in between is read from Redis; progress is not.",
+            ],
+        );
+    }
 }

@@ -92,6 +92,22 @@ impl Links {
         Arc::make_mut(series).add(at, requests);
     }
 
+    /// The server that tells what never travels on the bus: the gateway where one is
+    /// configured, else the store; `None` if neither is.
+    pub fn teller(&self) -> Option<Source> {
+        [Source::Gateway, Source::Store]
+            .into_iter()
+            .find(|source| self.of(*source).state != LinkState::Absent)
+    }
+
+    /// Whether the store is the only server that is configured: it shows, and takes
+    /// no orders.
+    pub fn only_store(&self) -> bool {
+        Source::ALL
+            .into_iter()
+            .all(|source| (source == Source::Store) != (self.of(source).state == LinkState::Absent))
+    }
+
     /// Whether any server that is configured is up.
     pub fn any_up(&self) -> bool {
         self.lines.iter().any(Line::is_up)

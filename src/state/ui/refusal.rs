@@ -87,6 +87,12 @@ impl UiState {
 
     fn cannot_cancel(&self, model: &Model) -> Option<String> {
         let links = &model.links;
+        if links.only_store() {
+            return Some(
+                "Redis only shows jobs. Cancelling one needs NATS or a gateway: attach with --nats or --gateway."
+                    .to_owned(),
+            );
+        }
         if !links.of(Source::Gateway).is_up() && !links.of(Source::Bus).is_up() {
             return Some(
                 "Not sent: neither the gateway nor the bus answers. Press X again when one is back."
@@ -124,6 +130,12 @@ impl UiState {
         let Some(review) = &self.review else {
             return Some("Open the review first: a.".to_owned());
         };
+        if model.links.teller() == Some(Source::Store) {
+            return Some(
+                "Redis only shows approvals. Deciding one needs a gateway: attach with --gateway."
+                    .to_owned(),
+            );
+        }
         if !model.links.of(Source::Gateway).is_up() {
             return Some(
                 "Not sent: the gateway does not answer. Press again when it is back.".to_owned(),

@@ -17,7 +17,7 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 ///
 /// Steps are separated by `|`; each starts 3 s after the one before, so that lists
 /// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
-/// tells of jobs, `pools a b` of all pools, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
+/// tells of jobs, `only nats redis` says which servers are configured, `pools a b` tells of all pools, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
 /// the last effect, as does `failed WHY`, `"text"` types; anything else is an action.
 fn run(script: &str) -> String {
@@ -135,6 +135,15 @@ fn run(script: &str) -> String {
                 };
                 events.push(Event::Outcome(*id, outcome));
             }
+            "only" => events.extend(Source::ALL.map(|source| {
+                let configured = rest.split(' ').any(|name| name == source.name());
+                let state = if configured {
+                    LinkState::Up
+                } else {
+                    LinkState::Absent
+                };
+                Event::Link(source, state)
+            })),
             "tick" => events.push(Event::Tick),
             _ if verb.starts_with('"') => {
                 let typed = word.trim_matches('"').chars();
@@ -268,6 +277,27 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
         }
     }
     text
+}
+
+#[test]
+fn what_redis_shows_cannot_be_decided_there_and_the_refusal_says_so() {
+    let says = "approvals review=a says: Redis only shows approvals. Deciding one needs a gateway: attach with --gateway.";
+    for servers in ["redis", "nats redis"] {
+        for key in ["approve", "reject"] {
+            check(
+                &format!("only {servers} | waits a | approvals | review | read a | {key}"),
+                says,
+            );
+        }
+    }
+    check(
+        "only redis | tell a:running | jobs | cancel",
+        "jobs [>a] says: Redis only shows jobs. Cancelling one needs NATS or a gateway: attach with --nats or --gateway.",
+    );
+    check(
+        "only nats redis | tell a:running | jobs | cancel",
+        "jobs [>a] cancel?Note::",
+    );
 }
 
 #[track_caller]

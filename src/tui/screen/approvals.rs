@@ -15,6 +15,7 @@ use crate::tui::widget::table::{Column, Row, Table};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{indent, split_row, split_rows};
 use crate::view::approvals::{self, Action, ApprovalRow, ApprovalsView, DecidedRow, Standing};
+use crate::view::missing;
 
 /// An answer of the gateway that is older than this is old.
 const OLD_SECS: u64 = 12;
@@ -111,7 +112,10 @@ pub(super) fn nothing(scene: &Scene<'_>) -> Words {
     }
     match scene.state.model.approvals.told_at() {
         Some(_) => Words::new().muted("Nobody has to decide anything."),
-        None => Words::new().muted("Asking the gateway for approvals."),
+        None => Words::new().muted(format!(
+            "Asking {} for approvals.",
+            missing::teller(&scene.state.model)
+        )),
     }
 }
 
