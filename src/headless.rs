@@ -91,8 +91,9 @@ pub struct Patience {
     pub listen: Elapsed,
     /// How long to wait for servers that do not answer.
     pub connect: Elapsed,
-    /// Whether there is a gateway, whose first answers are waited for.
-    pub gateway: bool,
+    /// The server that tells what never travels on the bus, whose first answers are
+    /// waited for; `None` without one.
+    pub teller: Option<Source>,
     /// Whether there is a bus.
     pub bus: bool,
 }
@@ -116,13 +117,14 @@ pub async fn gather(runtime: &mut Runtime, patience: Patience) -> Result<Snapsho
     let mut batch = Vec::new();
     let mut started = None;
     let mut heard_since = None;
-    let mut told = !patience.gateway;
+    let mut told = patience.teller.is_none();
     loop {
         let wake = heard_since.map(|since: Timestamp| since.plus(patience.listen));
         runtime.next_batch(wake, &mut batch).await;
         for event in batch.drain(..) {
             snapshot.now = event.at;
-            told |= matches!(event.value, Event::Answered(Source::Gateway));
+            told |=
+                matches!(event.value, Event::Answered(source) if Some(source) == patience.teller);
             snapshot.model.apply(&event.value, event.at);
         }
         let now = snapshot.now;
@@ -185,10 +187,10 @@ fn unreachable(model: &Model) -> Unreachable {
     }
 }
 
-/// Asks the gateway for one job's own page and takes it in.
+/// Asks the gateway, or the store without one, for all about one job and takes it in.
 pub async fn read_job(runtime: &mut Runtime, snapshot: &mut Snapshot, id: &str) {
     let effect = Effect::ReadJob(crate::ids::JobId::from(id));
-    // Without a gateway, or when it does not know the job, what packets told stays.
+    // When nobody can be asked, or nobody knows the job, what packets told stays.
     let _outcome = runtime.run_now(&effect).await;
     take_in(runtime, snapshot, Some(snapshot.now)).await;
 }

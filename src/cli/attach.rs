@@ -55,6 +55,7 @@ pub(super) struct ScreenArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A gateway alone shows jobs and approvals; the bus adds live progress and workers.
+Redis alone shows jobs, approvals and workers; deciding an approval needs a gateway.
 Keys and passwords come from the environment: CORDUM_API_KEY, NATS_TOKEN and so on.")]
 pub(super) struct AttachArgs {
     #[command(flatten)]
@@ -83,8 +84,8 @@ fn nothing_configured(config: &Config) -> CliError {
         ));
     }
     error
-        .hint("`capdeck attach --nats URL` or `--gateway URL` opens a deployment")
-        .hint("NATS_URL and CORDUM_GATEWAY name one for every call; so does the file that `capdeck config print` shows")
+        .hint("`capdeck attach --nats URL`, `--gateway URL` or `--redis URL` opens a deployment")
+        .hint("NATS_URL, CORDUM_GATEWAY and REDIS_URL name one for every call; so does the file that `capdeck config print` shows")
         .hint("`capdeck demo` runs a whole control plane in this terminal")
 }
 
@@ -92,7 +93,7 @@ fn open(sources: &SourceArgs, screen: &ScreenArgs) -> Result<(), CliError> {
     let config = config::load()?;
     let deployment = sources.deployment(&config)?;
     let servers = &deployment.servers;
-    if servers.nats.is_none() && servers.gateway.is_none() {
+    if servers.nats.is_none() && servers.gateway.is_none() && servers.redis.is_none() {
         return Err(nothing_configured(&config));
     }
     let context = deployment.context.as_ref();
@@ -156,7 +157,11 @@ fn shown_context(
     let nats = servers.nats.as_ref().map(|server| server.url.clone());
     let gateway = servers.gateway.as_ref().map(|server| server.url.clone());
     let redis = servers.redis.as_ref().map(|server| server.url.clone());
-    let address = gateway.as_deref().or(nats.as_deref()).unwrap_or("");
+    let address = gateway
+        .as_deref()
+        .or(nats.as_deref())
+        .or(redis.as_deref())
+        .unwrap_or("");
     let host = address.split_once("://").map_or(address, |(_, host)| host);
     let name = match context {
         Some(context) if context.production => format!("PROD {}", context.name),

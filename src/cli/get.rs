@@ -9,6 +9,7 @@ use crate::cli::{CliError, operate, print};
 use crate::config::Servers;
 use crate::headless::{self, Kind, Patience, Snapshot, Wanted, Watch, json, table};
 use crate::runtime::{Identity, Runtime};
+use crate::state::event::Source;
 use crate::time::{Elapsed, SystemClock};
 
 /// How long the bus is listened to when nothing else tells: longer than the 5 s
@@ -115,17 +116,19 @@ pub(super) fn run(args: &GetArgs) -> Result<(), CliError> {
         filter,
     };
     let servers = args.sources.servers()?;
-    if kind == Kind::Approvals && servers.gateway.is_none() {
+    if kind == Kind::Approvals && servers.gateway.is_none() && servers.redis.is_none() {
         return Err(CliError::usage(anyhow!(
             "approvals do not travel on the bus; give --gateway or --redis"
         ))
-        .hint("only a gateway is asked for them so far: --gateway URL, or CORDUM_GATEWAY"));
+        .hint("CORDUM_GATEWAY or REDIS_URL name one for every call"));
     }
-    if servers.nats.is_none() && servers.gateway.is_none() {
-        return Err(
-            CliError::usage(anyhow!("a store alone tells payloads, not {}", kind.name()))
-                .hint("give --nats URL or --gateway URL"),
-        );
+    let of_the_bus = matches!(kind, Kind::Alerts | Kind::Senders);
+    if of_the_bus && servers.nats.is_none() && servers.gateway.is_none() {
+        return Err(CliError::usage(anyhow!(
+            "{} are heard on the bus alone, and Redis keeps none",
+            kind.name()
+        ))
+        .hint("give --nats URL"));
     }
     operate::block_on(get(args, kind, &wanted, &servers))
 }
@@ -136,13 +139,21 @@ async fn get(
     wanted: &Wanted,
     servers: &Servers,
 ) -> Result<(), CliError> {
-    let (bus, gateway) = (servers.nats.is_some(), servers.gateway.is_some());
-    let default = if gateway { Elapsed::ZERO } else { LISTEN };
+    let bus = servers.nats.is_some();
+    let teller = if servers.gateway.is_some() {
+        Some(Source::Gateway)
+    } else {
+        servers.redis.is_some().then_some(Source::Store)
+    };
+    let default = match teller {
+        Some(_) => Elapsed::ZERO,
+        None => LISTEN,
+    };
     let listen = args.listen.unwrap_or(default);
     let patience = Patience {
         listen,
         connect: CONNECT,
-        gateway,
+        teller,
         bus,
     };
     let identity = Identity {
@@ -168,7 +179,15 @@ async fn get(
     if let (Kind::Jobs, Some(id)) = (kind, &wanted.id) {
         headless::read_job(&mut runtime, &mut snapshot, id).await;
     }
-    if bus && !gateway && !args.watch {
+    let unreadable = &snapshot.model.unreadable;
+    if unreadable.records > 0 {
+        print::note(&format!(
+            "note: {} in Redis could not be read and may be missing here, such as {}",
+            crate::text::count(unreadable.records, "record", "records"),
+            operate::shown(&unreadable.such_as)
+        ));
+    }
+    if bus && teller.is_none() && !args.watch {
         print::note(&format!(
             "note: only the bus was listened to, for {}: what said nothing in that time, and \
              what never travels on it, is missing",
@@ -185,7 +204,10 @@ async fn get(
             "no {} with the id {} {}",
             kind.name(),
             operate::shown(id),
-            if gateway { "is known" } else { "was heard of" }
+            match teller {
+                Some(_) => "is known",
+                None => "was heard of",
+            }
         ))),
         Some(_) | None => Ok(()),
     }

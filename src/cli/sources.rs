@@ -48,7 +48,7 @@ impl SourceArgs {
         let servers = self.deployment(&config::load()?)?.servers;
         if servers.nats.is_none() && servers.gateway.is_none() && servers.redis.is_none() {
             return Err(CliError::usage(anyhow!("no server is given"))
-                .hint("give --nats URL or --gateway URL, or set NATS_URL or CORDUM_GATEWAY")
+                .hint("give --nats URL, --gateway URL or --redis URL, or set NATS_URL, CORDUM_GATEWAY or REDIS_URL")
                 .hint("`capdeck config print` shows how to name one for every call")
                 .hint("`capdeck demo` runs a whole control plane in this terminal"));
         }

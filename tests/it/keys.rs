@@ -45,6 +45,7 @@ fn start(
         .env_remove("COLORTERM")
         .env_remove("NATS_URL")
         .env_remove("CORDUM_GATEWAY")
+        .env_remove("REDIS_URL")
         .env_remove("CAPDECK_CONFIG")
         .env("TERM", "xterm-256color")
         .env("LANG", "C.UTF-8")

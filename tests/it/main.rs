@@ -27,6 +27,7 @@ mod plane;
 mod policy;
 mod properties;
 mod readme;
+mod records;
 mod refusals;
 mod screens;
 mod standin;
