@@ -12,6 +12,7 @@ use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::view::approvals::{action, declared, requester, sentence};
 use crate::view::job::PayloadView;
+use crate::view::missing::teller;
 use crate::view::{Fact, Prose};
 use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
 
@@ -111,7 +112,7 @@ pub fn review(state: &State) -> Option<ReviewView> {
         request: request_facts(model, approval, now),
         policy: policy_facts(model, approval),
         blast: blast_facts(model, approval),
-        undo: undo_facts(approval),
+        undo: undo_facts(model, approval),
         limits,
         payload,
         reveals: review.reveals(now),
@@ -125,11 +126,15 @@ pub fn review(state: &State) -> Option<ReviewView> {
     })
 }
 
-fn told(value: &Option<Arc<str>>) -> Prose {
+fn told(model: &Model, value: &Option<Arc<str>>) -> Prose {
     match value {
         Some(value) => Prose::new().outside(value.clone()),
-        None => Prose::new().own("unknown: the gateway does not tell"),
+        None => not_told(model),
     }
+}
+
+fn not_told(model: &Model) -> Prose {
+    Prose::new().own(format!("unknown: {} does not tell", teller(model)))
 }
 
 fn request_facts(model: &Model, approval: &Approval, now: Timestamp) -> Vec<Fact> {
@@ -138,13 +143,10 @@ fn request_facts(model: &Model, approval: &Approval, now: Timestamp) -> Vec<Fact
         Prose::new().outside(approval.id().as_str()),
     )];
     let Some(request) = &approval.fact.job.request else {
-        facts.push(Fact::new(
-            "request",
-            Prose::new().own("unknown: the gateway does not tell"),
-        ));
+        facts.push(Fact::new("request", not_told(model)));
         return facts;
     };
-    let mut who = told(&requester(approval));
+    let mut who = told(model, &requester(approval));
     who = match request.actor_type {
         ActorType::Human => who.own(" (human)"),
         ActorType::Service => who.own(" (service)"),
@@ -158,7 +160,7 @@ fn request_facts(model: &Model, approval: &Approval, now: Timestamp) -> Vec<Fact
         None => who.own(", tenant unknown"),
     };
     facts.push(Fact::new("asked by", who));
-    let mut topic = told(&request.topic);
+    let mut topic = told(model, &request.topic);
     if request.priority != JobPriority::Unspecified {
         topic = topic.own(format!(", {}", request.priority.name().to_lowercase()));
     }
@@ -239,8 +241,8 @@ fn policy_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
                 None => Prose::new().own("unknown"),
             },
         ),
-        Fact::new("rule", told(&verdict.rule_id)),
-        Fact::new("reason", told(&verdict.reason)),
+        Fact::new("rule", told(model, &verdict.rule_id)),
+        Fact::new("reason", told(model, &verdict.reason)),
         Fact::new("risk", risk),
         Fact::new("snapshot", snapshot.then(digest(&verdict.snapshot))),
         Fact::new("job hash", hash.then(digest(&approval.fact.job_hash))),
@@ -277,13 +279,13 @@ fn blast_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
         match held(approval, &model.jobs) {
             Some(0) => Prose::new().own("no known job"),
             Some(held) => Prose::new().own(text::count(u64::from(held), "known job", "known jobs")),
-            None => Prose::new().own("unknown: the gateway does not tell"),
+            None => not_told(model),
         },
     ));
     facts
 }
 
-fn undo_facts(approval: &Approval) -> Vec<Fact> {
+fn undo_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
     match approval.undo() {
         Some(Some(undo)) => vec![
             Fact::new("runs", Prose::new().own("✓ ").outside(undo.topic.clone())),
@@ -306,9 +308,6 @@ fn undo_facts(approval: &Approval) -> Vec<Fact> {
             "runs",
             Prose::new().strong("NO undo: what it does stays done"),
         )],
-        None => vec![Fact::new(
-            "runs",
-            Prose::new().own("unknown: the gateway does not tell"),
-        )],
+        None => vec![Fact::new("runs", not_told(model))],
     }
 }
