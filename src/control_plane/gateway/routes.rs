@@ -128,19 +128,24 @@ async fn list_jobs(State(app): State<Arc<App>>, asked: Asked) -> Answer {
 
 async fn one_job(State(app): State<Arc<App>>, id: Named) -> Answer {
     let id = job_id(id)?;
-    let (context_ptr, result_ptr) = {
+    loop {
+        let (context_ptr, result_ptr) = {
+            let ledger = ledger::lock(&app.ledger);
+            let job = ledger.job(&id).ok_or_else(Refusal::job_not_found)?;
+            (job.request.context_ptr.clone(), job.result_ptr.clone())
+        };
+        // A store that is away hides the payloads, not the job.
+        let payloads = Payloads {
+            context: readable(&*app.store, &context_ptr).await,
+            result: readable(&*app.store, &result_ptr).await,
+        };
         let ledger = ledger::lock(&app.ledger);
         let job = ledger.job(&id).ok_or_else(Refusal::job_not_found)?;
-        (job.request.context_ptr.clone(), job.result_ptr.clone())
-    };
-    // A store that is away hides the payloads, not the job.
-    let payloads = Payloads {
-        context: readable(&*app.store, &context_ptr).await,
-        result: readable(&*app.store, &result_ptr).await,
-    };
-    let ledger = ledger::lock(&app.ledger);
-    let job = ledger.job(&id).ok_or_else(Refusal::job_not_found)?;
-    ok(&types::job_detail(&ledger, job, payloads))
+        // A job that ended while the store was asked is told with its result.
+        if job.result_ptr == result_ptr {
+            return ok(&types::job_detail(&ledger, job, payloads));
+        }
+    }
 }
 
 async fn decisions(State(app): State<Arc<App>>, id: Named, asked: Asked) -> Answer {
