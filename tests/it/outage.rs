@@ -35,7 +35,7 @@ async fn what_is_refused_while_nats_is_gone_is_not_sent_later() {
     nats.stop();
     screen.shows("NATS is gone for ");
     screen.press("X");
-    screen.shows("Not sent: neither the gateway nor the bus answers.");
+    screen.shows("Not sent: NATS does not answer.");
     assert!(!screen.text().contains("Cancel this job"));
     nats.restart();
     screen.shows("NATS is back after ");
@@ -63,7 +63,7 @@ fn with_a_dead_gateway_the_screen_is_there_and_quits() {
     screen.shows("Nothing is reachable yet");
     screen.press("3");
     screen.press("X");
-    screen.shows("Not sent: neither the gateway nor the bus answers.");
+    screen.shows("Not sent: the gateway does not answer.");
     screen.press("q");
     assert_eq!(screen.ends().code(), Some(0));
     screen.is_restored();
@@ -208,7 +208,7 @@ async fn a_minute_without_nats_is_told_with_its_age_and_blames_no_worker() {
     alone.press("3");
     alone.until("the job under the cursor", the_job_runs);
     alone.press("X");
-    alone.shows("Not sent: neither the gateway nor the bus answers.");
+    alone.shows("Not sent: NATS does not answer.");
     // Nobody tells this one about jobs; the other is told by the gateway.
     alone.until("the age of the jobs", |text| {
         title_says(text, "Jobs", "s old")

@@ -7,7 +7,7 @@ use super::modal::NEEDS;
 use super::review::{Condition, Met};
 use super::{Subject, UiState, View};
 use crate::state::action::Action;
-use crate::state::event::Source;
+use crate::state::event::{LinkState, Source};
 use crate::state::model::Model;
 use crate::time::Timestamp;
 
@@ -94,10 +94,15 @@ impl UiState {
             );
         }
         if !links.of(Source::Gateway).is_up() && !links.of(Source::Bus).is_up() {
-            return Some(
-                "Not sent: neither the gateway nor the bus answers. Press X again when one is back."
-                    .to_owned(),
-            );
+            let configured = |source| links.of(source).state != LinkState::Absent;
+            let says = match (configured(Source::Gateway), configured(Source::Bus)) {
+                (true, false) => "Not sent: the gateway does not answer. Press X again when it is back.",
+                (false, true) => "Not sent: NATS does not answer. Press X again when it is back.",
+                (true, true) | (false, false) => {
+                    "Not sent: neither the gateway nor NATS answers. Press X again when one is back."
+                }
+            };
+            return Some(says.to_owned());
         }
         if !self.cancel_targets(model).is_empty() {
             return None;
@@ -135,6 +140,9 @@ impl UiState {
                 "Redis only shows approvals. Deciding one needs a gateway: attach with --gateway."
                     .to_owned(),
             );
+        }
+        if model.links.of(Source::Gateway).state == LinkState::Absent {
+            return Some("Deciding needs a gateway: attach with --gateway.".to_owned());
         }
         if !model.links.of(Source::Gateway).is_up() {
             return Some(

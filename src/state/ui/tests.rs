@@ -407,7 +407,7 @@ fn what_cannot_work_says_why_and_sends_nothing() {
     );
     check(
         "tell a:running | cut | jobs | cancel",
-        "jobs [>a] says: Not sent: neither the gateway nor the bus answers. Press X again when one is back.",
+        "jobs [>a] says: Not sent: neither the gateway nor NATS answers. Press X again when one is back.",
     );
 }
 
