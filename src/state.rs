@@ -8,6 +8,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+pub mod diff;
 pub mod effect;
 pub mod event;
 pub mod filter;

@@ -19,10 +19,12 @@ pub mod frame;
 pub mod heat;
 pub mod job;
 pub mod jobs;
+pub mod limits;
 pub mod missing;
 pub mod overview;
 pub mod pools;
 pub mod review;
+pub mod together;
 pub mod workers;
 
 /// A part of a sentence.

@@ -14,7 +14,7 @@ use crate::audit::{Entry, Receipt};
 use crate::gateway_client::types::{Decided, Decision, Expect, JobDetail};
 use crate::gateway_client::{Conflict, GatewayClient, GatewayError};
 use crate::ids::{JobId, TraceId};
-use crate::state::effect::{Binding, Effect, Outcome, Refusal, Refuser, Ruling};
+use crate::state::effect::{Binding, Effect, Looked, Outcome, Refusal, Refuser, Ruling};
 use crate::state::event::Event;
 use crate::state::model::approvals::{Content, Payload};
 use crate::state::model::jobs::JobFact;
@@ -56,7 +56,8 @@ impl Outside {
                 job,
                 ruling,
                 binding,
-            } => self.decide(job, ruling, binding).await,
+                looked,
+            } => self.decide(job, ruling, binding, *looked).await,
             Effect::ReadPayload { job, pointer } => {
                 let payload = self.payload(job, pointer).await;
                 self.answer(Event::Payload(Box::new(payload))).await;
@@ -156,7 +157,13 @@ impl Outside {
 
     // ---- decide ----
 
-    async fn decide(&self, job: &JobId, ruling: &Ruling, binding: &Binding) -> Outcome {
+    async fn decide(
+        &self,
+        job: &JobId,
+        ruling: &Ruling,
+        binding: &Binding,
+        looked: Looked,
+    ) -> Outcome {
         if self.identity.read_only {
             return console("read_only", "this console only reads");
         }
@@ -182,6 +189,12 @@ impl Outside {
             if let Some(value) = value {
                 detail.insert(name.to_owned(), value.to_string());
             }
+        }
+        for (name, value) in [
+            ("payload_bytes_seen", u64::from(looked.payload_bytes)),
+            ("open_for_ms", looked.open_for.as_millis()),
+        ] {
+            detail.insert(name.to_owned(), value.to_string());
         }
         detail.insert("gateway".to_owned(), gateway.url().to_owned());
         let receipt = match self.log(verb, job, detail).await {

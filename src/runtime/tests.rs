@@ -8,7 +8,7 @@ use crate::bus::local::LocalBus;
 use crate::bus::{Bus as _, Delivery, Encoding, Pattern, Subject};
 use crate::gateway_client::{Endpoint, GatewayClient};
 use crate::ids::{JobId, SenderId, TraceId};
-use crate::state::effect::{Binding, Effect, EffectQueue, Outcome, Ruling};
+use crate::state::effect::{Binding, Effect, EffectQueue, Looked, Outcome, Ruling};
 use crate::state::event::{Event, Source};
 use crate::state::step::State;
 use crate::store::Store;
@@ -314,6 +314,7 @@ async fn a_job_that_nobody_keeps_is_not_found_and_nothing_is_decided_by_a_store(
             policy_snapshot: None,
             payload_sha256: None,
         },
+        looked: Looked::default(),
     };
     let outcome = runtime.run_now(&decide).await;
     assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");

@@ -128,8 +128,8 @@ actions! {
     Help = "help", Looks, "list the keys of this view, searchable";
     Palette = "palette", Looks, "type a command";
     Filter = "filter", Looks, "filter the rows of this view";
-    NextMatch = "next-match", Looks, "go to the next match";
-    PreviousMatch = "previous-match", Looks, "go to the previous match";
+    NextMatch = "next-match", Looks, "go to the next match, or to the next job that is reviewed together";
+    PreviousMatch = "previous-match", Looks, "go to the previous match, or to the previous job that is reviewed together";
     Sort = "sort", Looks, "sort by the next column";
     Reverse = "reverse", Looks, "reverse the order";
     Mark = "mark", Looks, "mark the row; marked rows are acted on together";
@@ -261,6 +261,11 @@ pub struct Drawn {
 /// does not make seen what was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadDrawn {
+    /// Which reading of the payload it was: [`Review::reading`]. A frame of an
+    /// earlier reading, or of another job, shows nothing of this one.
+    ///
+    /// [`Review::reading`]: crate::state::ui::review::Review::reading
+    pub reading: u64,
     /// The first byte shown, from 0.
     pub from: u32,
     /// One past the last byte shown.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::ids::JobId;
 use crate::state::ui::saved::SavedView;
+use crate::time::Elapsed;
 
 /// Names one effect until its outcome is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +36,15 @@ pub struct Binding {
     pub policy_snapshot: Option<Arc<str>>,
     /// The SHA-256 of the payload, in lower-case hex; `None` if the job carries none.
     pub payload_sha256: Option<Arc<str>>,
+}
+
+/// How long somebody looked at what they decided about; for the operator's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Bytes of the payload that have been on the screen.
+    pub payload_bytes: u32,
+    /// How long the review was open.
+    pub open_for: Elapsed,
 }
 
 /// What a person decided.
@@ -65,6 +75,8 @@ pub enum Effect {
         ruling: Ruling,
         /// What was on the screen.
         binding: Binding,
+        /// For how long.
+        looked: Looked,
     },
     /// Read what is behind a pointer; the answer comes as [`Event::Payload`] before the outcome.
     ///

@@ -167,7 +167,9 @@ impl Model {
         if change.from == Some(jobs::JobState::ApprovalRequired)
             && let Some(to) = change.to
         {
-            self.approvals.job_moved(&change.id, to, now);
+            let job = self.jobs.get(&change.id);
+            let rejected = job.is_some_and(|job| job.was_rejected());
+            self.approvals.job_moved(&change.id, to, rejected, now);
         }
     }
 

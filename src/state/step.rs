@@ -46,7 +46,8 @@ impl State {
             | Event::Outcome(..)
             | Event::Tick => {
                 self.model.apply(&event.value, self.now);
-                self.ui.notice(&event.value, &self.model, self.now, effects);
+                self.ui
+                    .notice(&event.value, &mut self.model, self.now, effects);
             }
         }
         self.next_effect = effects.next();

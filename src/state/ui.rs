@@ -26,6 +26,7 @@ use crate::time::{Elapsed, Timestamp};
 mod act;
 pub mod bell;
 pub mod command;
+mod decide;
 pub mod history;
 pub mod list;
 pub mod modal;
@@ -41,10 +42,12 @@ mod undo;
 mod words;
 
 use bell::Bell;
+use decide::Round;
 use history::{History, Place};
 use list::{ListState, SortKey, Subject};
 use modal::{GUARD, Modal};
 use review::Review;
+use review::together::Reviews;
 use saved::SavedViews;
 use undo::Undo;
 
@@ -331,14 +334,7 @@ enum What {
         job: JobId,
         reason: Arc<str>,
     },
-    Approve {
-        job: JobId,
-        note: Arc<str>,
-    },
-    Reject {
-        job: JobId,
-        reason: Arc<str>,
-    },
+    Decide(Box<Round>),
     Read {
         job: JobId,
     },
@@ -357,19 +353,21 @@ enum What {
 }
 
 impl What {
-    fn acts(&self) -> bool {
+    /// How many things it asks to change in the world, those that follow it included.
+    fn acts(&self) -> usize {
         match self {
-            Self::Cancel { .. } | Self::Approve { .. } | Self::Reject { .. } => true,
+            Self::Cancel { .. } => 1,
+            Self::Decide(round) => 1 + round.rest.len(),
             Self::Read { .. }
             | Self::Reveal { .. }
             | Self::Settle { .. }
             | Self::Refresh
-            | Self::Keep { .. } => false,
+            | Self::Keep { .. } => 0,
         }
     }
 }
 
-/// How many of the jobs that were asked about together are answered.
+/// How many of the jobs that were asked to be cancelled together are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Batch {
     of: usize,
@@ -387,7 +385,8 @@ pub struct UiState {
     workers_as: WorkersAs,
     open_pools: BTreeSet<PoolName>,
     detail: Option<Detail>,
-    review: Option<Review>,
+    review: Option<Reviews>,
+    readings: u64,
     lists: BTreeMap<ListId, List>,
     history: History,
     modals: Vec<Modal>,
@@ -438,8 +437,13 @@ impl UiState {
         self.detail.as_ref()
     }
 
-    /// The review, if one is open.
+    /// The review on the screen, if one is open.
     pub fn review(&self) -> Option<&Review> {
+        self.review.as_ref().map(Reviews::shown)
+    }
+
+    /// All jobs that are reviewed together, if a review is open.
+    pub fn reviews(&self) -> Option<&Reviews> {
         self.review.as_ref()
     }
 
@@ -491,7 +495,7 @@ impl UiState {
 
     /// What is under the cursor, or open.
     pub fn subject(&self) -> Option<Subject> {
-        if let Some(review) = &self.review {
+        if let Some(review) = self.review() {
             return Some(Subject::Job(review.job.clone()));
         }
         if let Some(detail) = &self.detail {
@@ -562,7 +566,7 @@ impl UiState {
 
     /// How many actions that change the world are under way.
     pub fn under_way(&self) -> usize {
-        self.asking.values().filter(|it| it.what.acts()).count()
+        self.asking.values().map(|it| it.what.acts()).sum()
     }
 
     /// Whether the console is to end.
@@ -624,7 +628,7 @@ impl UiState {
     pub fn notice(
         &mut self,
         event: &Event,
-        model: &Model,
+        model: &mut Model,
         now: Timestamp,
         effects: &mut EffectQueue,
     ) {
@@ -632,7 +636,7 @@ impl UiState {
             self.answered(*id, outcome, model, now, effects);
         }
         if let Event::Approvals(_) = event {
-            self.bind_review(model, now);
+            self.bind_reviews(model, now);
         }
         let live = self.frozen.is_none();
         if self.bell.hear(event, model, now, live) && !self.manners.silent {
@@ -654,7 +658,9 @@ impl UiState {
                 });
             }
         }
+        self.keep_dialogs_up(model);
         if self.frozen.is_none() {
+            self.unmark_ended(model);
             self.order_lists(model, now);
         }
     }
@@ -673,10 +679,10 @@ impl UiState {
     fn take_drawn(&mut self, drawn: Drawn) {
         self.drawn = drawn;
         if self.modals.is_empty()
-            && let Some(review) = &mut self.review
+            && let Some(reviews) = &mut self.review
             && let Some(payload) = drawn.payload
         {
-            review.seen.add(payload);
+            reviews.shown_mut().drawn(payload);
         }
     }
 

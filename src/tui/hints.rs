@@ -6,6 +6,7 @@
 use crate::state::State;
 use crate::state::action::Action;
 use crate::state::event::{LinkState, Source};
+use crate::state::ui::review::Met;
 use crate::state::ui::{View, WorkersAs};
 use crate::text;
 use crate::tui::keymap::{Keymap, Mode};
@@ -30,9 +31,12 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
             verb.to_owned()
         }
     };
-    let wanted: Vec<(Action, String)> = if ui.review().is_some() {
+    let wanted: Vec<(Action, String)> = if let Some(reviews) = ui.reviews() {
+        let (_, of) = reviews.place();
         vec![
             (Action::Down, "scroll".to_owned()),
+            (Action::NextMatch, format!("next of {of}")),
+            (Action::PreviousMatch, "previous".to_owned()),
             (Action::Approve, "approve".to_owned()),
             (Action::Reject, "reject".to_owned()),
             (Action::Reveal, "reveal secrets".to_owned()),
@@ -60,7 +64,11 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
                 (Action::Review, "review".to_owned()),
             ],
             View::Approvals => vec![
-                (Action::Open, "review".to_owned()),
+                if marks > 0 {
+                    (Action::Review, format!("review {marks} marked"))
+                } else {
+                    (Action::Open, "review".to_owned())
+                },
                 (Action::Mark, "mark".to_owned()),
                 (Action::Cancel, marked("cancel")),
                 (Action::Sort, "sort".to_owned()),
@@ -139,7 +147,15 @@ fn cannot(state: &State) -> String {
         return "A R need a gateway".to_owned();
     }
     if ui.review().is_some() && ui.refusal(&Action::Approve, &state.model).is_some() {
-        return "A approve: not yet".to_owned();
+        let gate = ui.gate(&state.model);
+        let never = gate
+            .iter()
+            .any(|it| it.blocks_approval && it.met == Met::Never);
+        return if never {
+            "A cannot work here".to_owned()
+        } else {
+            "A approve: not yet".to_owned()
+        };
     }
     let gateway = links.of(Source::Gateway).is_up();
     match (gateway, bus) {

@@ -27,7 +27,7 @@ mod missing_screen;
 mod overview;
 mod payload;
 mod pools;
-mod prose;
+pub(in crate::tui) mod prose;
 mod review;
 mod signs;
 mod workers;

@@ -6,8 +6,8 @@ use crate::ids::JobId;
 use crate::state::State;
 use crate::state::event::Source;
 use crate::state::model::Model;
-use crate::state::model::approvals::{Approval, ApprovalStatus, Check, held};
-use crate::state::model::jobs::Request;
+use crate::state::model::approvals::alike::WhatRuns;
+use crate::state::model::approvals::{Approval, ApprovalStatus, Check, Content, Payload, held};
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
@@ -47,7 +47,7 @@ pub struct ApprovalRow {
     /// Known jobs that stand behind it; `None` if the plane does not say.
     pub held: Option<u32>,
     /// What would run, on what.
-    pub action: Action,
+    pub action: WhatRuns,
     /// The rule that holds it.
     pub rule: Option<Arc<str>>,
     /// What makes it risky.
@@ -56,23 +56,16 @@ pub struct ApprovalRow {
     pub undo: Option<bool>,
     /// Who asked.
     pub requester: Option<Arc<str>>,
+    /// For which tenant.
+    pub tenant: Option<Arc<str>>,
+    /// The policy that asked for a person.
+    pub snapshot: Option<Arc<str>>,
     /// Whether it can be decided as it is.
     pub standing: Standing,
     /// The cursor is here.
     pub selected: bool,
     /// It is marked.
     pub marked: bool,
-}
-
-/// What a job would do, as its labels and topic tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Action {
-    /// The tool or capability, else the topic.
-    pub what: Option<Arc<str>>,
-    /// The system it would do it on.
-    pub system: Option<Arc<str>>,
-    /// The thing there.
-    pub resource: Option<Arc<str>>,
 }
 
 /// Whether an approval can be decided as it is.
@@ -84,6 +77,8 @@ pub enum Standing {
     Moved,
     /// The stored request is not the one that policy judged.
     Changed,
+    /// Its payload was looked for and is gone, so nothing can be read and approved.
+    NoPayload,
     /// The plane says that it can no longer be decided, in its word.
     NotActionable(Arc<str>),
     /// You asked for the job yourself.
@@ -102,7 +97,7 @@ pub struct DecidedRow {
     /// How.
     pub status: ApprovalStatus,
     /// What would have run.
-    pub action: Action,
+    pub action: WhatRuns,
     /// The rule that held it.
     pub rule: Option<Arc<str>>,
     /// Who decided.
@@ -155,43 +150,6 @@ pub fn oldest(state: &State, height: usize) -> Vec<ApprovalRow> {
         .collect()
 }
 
-/// What a job would do, as its labels and topic tell.
-pub fn action(approval: &Approval) -> Action {
-    let Some(request) = &approval.fact.job.request else {
-        return Action::default();
-    };
-    let label = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| request.label(name))
-            .filter(|value| !value.is_empty())
-            .map(Arc::from)
-    };
-    let topic = request
-        .topic
-        .as_ref()
-        .map(|topic| Arc::from(topic.strip_prefix("job.").unwrap_or(topic)));
-    Action {
-        what: label(&["mcp.tool", "tool"])
-            .or_else(|| request.capability.clone())
-            .or(topic),
-        system: declared(request, "system").or_else(|| label(&["mcp.server", "system"])),
-        resource: declared(request, "resource").or_else(|| label(&["mcp.resource", "resource"])),
-    }
-}
-
-/// What a request declares to touch by labels such as `system:jira`, whatever
-/// their value; several are joined. CAP gateways read the blast radius from these.
-pub fn declared(request: &Request, kind: &str) -> Option<Arc<str>> {
-    let named: Vec<&str> = request
-        .labels
-        .iter()
-        .filter_map(|(key, _)| key.strip_prefix(kind)?.strip_prefix(':'))
-        .filter(|name| !name.is_empty())
-        .collect();
-    (!named.is_empty()).then(|| Arc::from(named.join(", ")))
-}
-
 /// One approval as a row, without cursor and mark.
 pub fn row(state: &State, model: &Model, approval: &Approval, now: Timestamp) -> ApprovalRow {
     let request = approval.fact.job.request.as_ref();
@@ -201,7 +159,7 @@ pub fn row(state: &State, model: &Model, approval: &Approval, now: Timestamp) ->
         left: approval.time_left(now),
         band: approval.sla_band(now),
         held: held(approval, &model.jobs),
-        action: action(approval),
+        action: approval.what_runs(),
         rule: approval
             .fact
             .job
@@ -210,19 +168,18 @@ pub fn row(state: &State, model: &Model, approval: &Approval, now: Timestamp) ->
             .and_then(|verdict| verdict.rule_id.clone()),
         risk: request.map_or_else(Vec::new, |request| request.risk_tags.to_vec()),
         undo: approval.undo().map(|undo| undo.is_some()),
-        requester: requester(approval),
+        requester: approval.requester(),
+        tenant: request.and_then(|request| request.tenant.clone()),
+        snapshot: approval
+            .fact
+            .job
+            .verdict
+            .as_ref()
+            .and_then(|verdict| verdict.snapshot.clone()),
         standing: standing(state, model, approval),
         selected: false,
         marked: false,
     }
-}
-
-/// Who asked: the actor, else the principal, else whom the plane names.
-pub fn requester(approval: &Approval) -> Option<Arc<str>> {
-    let request = approval.fact.job.request.as_ref();
-    request
-        .and_then(|request| request.actor.clone().or_else(|| request.principal.clone()))
-        .or_else(|| approval.fact.submitted_by.clone())
 }
 
 fn standing(state: &State, model: &Model, approval: &Approval) -> Standing {
@@ -230,9 +187,11 @@ fn standing(state: &State, model: &Model, approval: &Approval) -> Standing {
         .jobs
         .get(approval.id())
         .is_some_and(|job| job.pending.is_some());
-    let operator = &state.ui.manners.operator;
-    let yours = !operator.is_empty() && approval.fact.submitted_by.as_deref() == Some(&**operator);
-    if deciding {
+    let gone = approval
+        .context_ptr()
+        .and_then(|pointer| model.approvals.payload(approval.id(), pointer))
+        .is_some_and(|payload| payload.content == Content::Missing);
+    if deciding || state.ui.is_deciding(approval.id()) {
         Standing::Deciding
     } else if let Some(why) = &approval.fact.not_actionable {
         Standing::NotActionable(Arc::clone(why))
@@ -240,37 +199,65 @@ fn standing(state: &State, model: &Model, approval: &Approval) -> Standing {
         Standing::Changed
     } else if approval.snapshot(model.snapshot.as_deref()) == Check::Differs {
         Standing::Moved
-    } else if yours {
+    } else if gone {
+        Standing::NoPayload
+    } else if approval.is_asked_by(&state.ui.manners.operator) {
         Standing::Yours
     } else {
         Standing::Ready
     }
 }
 
-/// Approvals that have ended, the last one first.
-pub fn decided(state: &State, limit: usize) -> (Vec<DecidedRow>, usize) {
-    let (model, _) = shown(state);
+/// Approvals that have ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DecidedView {
+    /// The rows that can be seen, the last one first.
+    pub rows: Vec<DecidedRow>,
+    /// How many are known.
+    pub total: usize,
+    /// How many of them a person decided.
+    pub by_a_person: usize,
+    /// How many a person decided within the last hour.
+    pub lately: usize,
+}
+
+/// Approvals that have ended, at most `limit` of them as rows.
+pub fn decided(state: &State, limit: usize) -> DecidedView {
+    let (model, now) = shown(state);
     let ended = model.approvals.ended();
-    let total = ended.len();
-    let rows = ended
-        .into_iter()
-        .take(limit)
-        .map(|approval| DecidedRow {
-            id: approval.id().clone(),
-            at: approval.fact.resolved_at,
-            status: approval.fact.status,
-            action: action(approval),
-            rule: approval
-                .fact
-                .job
-                .verdict
-                .as_ref()
-                .and_then(|verdict| verdict.rule_id.clone()),
-            by: approval.fact.resolved_by.clone(),
-            comment: approval.fact.resolved_comment.clone(),
-        })
-        .collect();
-    (rows, total)
+    let person = |it: &&Arc<Approval>| it.fact.status.is_by_a_person();
+    let within_an_hour = |it: &Arc<Approval>| {
+        let at = it.fact.resolved_at;
+        at.is_some_and(|at| now.since(at) <= Elapsed::from_secs(3_600))
+    };
+    DecidedView {
+        total: ended.len(),
+        by_a_person: ended.iter().copied().filter(person).count(),
+        lately: ended
+            .iter()
+            .copied()
+            .filter(person)
+            .filter(|it| within_an_hour(it))
+            .count(),
+        rows: ended
+            .into_iter()
+            .take(limit)
+            .map(|approval| DecidedRow {
+                id: approval.id().clone(),
+                at: approval.fact.resolved_at,
+                status: approval.fact.status,
+                action: approval.what_runs(),
+                rule: approval
+                    .fact
+                    .job
+                    .verdict
+                    .as_ref()
+                    .and_then(|verdict| verdict.rule_id.clone()),
+                by: approval.fact.resolved_by.clone(),
+                comment: approval.fact.resolved_comment.clone(),
+            })
+            .collect(),
+    }
 }
 
 /// Whether approvals can be known at all: they do not travel on the bus.
@@ -283,14 +270,14 @@ pub fn can_be_known(state: &State) -> bool {
 
 /// What a yes means, in one sentence.
 pub fn sentence(approval: &Approval) -> Prose {
-    let action = action(approval);
+    let action = approval.what_runs();
     let verdict = approval.fact.job.verdict.as_ref();
     let said = |says: Prose, value: &Option<Arc<str>>, missing: &str| match value {
         Some(value) => says.outside(value.clone()),
         None => says.own(missing),
     };
     let says = Prose::new().strong("Approve lets ");
-    let says = said(says, &requester(approval), "an unknown requester");
+    let says = said(says, &approval.requester(), "an unknown requester");
     let says = said(says.strong(" run "), &action.what, "an unknown action");
     let says = said(says.strong(" on "), &action.system, "an unknown system");
     let says = match &action.resource {
@@ -339,9 +326,17 @@ pub fn under_cursor(state: &State) -> Option<(JobId, Prose, Vec<Fact>)> {
         Some(left) => Prose::new().own(format!("{}, then timeout", text::age(left))),
         None => Prose::new().own("none"),
     };
+    let payload = match approval.context_ptr() {
+        None => Prose::new().own("none that the plane tells"),
+        Some(pointer) => match model.approvals.payload(approval.id(), pointer) {
+            None => Prose::new().own("not read yet; a review reads it"),
+            Some(payload) => payload_in_short(payload),
+        },
+    };
     let facts = vec![
         Fact::new("holds up", held),
         Fact::new("undo", undo),
+        Fact::new("payload", payload),
         Fact::new("policy", snapshot),
         Fact::new("request", hash),
         Fact::new("deadline", deadline),
@@ -349,29 +344,34 @@ pub fn under_cursor(state: &State) -> Option<(JobId, Prose, Vec<Fact>)> {
     Some((approval.id().clone(), sentence(approval), facts))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_job_touches_is_read_from_the_names_of_its_labels() {
-        let labels = [
-            "system:jira",
-            "resource:OPS-1",
-            "resource:OPS-2",
-            "resource:",
-            "app",
-        ];
-        let request = Request {
-            labels: labels
-                .into_iter()
-                .map(|key| (Arc::from(key), Arc::from("true")))
-                .collect(),
-            ..Request::default()
-        };
-        let declared = |kind| declared(&request, kind);
-        assert_eq!(declared("system").as_deref(), Some("jira"));
-        assert_eq!(declared("resource").as_deref(), Some("OPS-1, OPS-2"));
-        assert_eq!(declared("namespace"), None);
+/// What was read behind a pointer, in a few words.
+fn payload_in_short(payload: &Payload) -> Prose {
+    let size = match payload.size {
+        Some(size) => format!("{} bytes", text::thousands(size)),
+        None => "unknown size".to_owned(),
+    };
+    match &payload.content {
+        Content::Text {
+            text: it, secrets, ..
+        } => {
+            let mut says = size;
+            for (count, one, many) in [
+                (
+                    text::hidden_characters(it),
+                    "control character",
+                    "control characters",
+                ),
+                (secrets.len(), "secret masked", "secrets masked"),
+            ] {
+                if count > 0 {
+                    says = format!("{says}, {}", text::count(count as u64, one, many));
+                }
+            }
+            Prose::new().own(says)
+        }
+        Content::Binary(_) => Prose::new().own(format!("{size}, binary")),
+        Content::TooLong { .. } => Prose::new().own(format!("{size}, too long to be read")),
+        Content::Missing => Prose::new().strong("gone: it cannot be approved"),
+        Content::Unreadable(why) => Prose::new().own("unreadable: ").outside(why.clone()),
     }
 }

@@ -10,8 +10,9 @@ use crate::state::ui::ListId;
 use crate::state::ui::review::{Condition, Met, Refused};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
-use crate::view::approvals::{action, declared, requester, sentence};
+use crate::view::approvals::sentence;
 use crate::view::job::PayloadView;
+use crate::view::limits::limits;
 use crate::view::missing::teller;
 use crate::view::{Fact, Prose};
 use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
@@ -23,6 +24,8 @@ pub struct ReviewView {
     pub id: JobId,
     /// Its place in the queue, from 1, and how many wait.
     pub place: Option<(usize, usize)>,
+    /// Whether that is its place among jobs that are reviewed together.
+    pub together: bool,
     /// How long it waits.
     pub wait: Elapsed,
     /// Time to its deadline, zero if that has passed; `None` without one.
@@ -43,8 +46,16 @@ pub struct ReviewView {
     pub undo: Vec<Fact>,
     /// Limits that ride on a yes.
     pub limits: Vec<Fact>,
+    /// How jobs like this one were decided.
+    pub precedents: Vec<Fact>,
+    /// What is known to be decided, such as `of 12 the plane lists`.
+    pub precedents_of: String,
     /// The payload.
     pub payload: PayloadView,
+    /// Lines of the payload that a reload changed and that were not passed since.
+    pub changed: Vec<usize>,
+    /// Which reading of the payload it is, if all was read; frames name it.
+    pub reading: Option<u64>,
     /// Whether its secrets are shown.
     pub reveals: bool,
     /// What must hold before a yes, in order.
@@ -67,43 +78,50 @@ pub struct ReviewView {
 pub fn review(state: &State) -> Option<ReviewView> {
     // A review is about what is now: a freeze does not hold it.
     let (model, now) = (&state.model, state.now);
-    let review = state.ui.review()?;
-    let approval = model.approvals.get(&review.job)?;
-    let order = state.ui.list(ListId::Approvals).state.order();
-    let place = order
+    let reviews = state.ui.reviews()?;
+    let review = reviews.shown();
+    let live = model.approvals.get(&review.job)?;
+    let gate = state.ui.gate(model);
+    let moved = reviews
+        .conditions(review, model, &|job| state.ui.is_reading(job))
         .iter()
-        .position(|subject| subject.job() == Some(&review.job))
-        .map(|at| (at + 1, order.len()));
-    let gate = review.gate(model, state.ui.is_reading(&review.job));
+        .any(|it| it.met == Met::Moved);
+    // What moved is not put in the place of what was read: that copy stays.
+    let copy = review.read.approval.as_ref().filter(|_| moved);
+    let approval: &Approval = copy.unwrap_or(live);
+    let order = state.ui.list(ListId::Approvals).state.order();
+    let together = reviews.are_several();
+    let place = if together {
+        Some(reviews.place())
+    } else {
+        order
+            .iter()
+            .position(|subject| subject.job() == Some(&review.job))
+            .map(|at| (at + 1, order.len()))
+    };
     let verdict = approval.fact.job.verdict.as_ref();
-    let limits = verdict
-        .map(|verdict| verdict.constraints.iter())
-        .into_iter()
-        .flatten()
-        .enumerate()
-        .map(|(at, limit)| {
-            let label = if at == 0 { "limits" } else { "" };
-            Fact::new(label, Prose::new().outside(limit.clone()))
-        })
-        .collect();
     let request = approval.fact.job.request.as_ref();
-    let payload = match request.and_then(|request| request.context_ptr.clone()) {
-        Some(pointer) => match model.approvals.payload(&review.job, &pointer) {
+    let pointer = request.and_then(|request| request.context_ptr.clone());
+    let read = review.read.payload.as_ref().filter(|_| moved);
+    let payload = match (read, pointer) {
+        (Some(read), _) => PayloadView::Read(Arc::clone(read)),
+        (None, Some(pointer)) => match model.approvals.payload(&review.job, &pointer) {
             Some(payload) => PayloadView::Read(Arc::clone(payload)),
             None => PayloadView::Unread(pointer),
         },
-        None if request.is_some_and(|request| request.complete) => PayloadView::None,
-        None => PayloadView::Unknown,
+        (None, None) if request.is_some_and(|request| request.complete) => PayloadView::None,
+        (None, None) => PayloadView::Unknown,
     };
-    let declared = action(approval);
-    let partial = if declared.system.is_none() && declared.resource.is_none() {
+    let partial = if !approval.what_runs().declares_blast_radius() {
         Prose::new().own("Context is partial: no blast radius was declared.")
     } else {
         Prose::new()
     };
+    let (precedents, precedents_of) = precedent_facts(model, approval, now);
     Some(ReviewView {
         id: review.job.clone(),
         place,
+        together,
         wait: approval.wait(now),
         left: approval.time_left(now),
         band: approval.sla_band(now),
@@ -113,10 +131,14 @@ pub fn review(state: &State) -> Option<ReviewView> {
         policy: policy_facts(model, approval),
         blast: blast_facts(model, approval),
         undo: undo_facts(model, approval),
-        limits,
+        limits: limits(verdict.map_or(&[], |verdict| &verdict.constraints)),
+        precedents,
+        precedents_of,
         payload,
+        changed: review.changed().collect(),
+        reading: (review.bound && !moved).then_some(review.reading),
         reveals: review.reveals(now),
-        moved: gate.iter().any(|condition| condition.met == Met::Moved),
+        moved,
         gate,
         read_at: review.read.at,
         refused: review.refused.clone(),
@@ -146,7 +168,7 @@ fn request_facts(model: &Model, approval: &Approval, now: Timestamp) -> Vec<Fact
         facts.push(Fact::new("request", not_told(model)));
         return facts;
     };
-    let mut who = told(model, &requester(approval));
+    let mut who = told(model, &approval.requester());
     who = match request.actor_type {
         ActorType::Human => who.own(" (human)"),
         ActorType::Service => who.own(" (service)"),
@@ -250,25 +272,31 @@ fn policy_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
 }
 
 fn blast_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
-    let action = action(approval);
+    let runs = approval.what_runs();
     let undeclared = |value: &Option<Arc<str>>| match value {
         Some(value) => Prose::new().outside(value.clone()),
         None => Prose::new().own("not declared"),
     };
+    let request = approval.fact.job.request.as_ref();
+    let told = runs.clone();
+    let mut system = undeclared(&runs.system);
+    if let Some(namespace) = runs.namespace {
+        system = system.own(", namespace ").outside(namespace);
+    }
     let mut facts = vec![
-        Fact::new("system", undeclared(&action.system)),
-        Fact::new("resource", undeclared(&action.resource)),
+        Fact::new("system", system),
+        Fact::new("resource", undeclared(&runs.resource)),
     ];
-    if let Some(request) = &approval.fact.job.request {
-        let namespace = declared(request, "namespace");
-        if let Some(namespace) = namespace.or_else(|| request.label("namespace").map(Arc::from)) {
-            facts.push(Fact::new("namespace", Prose::new().outside(namespace)));
-        }
+    if let Some(request) = request {
         let mut labels = Prose::new();
-        for (at, (key, value)) in request.labels.iter().enumerate() {
-            labels = labels
-                .own(if at > 0 { ", " } else { "" })
-                .outside(format!("{key}={value}"));
+        let told = [&told.what, &told.system, &told.namespace, &told.resource];
+        for (key, value) in request.labels.iter() {
+            // What stands in the sentence or above needs no second row.
+            if told.contains(&&Some(Arc::clone(value))) {
+                continue;
+            }
+            let between = if labels.is_empty() { "" } else { ", " };
+            labels = labels.own(between).outside(format!("{key}={value}"));
         }
         if !labels.is_empty() {
             facts.push(Fact::new("labels", labels));
@@ -310,4 +338,49 @@ fn undo_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
         )],
         None => vec![Fact::new("runs", not_told(model))],
     }
+}
+
+/// How the known decisions about jobs like this one went, and what is known.
+fn precedent_facts(model: &Model, approval: &Approval, now: Timestamp) -> (Vec<Fact>, String) {
+    let found = model.approvals.precedents(approval);
+    let listed = model.approvals.iter().count() - model.approvals.waiting();
+    let of = match model.approvals.dropped() {
+        0 => format!("of {listed} the plane lists"),
+        _ => format!("of the last {listed} listed"),
+    };
+    let mut before = Vec::new();
+    for (count, says) in [
+        (found.approved, "approved"),
+        (found.rejected, "rejected"),
+        (found.without_a_person, "without a person"),
+    ] {
+        if count > 0 {
+            before.push(format!("{} {says}", text::thousands(u64::from(count))));
+        }
+    }
+    if before.is_empty() {
+        let none = Fact::new("before", Prose::new().own("none known"));
+        return (vec![none], of);
+    }
+    let mut facts = vec![Fact::new("before", Prose::new().own(before.join(", ")))];
+    if let Some(last) = found.last {
+        let says = match last.at {
+            Some(at) => Prose::new().own(text::clock_near(at, now)),
+            None => Prose::new().own("at an unknown time"),
+        };
+        let verb = if last.approved {
+            "approved"
+        } else {
+            "rejected"
+        };
+        let says = says.own(format!(" {verb} by "));
+        facts.push(Fact::new(
+            "last",
+            match last.by {
+                Some(by) => says.outside(by),
+                None => says.own("somebody"),
+            },
+        ));
+    }
+    (facts, of)
 }

@@ -12,15 +12,15 @@ use crate::support::{Capdeck, Ran};
 const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
 
 /// A plane without traffic, and a console's home directory.
-struct Plane {
+pub struct Plane {
     capdeck: Capdeck,
     child: Child,
     policy: PathBuf,
-    url: String,
+    pub url: String,
 }
 
 impl Plane {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let capdeck = Capdeck::new();
         let policy = capdeck.home().join("policy.yaml");
         std::fs::write(&policy, FIRST_POLICY).unwrap();
@@ -47,12 +47,12 @@ impl Plane {
         }
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> Ran {
         let server = ["--gateway", &self.url];
         self.capdeck.run(&[arguments, &server].concat())
     }
 
-    fn submit(&self, job: &Value, more: &[&str]) -> Ran {
+    pub fn submit(&self, job: &Value, more: &[&str]) -> Ran {
         let file = self.capdeck.home().join("job.json");
         std::fs::write(&file, job.to_string()).unwrap();
         self.run(&[&["submit", "-f", file.to_str().unwrap()], more].concat())
@@ -82,7 +82,7 @@ impl Drop for Plane {
 }
 
 /// The job of the first curl call.
-fn write() -> Value {
+pub fn write() -> Value {
     json!({
         "topic": "job.mcp-bridge.write.update_ticket", "tenant_id": "default",
         "risk_tags": ["prod"], "labels": {"mcp.action": "write", "demo.seconds": "1"},
@@ -94,7 +94,7 @@ fn read() -> Value {
 }
 
 #[track_caller]
-fn check(ran: &Ran, code: i32, says: &str) {
+pub fn check(ran: &Ran, code: i32, says: &str) {
     assert_eq!(ran.code, code, "{}{}", ran.stdout, ran.stderr);
     let text = if code == 0 { &ran.stdout } else { &ran.stderr };
     assert!(text.contains(says), "{says:?} is not in {text:?}");

@@ -34,5 +34,6 @@ mod standin;
 mod store;
 mod support;
 mod tidy;
+mod together;
 mod traps;
 mod written_first;

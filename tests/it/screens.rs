@@ -1,16 +1,18 @@
 //! Every screen in every condition, as text and as roles, each from an event script.
 
 use capdeck::state::State;
-use capdeck::state::action::Action;
+use capdeck::state::action::{Action, Edit};
 use capdeck::state::effect::{EffectQueue, Outcome};
 use capdeck::state::event::{Event, Stamped};
 use capdeck::state::script;
 use capdeck::text;
-use capdeck::time::Timestamp;
+use capdeck::time::{Elapsed, Timestamp};
 use capdeck::tui::glyph::Glyphs;
 use capdeck::tui::hints::KeyHint;
+use capdeck::tui::keymap::Keymap;
 use capdeck::tui::screen::{self, Context, Hints, Scene};
 use capdeck::tui::theme::{Depth, Role, Theme};
+use capdeck::tui::{Look, paint};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -85,6 +87,57 @@ impl Console {
             };
             self.state.step(&event, &mut EffectQueue::new());
         }
+    }
+
+    /// Actions by name a second apart, so that no guard holds; `"text"` types, and
+    /// anything with a blank is heard as in event files, `;` between events.
+    fn press(&mut self, keys: &str) {
+        for key in keys.split('|').map(str::trim) {
+            self.at = self.at.plus(Elapsed::from_secs(1));
+            if let Some(text) = key.strip_prefix('"') {
+                for c in text.trim_end_matches('"').chars() {
+                    self.user(Action::Edit(Edit::Insert(c)));
+                }
+            } else if key.contains(' ') {
+                let told = key.replace(';', "\n0s ");
+                for event in merged(script::events(&format!("0s {told}")).unwrap()) {
+                    self.seq += 1;
+                    let event = Stamped {
+                        seq: self.seq,
+                        at: self.at,
+                        ..event
+                    };
+                    self.state.step(&event, &mut EffectQueue::new());
+                }
+            } else {
+                self.user(key.parse().unwrap());
+                self.paint(120, 36);
+            }
+        }
+    }
+
+    /// Draws all of the screen with what stands in front, as the loop does.
+    fn paint(&mut self, columns: u16, rows: u16) -> Buffer {
+        self.user(Action::Resize { columns, rows });
+        let look = Look {
+            themes: vec![dark()],
+            glyphs: Glyphs::UNICODE,
+            keymap: Keymap::default(),
+            context: Context {
+                name: "PROD eu-1".to_owned(),
+                ground: Role::Frame,
+                ..Context::default()
+            },
+            json: |_| None,
+        };
+        let area = Rect::new(0, 0, columns, rows);
+        let mut buf = Buffer::empty(area);
+        for _ in 0..2 {
+            buf = Buffer::empty(area);
+            let drawn = paint(&self.state, &look, area, &mut buf);
+            self.user(Action::Drawn(drawn));
+        }
+        buf
     }
 
     /// Draws until what was drawn no longer changes the state, as the loop does.
@@ -276,6 +329,76 @@ fn the_workers_by_pool_are_drawn_in_every_condition() {
 #[test]
 fn the_heat_map_is_drawn_in_every_condition() {
     check_view("heat", &[Action::Workers, Action::HeatMap]);
+}
+
+/// Three approvals that can be decided together.
+const TOGETHER: &str = include_str!("screens/together.events");
+
+const MARKED: &str = "approvals | mark | down | mark | down | mark";
+
+fn check_together(name: &str, keys: &str) {
+    for (columns, rows) in [(60, 16), (80, 24), (120, 36)] {
+        let mut console = Console::play(TOGETHER);
+        console.press(keys);
+        let buf = console.paint(columns, rows);
+        snapshot(&format!("together-{name}-{columns}x{rows}"), &buf, &dark());
+    }
+}
+
+#[test]
+fn marked_approvals_and_their_review_are_drawn() {
+    check_together("marked", MARKED);
+    check_together("review", &format!("{MARKED} | review"));
+    check_together("next", &format!("{MARKED} | review | next-match"));
+}
+
+#[test]
+fn dialogs_about_one_and_several_approvals_are_drawn() {
+    let review = format!("{MARKED} | review | next-match | next-match");
+    check_together(
+        "approve",
+        &format!("{review} | approve | \"monthly close\""),
+    );
+    let listed = TOGETHER
+        .lines()
+        .filter(|line| line.contains("APPROVAL rule=") || line.contains("risk=pii"));
+    let one_decided: Vec<String> = listed
+        .map(|line| {
+            let told = line.split_once(' ').unwrap().1;
+            match told.contains("93c8a11f") {
+                true => format!("{told} status=approved who=oncall-2"),
+                false => told.to_owned(),
+            }
+        })
+        .collect();
+    check_together(
+        "approve-left-out",
+        &format!(
+            "{review} | approve | next-field | \"approve 3\" | {}",
+            one_decided.join(";")
+        ),
+    );
+    check_together(
+        "reject",
+        &format!("{review} | reject | \"wrong month\" | confirm"),
+    );
+    check_together("approve-one", "approvals | down | down | review | approve");
+    check_together(
+        "reject-one",
+        "approvals | review | reject | \"wrong month\"",
+    );
+}
+
+#[test]
+fn what_moved_and_what_changed_is_drawn() {
+    check_together(
+        "moved",
+        "approvals | review | policy v4:d20b112233445566778899aabbcc19f4",
+    );
+    check_together(
+        "changed",
+        "approvals | review | payload 2c33d4e5-8a57-4e0b-b3a9-000093c8a004 pointer=redis://ctx:a004 sha256=99c0000111122223333444455556666777788889999aaaabbbbccccddddee21b text=\"{\\n  'format': 'csv',\\n  'to': 's3://elsewhere/',\\n  'rows': 'all'\\n}\" | reload",
+    );
 }
 
 /// All views with what can be open in them.

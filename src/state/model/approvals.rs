@@ -15,6 +15,8 @@ use crate::state::model::jobs::{JobFact, JobState, Jobs, Undo};
 use crate::state::shared::Text;
 use crate::time::{Elapsed, Timestamp};
 
+pub mod alike;
+
 /// How an approval stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ApprovalStatus {
@@ -59,6 +61,11 @@ impl ApprovalStatus {
     /// Reads [`Self::name`].
     pub fn read(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|it| it.name() == name)
+    }
+
+    /// Whether a person ended it: nobody decided what expired or was invalidated.
+    pub fn is_by_a_person(self) -> bool {
+        matches!(self, Self::Approved | Self::Rejected)
     }
 }
 
@@ -253,7 +260,7 @@ impl Approvals {
     }
 
     /// Those that wait, the dearest first: nearest deadline band, most jobs held,
-    /// longest wait.
+    /// most slots held by them, longest wait.
     pub fn by_cost(&self, jobs: &Jobs, now: Timestamp) -> Vec<&Arc<Approval>> {
         let mut rows: Vec<_> = self
             .rows
@@ -265,6 +272,7 @@ impl Approvals {
             (
                 row.sla_band(now),
                 Reverse(held),
+                Reverse(holds_a_slot(row, jobs)),
                 row.since,
                 row.id().clone(),
             )
@@ -317,8 +325,21 @@ impl Approvals {
     }
 
     /// A job that came out of APPROVAL_REQUIRED no longer waits, whatever the last
-    /// list said.
-    pub(crate) fn job_moved(&mut self, id: &JobId, to: JobState, at: Timestamp) {
+    /// list said. A denial is only a rejection if it `is_rejection`: it is also how a
+    /// plane ends what a new policy no longer allows, and then nobody decided.
+    pub(crate) fn job_moved(
+        &mut self,
+        id: &JobId,
+        to: JobState,
+        is_rejection: bool,
+        at: Timestamp,
+    ) {
+        if to == JobState::Denied && !is_rejection {
+            // It has ended, and how is known once the plane tells.
+            self.rows
+                .retain(|row, it| row != id || it.fact.status != ApprovalStatus::Pending);
+            return self.recount();
+        }
         let Some(row) = self.rows.get_mut(id) else {
             return;
         };
@@ -426,6 +447,13 @@ pub fn held(approval: &Approval, jobs: &Jobs) -> Option<u32> {
     Some(later.saturating_add(u32::from(parent.is_some())))
 }
 
+/// Whether the job that asked for it keeps a slot of a worker while it waits.
+fn holds_a_slot(approval: &Approval, jobs: &Jobs) -> bool {
+    let request = approval.fact.job.request.as_ref();
+    let parent = request.and_then(|request| jobs.get(request.parent.as_ref()?));
+    parent.is_some_and(|parent| parent.state.is_some_and(JobState::is_with_worker))
+}
+
 /// What was read behind a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -472,5 +500,72 @@ impl Payload {
     /// Whether a decision can be bound to it: all of it was read, and it is text.
     pub fn can_be_judged(&self) -> bool {
         matches!(self.content, Content::Text { .. }) && self.sha256.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::state::script;
+
+    /// Ids of what waits, the dearest first, then of what ended with how.
+    fn check(events: &str, expected: &str) {
+        let state = script::run(events).expect("a script");
+        let approvals = &state.model.approvals;
+        let mut words: Vec<String> = approvals
+            .by_cost(&state.model.jobs, state.now)
+            .iter()
+            .map(|row| row.id().to_string())
+            .collect();
+        let ended = approvals.ended();
+        words.extend(
+            ended
+                .iter()
+                .map(|row| format!("{}:{}", row.id(), row.fact.status.name())),
+        );
+        assert_eq!(words.join(" "), expected, "{events}");
+    }
+
+    #[test]
+    fn the_dearest_waits_first_by_deadline_jobs_held_slots_and_wait() {
+        let parents = "0s submit p topic=job.a | 0s submit q topic=job.a | 1s dispatch q w1 topic=job.a | 1s progress q 5%";
+        // One answer of a gateway holds one approval in a script, so each stands alone
+        // here and the order is asked of the model that was told all of them.
+        let told = |rows: &str| {
+            let mut state = script::run(parents).expect("a script");
+            let mut facts = Vec::new();
+            for event in script::events(rows).expect("a script") {
+                if let crate::state::event::Event::Approvals(more) = event.value {
+                    facts.extend(more);
+                }
+            }
+            let at = script::START.plus(crate::time::Elapsed::from_secs(60));
+            state.model.approvals.told(&facts, at);
+            let rows = state.model.approvals.by_cost(&state.model.jobs, at);
+            let ids: Vec<&str> = rows.iter().map(|row| row.id().as_str()).collect();
+            ids.join(" ")
+        };
+        assert_eq!(
+            told(
+                "2s approval late deadline=7000s | 3s approval soon deadline=100s | 2s approval quarter deadline=800s"
+            ),
+            "soon quarter late"
+        );
+        assert_eq!(
+            told("2s approval old | 3s approval waiting parent=p | 4s approval running parent=q"),
+            "running waiting old"
+        );
+        assert_eq!(told("3s approval b | 2s approval a"), "a b");
+    }
+
+    #[test]
+    fn a_denial_is_a_rejection_only_if_a_person_said_no() {
+        let waits = "0s told j APPROVAL_REQUIRED | 0s approval j";
+        check(&format!("{waits} | 1s told j DENIED"), "");
+        check(
+            &format!("{waits} | 1s dlq j DENIED code=approval_rejected"),
+            "j:rejected",
+        );
+        check(&format!("{waits} | 1s told j PENDING"), "j:approved");
+        check(&format!("{waits} | 1s told j TIMEOUT"), "j:expired");
     }
 }

@@ -447,6 +447,11 @@ impl ListState {
         self.marks = marks;
     }
 
+    /// Takes the marks of rows away that `stays` does not hold for.
+    pub(super) fn retain_marks(&mut self, stays: impl Fn(&Subject) -> bool) {
+        self.marks.retain(stays);
+    }
+
     /// Takes all marks away.
     pub fn clear_marks(&mut self) {
         self.marks.clear();

@@ -4,7 +4,7 @@
 //! slip: `Enter` in a text never reaches a button, the first button goes back, and
 //! what is dangerous is typed. Start at [`Form`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::JobId;
 use crate::state::action::Edit;
@@ -141,6 +141,8 @@ pub struct Form {
     pub note_needed: bool,
     /// What must be typed before it acts, if anything must.
     pub wanted: Option<String>,
+    /// What may be typed instead, with another meaning.
+    pub or: Option<String>,
     /// What has been typed of it.
     pub typed: Text,
     /// Where the keyboard is.
@@ -153,6 +155,7 @@ impl Form {
             note: Text::note().holding(note),
             note_needed,
             wanted,
+            or: None,
             typed: Text::line(),
             focus: Focus::Note,
         }
@@ -165,9 +168,15 @@ impl Form {
 
     /// Whether what must be typed was typed, to the last character.
     pub fn matches(&self) -> bool {
-        self.wanted
-            .as_ref()
-            .is_none_or(|wanted| self.typed.value() == wanted)
+        let Some(wanted) = &self.wanted else {
+            return true;
+        };
+        self.typed.value() == wanted || self.matches_other()
+    }
+
+    /// Whether what may be typed instead was typed.
+    pub fn matches_other(&self) -> bool {
+        self.or.as_deref() == Some(self.typed.value())
     }
 
     /// Asks for `wanted` from now on; what was typed for something else is gone.
@@ -280,10 +289,94 @@ impl CancelDialog {
 /// Approve or reject the reviewed jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecideDialog {
-    /// The jobs, in the order they are decided.
+    /// What is decided: `approve` or `reject`.
+    pub verb: &'static str,
+    /// The jobs it was opened for, in the order they are decided.
     pub jobs: Vec<JobId>,
+    /// Those that ended or moved since, and how; they are left out.
+    pub out: BTreeMap<JobId, String>,
+    /// The job on the screen behind it.
+    pub shown: JobId,
     /// Note or reason, and buttons.
     pub form: Form,
+}
+
+impl DecideDialog {
+    /// A dialog about one job, confirmed by `wanted` where something must be typed.
+    pub(super) fn about_one(
+        verb: &'static str,
+        job: JobId,
+        text: &str,
+        wanted: Option<String>,
+    ) -> Self {
+        Self {
+            verb,
+            jobs: vec![job.clone()],
+            out: BTreeMap::new(),
+            shown: job,
+            form: Form::new(text, true, wanted),
+        }
+    }
+
+    /// A dialog about several jobs, confirmed by typing how many.
+    pub(super) fn about_several(
+        verb: &'static str,
+        jobs: Vec<JobId>,
+        shown: JobId,
+        text: &str,
+    ) -> Self {
+        let mut dialog = Self {
+            verb,
+            jobs,
+            out: BTreeMap::new(),
+            shown,
+            form: Form::new(text, true, None),
+        };
+        dialog.ask_number();
+        dialog
+    }
+
+    /// The jobs that would be decided now.
+    pub fn left(&self) -> impl Iterator<Item = &JobId> {
+        self.jobs.iter().filter(|job| !self.out.contains_key(*job))
+    }
+
+    /// The jobs that were confirmed by what was typed.
+    pub fn chosen(&self) -> Vec<JobId> {
+        let only = self.jobs.len() > 1 && self.form.matches_other();
+        self.left()
+            .filter(|job| !only || **job == self.shown)
+            .cloned()
+            .collect()
+    }
+
+    /// Leaves out the jobs of `blocked`. If the number falls, what was typed must
+    /// be typed again. A dialog about one job keeps it and says why when it is
+    /// confirmed.
+    pub(super) fn look(&mut self, blocked: &BTreeMap<JobId, String>) {
+        if self.jobs.len() < 2 {
+            return;
+        }
+        let before = self.out.len();
+        for job in &self.jobs {
+            if let Some(why) = blocked.get(job)
+                && !self.out.contains_key(job)
+            {
+                self.out.insert(job.clone(), why.clone());
+            }
+        }
+        if self.out.len() != before {
+            self.ask_number();
+        }
+    }
+
+    fn ask_number(&mut self) {
+        let left = self.left().count();
+        // A yes is for all of them; one may be refused and the others wait on.
+        let one = self.verb == "reject" && left > 1 && self.left().any(|job| *job == self.shown);
+        self.form.want(Some(format!("{} {left}", self.verb)));
+        self.form.or = one.then(|| format!("{} 1", self.verb));
+    }
 }
 
 /// Applies an edit to the text with the keyboard. Says whether something changed.
@@ -354,6 +447,48 @@ mod tests {
             "Tab | cancel 2 | Enter",
             "Typed Act cancel 2/cancel 2",
         );
+    }
+
+    /// As [`check`] for a decision about `jobs` while `b` is on the screen: what is
+    /// wanted, and what would be decided.
+    fn check_decision(verb: &'static str, jobs: &str, keys: &str, expected: &str) {
+        let jobs: Vec<JobId> = jobs.chars().map(|c| c.to_string().into()).collect();
+        let mut dialog = DecideDialog::about_several(verb, jobs, "b".into(), "why");
+        dialog.form.focus = Focus::Typed;
+        for key in keys.split('|').map(str::trim) {
+            match key.strip_prefix('-') {
+                Some(job) => dialog.look(&[(JobId::from(job), "gone".to_owned())].into()),
+                None => key.chars().for_each(|c| {
+                    dialog.form.typed.edit(Edit::Insert(c));
+                }),
+            }
+        }
+        let chosen: String = dialog.chosen().iter().map(|job| job.as_str()).collect();
+        let wanted = dialog.form.wanted.as_deref().unwrap_or("-");
+        let or = dialog.form.or.as_deref().unwrap_or("-");
+        let ready = if dialog.form.ready() { &*chosen } else { "no" };
+        assert_eq!(format!("{wanted}/{or}: {ready}"), expected, "{keys}");
+    }
+
+    #[test]
+    fn a_yes_is_for_all_of_them_and_a_no_may_be_for_the_one_that_is_shown() {
+        check_decision("approve", "abc", "approve 3", "approve 3/-: abc");
+        check_decision("approve", "abc", "approve 1", "approve 3/-: no");
+        check_decision("reject", "abc", "reject 3", "reject 3/reject 1: abc");
+        check_decision("reject", "abc", "reject 1", "reject 3/reject 1: b");
+    }
+
+    #[test]
+    fn a_decision_about_fewer_must_be_typed_again() {
+        check_decision("approve", "abc", "approve 3|-a", "approve 2/-: no");
+        check_decision(
+            "approve",
+            "abc",
+            "approve 3|-a|approve 2",
+            "approve 2/-: bc",
+        );
+        check_decision("reject", "abc", "reject 1|-b", "reject 2/-: no");
+        check_decision("reject", "ab", "-a|reject 1", "reject 1/-: b");
     }
 
     #[test]

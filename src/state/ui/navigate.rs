@@ -6,6 +6,7 @@ use super::history::Place;
 use super::list::Subject;
 use super::modal::{FilterPrompt, Help, Modal, Palette};
 use super::prompt::Text;
+use super::review::together::Reviews;
 use super::{Detail, Frozen, ListId, Tone, UiState, View, WorkersAs};
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
@@ -36,8 +37,13 @@ impl UiState {
             Action::PageDown => self.move_by(page),
             Action::PageUp => self.move_by(-page),
             Action::MoveBy(rows) => self.move_by(*rows),
-            Action::NextMatch => self.move_by(1),
-            Action::PreviousMatch => self.move_by(-1),
+            Action::NextMatch | Action::PreviousMatch => {
+                let forward = *action == Action::NextMatch;
+                match &mut self.review {
+                    Some(reviews) => reviews.step(forward),
+                    None => self.move_by(if forward { 1 } else { -1 }),
+                }
+            }
             Action::Left => self.sideways(false),
             Action::Right => self.sideways(true),
             Action::Open => self.open(model, now, effects),
@@ -141,14 +147,14 @@ impl UiState {
             Action::Reload => self.reload(model, effects, now),
             Action::Theme => self.themes_forward = self.themes_forward.wrapping_add(1),
             Action::Reveal => {
-                if let Some(review) = &self.review {
+                if let Some(review) = self.review() {
                     let job = review.job.clone();
                     self.ask_reveal(job, now, effects);
                 }
             }
             Action::Cancel => self.ask_cancel(model, now),
             Action::Approve => self.ask_approve(model, now),
-            Action::Reject => self.ask_reject(now),
+            Action::Reject => self.ask_reject(model, now),
             Action::Quit | Action::Suspend | Action::Repaint => {}
             Action::NextField
             | Action::PreviousField
@@ -178,7 +184,7 @@ impl UiState {
                 isize::try_from(rows).unwrap_or(if rows < 0 { isize::MIN } else { isize::MAX });
             at.saturating_add_signed(rows).min(last)
         };
-        if let Some(review) = &mut self.review {
+        if let Some(review) = self.review.as_mut().map(Reviews::shown_mut) {
             if review.facts {
                 review.facts_scroll = scrolled(review.facts_scroll);
             } else {
@@ -193,7 +199,7 @@ impl UiState {
     }
 
     fn sideways(&mut self, right: bool) {
-        if let Some(review) = &mut self.review {
+        if let Some(review) = self.review.as_mut().map(Reviews::shown_mut) {
             review.facts = right;
             return;
         }
@@ -227,7 +233,9 @@ impl UiState {
             return;
         }
         let subject = self.current().state.selected().cloned();
+        let marked = !self.current().state.marks().is_empty();
         match (self.list_id(), subject) {
+            (ListId::Approvals, _) if marked => self.open_review(model, effects, now),
             (ListId::Approvals | ListId::OldestApprovals, Some(Subject::Job(_))) => {
                 self.open_review(model, effects, now);
             }
@@ -359,7 +367,9 @@ impl UiState {
         if let Some(subject) = place.open {
             self.aim_at(subject.clone(), model);
             match (place.view, subject) {
-                (View::Approvals, Subject::Job(_)) => self.open_review(model, effects, now),
+                (View::Approvals, Subject::Job(job)) => {
+                    self.reopen_review(job, model, effects, now);
+                }
                 (_, Subject::Job(job)) => {
                     self.detail = Some(Detail::open(job.clone()));
                     self.read_job(&job, model, effects, now);

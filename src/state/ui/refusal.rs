@@ -4,8 +4,8 @@
 //! and is the answer when the key is pressed all the same.
 
 use super::modal::NEEDS;
-use super::review::{Condition, Met};
-use super::{Subject, UiState, View};
+use super::review::blocking;
+use super::{ListId, Subject, UiState, View};
 use crate::state::action::Action;
 use crate::state::event::{LinkState, Source};
 use crate::state::model::Model;
@@ -14,22 +14,10 @@ use crate::time::Timestamp;
 impl UiState {
     /// Why `action` cannot work now; `None` if it can.
     pub fn refusal(&self, action: &Action, model: &Model) -> Option<String> {
-        if action.acts() {
-            if self.is_too_small() {
-                let (columns, rows) = NEEDS;
-                return Some(format!(
-                    "Make the window larger to decide: {columns}x{rows} at least."
-                ));
-            }
-            if self.manners.read_only {
-                return Some("This console only reads (--read-only). A R X are off.".to_owned());
-            }
-            if let Some(frozen) = &self.frozen {
-                return Some(format!(
-                    "You look at {}, not at now. L goes live; deciding needs live data.",
-                    clock(frozen.at)
-                ));
-            }
+        if action.acts()
+            && let Some(reason) = self.cannot_act()
+        {
+            return Some(reason);
         }
         let open = self.review.is_some() || self.detail.is_some();
         match action {
@@ -39,6 +27,11 @@ impl UiState {
                 Some("Secrets are shown inside a review: a opens it.".to_owned())
             }
             Action::Review if self.review.is_some() => Some("The review is open.".to_owned()),
+            Action::Review
+                if self.view == View::Approvals && !self.current().state.marks().is_empty() =>
+            {
+                None
+            }
             Action::Review => match self.subject() {
                 Some(Subject::Job(job)) if model.approvals.get(&job).is_some() => None,
                 Some(Subject::Job(_)) => Some("This job waits for nobody.".to_owned()),
@@ -49,6 +42,11 @@ impl UiState {
                 Some(Subject::Job(_)) => Some("The detail is open.".to_owned()),
                 _ => Some("No job is under the cursor.".to_owned()),
             },
+            Action::Open
+                if self.view == View::Approvals && !self.current().state.marks().is_empty() =>
+            {
+                None
+            }
             Action::Open if !open && self.subject().is_none() => {
                 Some("No row is under the cursor.".to_owned())
             }
@@ -58,6 +56,7 @@ impl UiState {
             Action::Mark if self.subject().is_none() => {
                 Some("No row is under the cursor.".to_owned())
             }
+            Action::Mark if self.list_id() == ListId::Approvals => self.does_not_fit(model),
             Action::CopyId | Action::CopyJson | Action::Json if self.subject().is_none() => {
                 Some("No row is under the cursor.".to_owned())
             }
@@ -77,12 +76,36 @@ impl UiState {
             Action::Filter if open || self.view == View::Overview => {
                 Some("Only lists are filtered.".to_owned())
             }
+            Action::NextMatch | Action::PreviousMatch if self.review.is_some() => self
+                .reviews()
+                .filter(|reviews| !reviews.are_several())
+                .map(|_| "One job is reviewed; marked ones are reviewed together.".to_owned()),
             Action::NextMatch | Action::PreviousMatch if self.current().filter.is_none() => {
                 Some("No filter is set: / sets one.".to_owned())
             }
             Action::Live if self.frozen.is_none() => Some("This is live.".to_owned()),
             _ => None,
         }
+    }
+
+    /// Why nothing at all can be asked of the world.
+    fn cannot_act(&self) -> Option<String> {
+        if self.is_too_small() {
+            let (columns, rows) = NEEDS;
+            return Some(format!(
+                "Make the window larger to decide: {columns}x{rows} at least."
+            ));
+        }
+        if self.manners.read_only {
+            return Some("This console only reads (--read-only). A R X are off.".to_owned());
+        }
+        if let Some(frozen) = &self.frozen {
+            return Some(format!(
+                "You look at {}, not at now. L goes live; deciding needs live data.",
+                clock(frozen.at)
+            ));
+        }
+        None
     }
 
     fn cannot_cancel(&self, model: &Model) -> Option<String> {
@@ -132,33 +155,39 @@ impl UiState {
     }
 
     fn cannot_decide(&self, action: &Action, model: &Model) -> Option<String> {
-        let Some(review) = &self.review else {
+        let Some(reviews) = self.reviews() else {
             return Some("Open the review first: a.".to_owned());
         };
-        if model.links.teller() == Some(Source::Store) {
-            return Some(
-                "Redis only shows approvals. Deciding one needs a gateway: attach with --gateway."
-                    .to_owned(),
-            );
+        if let Some(reason) = self.cannot_send(action, model) {
+            return Some(reason);
         }
-        if model.links.of(Source::Gateway).state == LinkState::Absent {
-            return Some("Deciding needs a gateway: attach with --gateway.".to_owned());
-        }
-        if !model.links.of(Source::Gateway).is_up() {
-            return Some(
-                "Not sent: the gateway does not answer. Press again when it is back.".to_owned(),
-            );
-        }
-        if self.is_deciding(&review.job) {
+        if reviews.waiting(model).any(|it| self.is_deciding(&it.job)) {
             return Some("A decision about this job is under way.".to_owned());
         }
-        let gate = review.gate(model, self.is_reading(&review.job));
-        let blocks = |it: &&Condition| match action {
-            Action::Approve => it.blocks_approval,
-            _ => it.blocks_rejection,
-        };
-        let blocking = gate.iter().filter(blocks).find(|it| it.met != Met::Yes)?;
+        let gate = self.gate(model);
+        let blocking = blocking(&gate, *action == Action::Approve)?;
         Some(blocking.why.clone())
+    }
+
+    /// Why no decision can be sent, whatever it is about.
+    pub(super) fn cannot_send(&self, action: &Action, model: &Model) -> Option<String> {
+        if action.acts()
+            && let Some(reason) = self.cannot_act()
+        {
+            return Some(reason);
+        }
+        let links = &model.links;
+        let gateway = links.of(Source::Gateway);
+        let says = if links.teller() == Some(Source::Store) {
+            "Redis only shows approvals. Deciding one needs a gateway: attach with --gateway."
+        } else if gateway.state == LinkState::Absent {
+            "Deciding needs a gateway: attach with --gateway."
+        } else if !gateway.is_up() {
+            "Not sent: the gateway does not answer. Press again when it is back."
+        } else {
+            return None;
+        };
+        Some(says.to_owned())
     }
 }
 

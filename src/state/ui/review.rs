@@ -2,15 +2,22 @@
 //!
 //! The review keeps a copy of what was read. `A` works once every byte of the
 //! payload has been on the screen and neither policy nor request moved since; a
-//! decision is bound to the copy. Start at [`Review::gate`].
+//! decision is bound to the copy. Start at [`Review::conditions`]; several jobs
+//! that are reviewed together are a [`together::Reviews`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ids::JobId;
 use crate::state::action::PayloadDrawn;
+use crate::state::diff;
+use crate::state::effect::{Binding, Looked};
 use crate::state::model::Model;
-use crate::state::model::approvals::{Approval, ApprovalStatus, Check, Content};
+use crate::state::model::approvals::{Approval, ApprovalStatus, Check, Content, Payload};
+use crate::text;
 use crate::time::{Elapsed, Timestamp};
+
+pub mod together;
 
 /// How long `V` shows secrets.
 pub const REVEALED: Elapsed = Elapsed::from_secs(10);
@@ -78,8 +85,23 @@ pub struct Read {
     pub policy_snapshot: Option<Arc<str>>,
     /// The SHA-256 of the payload; `None` while it is not read, or if there is none.
     pub payload_sha256: Option<Arc<str>>,
+    /// The approval as it was, shown on when the plane's moves.
+    pub approval: Option<Arc<Approval>>,
+    /// The payload as it was.
+    pub payload: Option<Arc<Payload>>,
     /// When.
     pub at: Timestamp,
+}
+
+/// A line of the payload that is not as it was before the last reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedLine {
+    /// Its number, from 1.
+    pub line: usize,
+    /// Its bytes.
+    bytes: Range<u32>,
+    /// Whether its end has been on the screen.
+    drawn: bool,
 }
 
 /// One condition of a decision.
@@ -95,6 +117,8 @@ pub struct Condition {
     pub blocks_approval: bool,
     /// Whether `R` waits for it.
     pub blocks_rejection: bool,
+    /// Whether all that is missing is that a payload is scrolled through.
+    pub unseen: bool,
 }
 
 /// Whether a condition holds.
@@ -128,6 +152,8 @@ pub struct Refused {
 pub struct Review {
     /// The job.
     pub job: JobId,
+    /// Which reading this is: no two reviews or reloads of a session share one.
+    pub reading: u64,
     /// What was read of it when it opened or was last reloaded.
     pub read: Read,
     /// Whether everything was read, so that `read` is what a decision is bound to.
@@ -135,6 +161,10 @@ pub struct Review {
     /// Whether it was read again. Then it waits for the next list of approvals, for
     /// that tells which policy and which request are judged now.
     pub reloaded: bool,
+    /// The payload before the last reload, to compare with.
+    before: Option<Arc<Payload>>,
+    /// Lines that the last reload changed and that were not passed since.
+    changed: Vec<ChangedLine>,
     /// What of its payload has been on the screen.
     pub seen: Seen,
     /// First payload row on the screen.
@@ -147,86 +177,170 @@ pub struct Review {
     pub revealed_until: Option<Timestamp>,
     /// The last refusal.
     pub refused: Option<Refused>,
-    /// What was typed as a note, kept while the review is open.
-    pub note: String,
-    /// What was typed as a reason.
-    pub reason: String,
     /// When it opened.
     pub opened_at: Timestamp,
 }
 
 impl Review {
     /// A review that has read nothing yet.
-    pub fn open(job: JobId, now: Timestamp) -> Self {
+    pub fn open(job: JobId, reading: u64, now: Timestamp) -> Self {
         Self {
             job,
+            reading,
             read: Read {
                 at: now,
                 ..Read::default()
             },
             bound: false,
             reloaded: false,
+            before: None,
+            changed: Vec::new(),
             seen: Seen::default(),
             scroll: 0,
             facts: false,
             facts_scroll: 0,
             revealed_until: None,
             refused: None,
-            note: String::new(),
-            reason: String::new(),
             opened_at: now,
         }
     }
 
-    /// What must hold before `A` works, in the order of the screen.
+    /// Reads everything again. What was seen of the old copy says nothing about
+    /// the new one; the old payload stays to be compared with.
+    pub(super) fn reload(&mut self, reading: u64, now: Timestamp) {
+        let again = Self::open(self.job.clone(), reading, now);
+        let old = std::mem::replace(self, again);
+        self.opened_at = old.opened_at;
+        self.reloaded = true;
+        self.before = old.read.payload.or(old.before);
+    }
+
+    /// Binds it to what the model holds, once everything about it was read.
+    pub(super) fn bind(&mut self, model: &Model, now: Timestamp) {
+        let approval = model.approvals.get(&self.job);
+        let payload = approval
+            .and_then(|it| it.context_ptr())
+            .and_then(|pointer| model.approvals.payload(&self.job, pointer));
+        self.read = Read {
+            job_hash: approval.and_then(|it| it.fact.job_hash.clone()),
+            policy_snapshot: approval.and_then(|it| it.fact.job.verdict.as_ref()?.snapshot.clone()),
+            payload_sha256: payload.and_then(|it| it.sha256.clone()),
+            approval: approval.cloned(),
+            payload: payload.cloned(),
+            at: now,
+        };
+        self.bound = true;
+        self.changed = self.compare();
+    }
+
+    fn compare(&self) -> Vec<ChangedLine> {
+        let text_of = |payload: &Option<Arc<Payload>>| match &payload.as_ref()?.content {
+            Content::Text { text, .. } => Some(Arc::clone(text)),
+            Content::Binary(_)
+            | Content::TooLong { .. }
+            | Content::Missing
+            | Content::Unreadable(_) => None,
+        };
+        let (Some(old), Some(new)) = (text_of(&self.before), text_of(&self.read.payload)) else {
+            return Vec::new();
+        };
+        let changed = diff::changed_lines(&old, &new);
+        let mut starts = vec![0_usize];
+        for line in diff::lines(&new) {
+            starts.push(starts[starts.len() - 1] + line.len() + 1);
+        }
+        let byte = |at: usize| u32::try_from(at.min(new.len())).unwrap_or(u32::MAX);
+        changed
+            .into_iter()
+            .map(|at| ChangedLine {
+                line: at + 1,
+                bytes: byte(starts[at])..byte(starts[at + 1]),
+                drawn: false,
+            })
+            .collect()
+    }
+
+    /// Takes in what a frame showed while the review had the keyboard. The mark of
+    /// a changed line goes when the line has been on the screen and left it.
+    pub(super) fn drawn(&mut self, drawn: PayloadDrawn) {
+        if !self.bound || drawn.reading != self.reading {
+            return;
+        }
+        self.seen.add(drawn);
+        self.changed.retain_mut(|line| {
+            let on_screen = drawn.from < line.bytes.end && line.bytes.start < drawn.to;
+            line.drawn |= on_screen && line.bytes.end <= drawn.to;
+            on_screen || !line.drawn
+        });
+    }
+
+    /// Lines of the payload that the last reload changed, until they were passed.
+    pub fn changed(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.changed.iter().map(|line| line.line)
+    }
+
+    /// What a decision is bound to.
+    pub(super) fn binding(&self) -> Binding {
+        Binding {
+            job_hash: self.read.job_hash.clone(),
+            policy_snapshot: self.read.policy_snapshot.clone(),
+            payload_sha256: self.read.payload_sha256.clone(),
+        }
+    }
+
+    /// How it was looked at, for the operator's log.
+    pub(super) fn looked(&self, now: Timestamp) -> Looked {
+        Looked {
+            payload_bytes: self.seen.bytes(),
+            open_for: now.since(self.opened_at),
+        }
+    }
+
+    /// What must hold of the job before `A` works, in the order of the screen; the
+    /// note and what is typed come after it.
     ///
-    /// `reading` says whether something about the job is still being read.
-    pub fn gate(&self, model: &Model, reading: bool) -> Vec<Condition> {
+    /// `reading` says whether something about the job is still being read, `equal`
+    /// whether a payload with the same bytes was seen to its end.
+    pub fn conditions(&self, model: &Model, reading: bool, equal: bool) -> Vec<Condition> {
         let Some(approval) = model.approvals.get(&self.job) else {
             return vec![both(
                 Met::Never,
-                "approval listed",
+                "no longer listed",
                 "The plane no longer lists this approval. Esc returns to the queue.",
             )];
         };
-        let mut gate = Vec::new();
+        let mut conditions = Vec::new();
         if approval.fact.status != ApprovalStatus::Pending {
-            let who = approval.fact.resolved_by.as_deref().unwrap_or("nobody");
+            let who = match approval.fact.status.is_by_a_person() {
+                true => approval.fact.resolved_by.as_deref().unwrap_or("somebody"),
+                false => "nobody",
+            };
             let how = approval.fact.status.name();
-            gate.push(both(
+            conditions.push(both(
                 Met::Never,
-                "still waiting",
+                &format!("{how} by {who}"),
                 &format!("It is {how} already, by {who}. Esc returns to the queue."),
             ));
         }
         if reading || !self.bound {
-            gate.push(both(Met::NotYet, "read", "It is still being read."));
-            return gate;
+            conditions.push(both(Met::NotYet, "read", "It is still being read."));
+            return conditions;
         }
-        gate.push(self.policy(approval, model.snapshot.as_deref()));
-        gate.push(self.request(approval));
-        gate.push(self.payload(approval, model));
-        gate.push(Condition {
-            met: if self.note.trim().is_empty() {
-                Met::NotYet
-            } else {
-                Met::Yes
-            },
-            text: "note".to_owned(),
-            why: String::new(),
-            blocks_approval: false,
-            blocks_rejection: false,
-        });
-        if let Some(why) = typing_reason(approval) {
-            gate.push(Condition {
-                met: Met::NotYet,
-                text: format!("type the last four ({why})"),
-                why: String::new(),
-                blocks_approval: false,
-                blocks_rejection: false,
-            });
-        }
-        gate
+        conditions.push(self.policy(approval, model.snapshot.as_deref()));
+        conditions.push(self.request(approval));
+        conditions.push(self.payload(approval, model, equal));
+        conditions
+    }
+
+    /// The SHA-256 of its payload if all of it has been on the screen.
+    fn seen_payload(&self) -> Option<&Arc<str>> {
+        let payload = self.read.payload.as_ref()?;
+        let Content::Text { text, .. } = &payload.content else {
+            return None;
+        };
+        let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let seen = self.bound && payload.can_be_judged() && self.seen.all(size);
+        payload.sha256.as_ref().filter(|_| seen)
     }
 
     fn policy(&self, approval: &Approval, current: Option<&str>) -> Condition {
@@ -238,8 +352,8 @@ impl Review {
                 "policy moved",
                 &format!(
                     "The policy moved while you read, from {} to {}. r reads the job again under the new policy.",
-                    self.read.policy_snapshot.as_deref().unwrap_or("unknown"),
-                    current.unwrap_or("unknown"),
+                    short(self.read.policy_snapshot.as_deref()),
+                    short(current),
                 ),
             );
         }
@@ -268,7 +382,7 @@ impl Review {
         }
     }
 
-    fn payload(&self, approval: &Approval, model: &Model) -> Condition {
+    fn payload(&self, approval: &Approval, model: &Model, equal: bool) -> Condition {
         let Some(pointer) = approval.context_ptr() else {
             return approve_only(Met::Yes, "no payload", "");
         };
@@ -299,15 +413,21 @@ impl Review {
                 if self.seen.all(size) {
                     return approve_only(Met::Yes, "payload seen", "");
                 }
+                if equal {
+                    return approve_only(Met::Yes, "payload equal to one seen", "");
+                }
                 let line_of = |bytes: &[u8]| bytes.iter().filter(|b| **b == b'\n').count();
                 let seen = self.seen.from_the_start() as usize;
                 let seen = line_of(&text.as_bytes()[..seen.min(text.len())]);
                 let of = text.lines().count();
-                approve_only(
-                    Met::NotYet,
-                    &format!("payload seen to line {seen} of {of}"),
-                    "Not yet: every line of the payload must have been on the screen. j and PgDn scroll.",
-                )
+                Condition {
+                    unseen: true,
+                    ..approve_only(
+                        Met::NotYet,
+                        &format!("payload seen to line {seen} of {of}"),
+                        "Not yet: every line of the payload must have been on the screen. j and PgDn scroll.",
+                    )
+                }
             }
             Content::Text { .. } => cannot("The payload was not read to its end.".to_owned()),
             Content::Binary(bytes) => cannot(format!("Binary, {} bytes.", bytes.len())),
@@ -340,7 +460,32 @@ fn approve_only(met: Met, text: &str, why: &str) -> Condition {
         why: why.to_owned(),
         blocks_approval: true,
         blocks_rejection: false,
+        unseen: false,
     }
+}
+
+/// A condition that the dialog asks for: nothing waits for it here.
+fn asked_for(met: Met, text: String) -> Condition {
+    Condition {
+        blocks_approval: false,
+        ..approve_only(met, &text, "")
+    }
+}
+
+/// The first condition that keeps a job from being approved, or rejected.
+pub(super) fn blocking(conditions: &[Condition], approve: bool) -> Option<&Condition> {
+    conditions.iter().find(|it| {
+        let blocks = if approve {
+            it.blocks_approval
+        } else {
+            it.blocks_rejection
+        };
+        blocks && it.met != Met::Yes
+    })
+}
+
+fn short(snapshot: Option<&str>) -> String {
+    snapshot.map_or_else(|| "unknown".to_owned(), text::digest)
 }
 
 /// Why the last four characters of the id must be typed; `None` if they need not be.
@@ -370,6 +515,7 @@ mod tests {
         let mut seen = Seen::default();
         for (from, to) in drawn {
             seen.add(PayloadDrawn {
+                reading: 0,
                 from: *from,
                 to: *to,
                 of,
@@ -396,12 +542,14 @@ mod tests {
         let mut seen = Seen::default();
         assert!(seen.all(0));
         seen.add(PayloadDrawn {
+            reading: 0,
             from: 0,
             to: 9,
             of: 9,
         });
         assert!(seen.all(9));
         seen.add(PayloadDrawn {
+            reading: 0,
             from: 0,
             to: 5,
             of: 10,

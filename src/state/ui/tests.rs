@@ -7,7 +7,7 @@ use super::*;
 use crate::state::action::{Edit, PayloadDrawn};
 use crate::state::effect::Outcome;
 use crate::state::event::{LinkState, PoolFact, Source, Stamped};
-use crate::state::model::approvals::{ApprovalFact, Content, Payload};
+use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
 use crate::state::model::jobs::{JobFact, JobState, Request, Verdict};
 use crate::state::step::State;
 
@@ -21,6 +21,12 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
 /// the last effect, as does `failed WHY`, `"text"` types; anything else is an action.
 fn run(script: &str) -> String {
+    let (state, sent) = play(script);
+    describe(&state, &sent)
+}
+
+/// The state and what was sent at the end of a script.
+fn play(script: &str) -> (State, Vec<(EffectId, Effect)>) {
     let mut state = State::default();
     let mut now = Timestamp::from_millis(1_000_000);
     let mut seq = 0;
@@ -70,10 +76,15 @@ fn run(script: &str) -> String {
             "tell" => events.push(Event::Jobs(rest.split(' ').map(job).collect())),
             "pools" => events.push(Event::Pools(rest.split(' ').map(pool).collect())),
             "waits" => {
-                events.push(Event::Jobs(vec![job(&format!("{rest}:approval_required"))]));
-                events.push(Event::Approvals(vec![approval(rest, "h1")]));
+                let facts: Vec<ApprovalFact> = rest.split(' ').map(approval).collect();
+                let jobs = facts.iter().map(|fact| JobFact {
+                    id: fact.job.id.clone(),
+                    state: fact.job.state,
+                    ..JobFact::default()
+                });
+                events.push(Event::Jobs(jobs.collect()));
+                events.push(Event::Approvals(facts));
             }
-            "changed" => events.push(Event::Approvals(vec![approval(rest, "h2")])),
             "moved" => events.push(Event::Policy(rest.into())),
             "cut" => {
                 let down = |source| {
@@ -89,18 +100,7 @@ fn run(script: &str) -> String {
                 events.extend([down(Source::Bus), down(Source::Gateway)]);
             }
             "read" => {
-                events.push(Event::Payload(Box::new(Payload {
-                    job: rest.into(),
-                    pointer: "redis://ctx".into(),
-                    read_at: now,
-                    size: Some(PAYLOAD.len() as u64),
-                    sha256: Some("abc".into()),
-                    content: Content::Text {
-                        text: PAYLOAD.into(),
-                        lines: 3,
-                        secrets: Arc::default(),
-                    },
-                })));
+                events.extend(rest.split(' ').map(|word| payload(word, now)));
                 for (id, _) in &sent {
                     events.push(Event::Outcome(*id, Outcome::Done(None)));
                 }
@@ -109,6 +109,7 @@ fn run(script: &str) -> String {
                 let (range, of) = rest.split_once('/').expect("from-to/of");
                 let (from, to) = range.split_once('-').expect("from-to");
                 let payload = PayloadDrawn {
+                    reading: state.ui.review().map_or(0, |review| review.reading),
                     from: from.parse().expect("bytes"),
                     to: to.parse().expect("bytes"),
                     of: of.parse().expect("bytes"),
@@ -155,7 +156,7 @@ fn run(script: &str) -> String {
             step(&mut state, &mut sent, now, event);
         }
     }
-    describe(&state, &sent)
+    (state, sent)
 }
 
 fn job(text: &str) -> JobFact {
@@ -175,25 +176,62 @@ fn pool(name: &str) -> PoolFact {
     }
 }
 
-fn approval(id: &str, hash: &str) -> ApprovalFact {
-    ApprovalFact {
+/// What is behind the pointer of a job: `a` is [`PAYLOAD`], `a=xyz` a line of each letter.
+fn payload(word: &str, at: Timestamp) -> Event {
+    let (job, text) = match word.split_once('=') {
+        Some((job, lines)) => (job, lines.chars().map(|c| format!("{c}\n")).collect()),
+        None => (word, PAYLOAD.to_owned()),
+    };
+    Event::Payload(Box::new(Payload {
+        job: job.into(),
+        pointer: "redis://ctx".into(),
+        read_at: at,
+        size: Some(text.len() as u64),
+        sha256: Some(format!("sha of {text}").into()),
+        content: Content::Text {
+            lines: 3,
+            text: text.into(),
+            secrets: Arc::default(),
+        },
+    }))
+}
+
+/// An approval: `a`, with another hash `a:h2`, snapshot `a@s2` or tenant `a%t2`, or
+/// already approved by bob `a!`.
+fn approval(word: &str) -> ApprovalFact {
+    let end = word.find([':', '@', '%', '!']).unwrap_or(word.len());
+    let (id, rest) = word.split_at(end);
+    let other = |sign: char, usual: &str| -> Option<Arc<str>> {
+        Some(rest.strip_prefix(sign).unwrap_or(usual).into())
+    };
+    let hash = other(':', "h1");
+    let mut fact = ApprovalFact {
         job: JobFact {
             id: id.into(),
             request: Some(Request {
                 context_ptr: Some("redis://ctx".into()),
+                topic: Some("job.export".into()),
+                tenant: other('%', "t1"),
                 risk_tags: ["prod".into()].into(),
                 ..Request::default()
             }),
             verdict: Some(Verdict {
-                snapshot: Some("s1".into()),
+                rule_id: Some("r1".into()),
+                snapshot: other('@', "s1"),
                 ..Verdict::default()
             }),
             ..job(&format!("{id}:approval_required"))
         },
-        job_hash: Some(hash.into()),
-        own_hash: Some(hash.into()),
+        job_hash: hash.clone(),
+        own_hash: hash,
         ..ApprovalFact::default()
+    };
+    if rest == "!" {
+        fact.status = ApprovalStatus::Approved;
+        fact.resolved_by = Some("bob".into());
+        fact.job.state = None;
     }
+    fact
 }
 
 fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
@@ -202,10 +240,20 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
     if let Some(detail) = ui.detail() {
         text += &format!(" detail={}", detail.job);
     }
-    if let Some(review) = ui.review() {
+    if let Some(reviews) = ui.reviews() {
+        let review = reviews.shown();
         text += &format!(" review={}", review.job);
         if review.reveals(state.now) {
             text += " revealed";
+        }
+        if reviews.are_several() {
+            let (at, of) = reviews.place();
+            text += &format!(" {at}/{of}");
+        }
+        let changed: Vec<String> = review.changed().map(|line| format!("~{line}")).collect();
+        text += &changed.join("");
+        if let Some(refused) = &review.refused {
+            text += &format!(" {} {}", refused.what, refused.code);
         }
     } else {
         let list = &ui.current().state;
@@ -262,6 +310,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
                 job,
                 ruling,
                 binding,
+                ..
             } => {
                 text += &format!(" !{ruling:?} {job} {:?}", binding.job_hash.as_deref());
             }
@@ -483,7 +532,7 @@ fn what_moves_while_the_review_is_open_stops_the_approval_and_not_the_rejection(
         "approvals review=a says: The policy moved while you read, from s1 to s2. r reads the job again under the new policy.",
     );
     check(
-        &format!("{SEEN} | changed a | approve"),
+        &format!("{SEEN} | waits a:h2 | approve"),
         "approvals review=a says: The stored request is not the one you read. Somebody changed it. r reads it again, R rejects.",
     );
     check(
@@ -502,7 +551,7 @@ fn a_refusal_keeps_the_note_and_says_what_to_press() {
         &format!(
             "{SEEN} | approve | \"ok\" | confirm | \"a\" | confirm | refused approval_stale_snapshot | approve"
         ),
-        "approvals review=a approve?Note:ok: says: Not approved: the policy moved while you read. Nothing was sent to a worker. r reads the job again under the new policy. !Approve(\"ok\") a Some(\"h1\")",
+        "approvals review=a NOT APPROVED 409 approval_stale_snapshot approve?Note:ok: says: Not approved: the policy moved while you read. Nothing was sent to a worker. r reads the job again under the new policy. !Approve(\"ok\") a Some(\"h1\")",
     );
 }
 
@@ -577,7 +626,7 @@ fn a_reload_is_bound_to_what_the_plane_lists_after_it() {
         "approvals review=a says: It is still being read.",
     );
     check(
-        &format!("{reloaded} | changed a | approve | \"ok\" | confirm | \"a\" | confirm"),
+        &format!("{reloaded} | waits a:h2 | approve | \"ok\" | confirm | \"a\" | confirm"),
         "approvals review=a says: … asked to approve. !Approve(\"ok\") a Some(\"h2\")",
     );
 }
@@ -716,4 +765,241 @@ fn commands_do_what_their_keys_do() {
         "jobs [>a] cancel?Note::",
     );
     check("palette | \"aprove\" | confirm", "overview [] palette");
+}
+
+const THREE: &str = "waits a b c | approvals | tick";
+const MARKED: &str = "waits a b c | approvals | tick | mark | down | mark | down | mark";
+const TOGETHER: &str = "waits a b c | approvals | tick | mark | down | mark | down | mark | review | read a b c | drawn 0-12/12";
+
+#[test]
+fn marks_that_do_not_fit_are_refused_and_say_what_differs() {
+    check(
+        "waits a b@s2 | approvals | tick | mark | down | mark",
+        "approvals [a* >b] says: Not marked: its snapshot is s2, the others have s1. Jobs decided together must share rule, tenant, action and snapshot.",
+    );
+    check(
+        "waits a b%t2 | approvals | tick | mark | down | mark",
+        "approvals [a* >b] says: Not marked: its tenant is t2, the others have t1. Jobs decided together must share rule, tenant, action and snapshot.",
+    );
+    check(
+        "waits a b%t2 | approvals | tick | mark | mark | down | mark",
+        "approvals [a >b*]",
+    );
+}
+
+#[test]
+fn the_eleventh_mark_is_refused() {
+    let marks = ["mark"; 11].join(" | down | ");
+    check(
+        &format!("waits a b c d e f g h i j k | approvals | tick | {marks}"),
+        "approvals [a* b* c* d* e* f* g* h* i* j* >k] says: Not marked: 10 are marked, and at most 10 jobs are decided together.",
+    );
+}
+
+#[test]
+fn marks_of_what_was_decided_elsewhere_go() {
+    check(
+        &format!("{MARKED} | waits a! b c | tick"),
+        "approvals [b* >c*]",
+    );
+}
+
+#[test]
+fn marked_approvals_are_reviewed_together() {
+    check(&format!("{MARKED} | review"), "approvals review=a 1/3");
+    check(&format!("{MARKED} | open"), "approvals review=a 1/3");
+    check(
+        &format!("{MARKED} | review | next-match | next-match"),
+        "approvals review=c 3/3",
+    );
+    check(
+        &format!("{MARKED} | review | previous-match | back"),
+        "approvals [a* b* >c*]",
+    );
+    check(
+        &format!("{THREE} | review | next-match"),
+        "approvals review=a says: One job is reviewed; marked ones are reviewed together.",
+    );
+}
+
+#[test]
+fn each_payload_is_seen_or_equal_to_one_that_was() {
+    check(
+        &format!("{TOGETHER} | approve"),
+        "approvals review=a 1/3 approve?Note::",
+    );
+    let others = "waits a b c | approvals | tick | mark | down | mark | down | mark | review | read a b=xyz c=uvw | drawn 0-12/12";
+    check(
+        &format!("{others} | approve"),
+        "approvals review=a 1/3 says: Not yet: the payloads of 2, 3 must have been on the screen to their end. n and N go there.",
+    );
+    check(
+        &format!("{others} | next-match | drawn 0-6/6 | approve"),
+        "approvals review=b 2/3 says: Not yet: the payload of 3 must have been on the screen to its end. n and N go there.",
+    );
+    check(
+        &format!("{others} | next-match | drawn 0-6/6 | next-match | drawn 0-6/6 | approve"),
+        "approvals review=c 3/3 approve?Note::",
+    );
+}
+
+#[test]
+fn what_moved_at_one_of_them_stops_the_yes_for_all() {
+    check(
+        &format!("{TOGETHER} | waits a b:h2 c | approve"),
+        "approvals review=a 1/3 says: 2: The stored request is not the one you read. Somebody changed it. r reads it again, R rejects.",
+    );
+}
+
+#[test]
+fn a_job_that_is_no_longer_like_the_others_stops_the_yes_for_all() {
+    check(
+        &format!("{TOGETHER} | waits a b%t2 c | approve"),
+        "approvals review=a 1/3 says: 2: its tenant is t2, the others have t1. Jobs decided together must share rule, tenant, action and snapshot. Esc returns to the queue.",
+    );
+}
+
+#[test]
+fn what_ended_elsewhere_is_left_out_of_the_yes() {
+    check(
+        &format!(
+            "{TOGETHER} | waits a! b c | approve | \"ok\" | confirm | \"approve 2\" | confirm"
+        ),
+        "approvals review=a 1/3 says: … asked to approve, 1 of 2. !Approve(\"ok\") b Some(\"h1\")",
+    );
+}
+
+const ASKED: &str = " | approve | \"ok\" | confirm | \"approve 3\" | confirm";
+
+#[test]
+fn each_job_is_sent_only_after_the_plane_agreed_about_the_one_before() {
+    check(
+        &format!("{TOGETHER}{ASKED}"),
+        "approvals review=a 1/3 says: … asked to approve, 1 of 3. !Approve(\"ok\") a Some(\"h1\")",
+    );
+    check(
+        &format!("{TOGETHER}{ASKED} | done"),
+        "approvals review=b 1/2 says: … asked to approve, 2 of 3. !Approve(\"ok\") a Some(\"h1\") !Approve(\"ok\") b Some(\"h1\")",
+    );
+    check(
+        &format!("{TOGETHER}{ASKED} | done | done | done"),
+        "approvals [a b >c] says: approved 3 of 3 jobs; :log lists them. !Approve(\"ok\") a Some(\"h1\") !Approve(\"ok\") b Some(\"h1\") !Approve(\"ok\") c Some(\"h1\")",
+    );
+}
+
+#[test]
+fn the_first_refusal_stops_and_says_which_are_done_refused_and_not_sent() {
+    check(
+        &format!("{TOGETHER}{ASKED} | done | refused approval_already_resolved"),
+        "approvals review=b 1/2 NOT APPROVED 409 approval_already_resolved says: Stopped: 1 of 3 approved, b refused (409 approval_already_resolved), 1 not sent. :log tells all. !Approve(\"ok\") a Some(\"h1\") !Approve(\"ok\") b Some(\"h1\")",
+    );
+    let (state, _) = play(&format!(
+        "{TOGETHER}{ASKED} | done | refused approval_already_resolved"
+    ));
+    let log: Vec<&str> = state.ui.log().map(|line| &*line.text).collect();
+    assert_eq!(
+        log,
+        [
+            "asked to approve a",
+            "approved a in 3000ms.  capdeck approve a --note 'ok'",
+            "asked to approve b",
+            "b: Not approved: somebody decided this already. Yours changed nothing. Esc returns to the queue.",
+            "not sent: approve of c",
+        ]
+    );
+    check(
+        &format!("{TOGETHER}{ASKED} | late"),
+        "approvals review=a 1/3 says: Stopped: 0 of 3 approved, a unknown, 2 not sent. :log tells all. !Approve(\"ok\") a Some(\"h1\")",
+    );
+}
+
+#[test]
+fn a_number_that_falls_while_the_dialog_is_open_is_typed_again() {
+    let typed = format!("{TOGETHER} | approve | \"ok\" | confirm | \"approve 3\"");
+    check(
+        &format!("{typed} | waits a b! c | confirm"),
+        "approvals review=a 1/3 approve?Typed:ok:",
+    );
+    check(
+        &format!("{typed} | waits a b:h2 c | \"approve 2\" | confirm"),
+        "approvals review=a 1/3 says: … asked to approve, 1 of 2. !Approve(\"ok\") a Some(\"h1\")",
+    );
+    check(
+        &format!("{typed} | moved s2 | \"approve 0\" | confirm"),
+        "approvals review=a 1/3 says: Nothing is left to decide.",
+    );
+}
+
+#[test]
+fn several_are_rejected_by_their_number_or_the_shown_one_alone() {
+    let reject = format!("{TOGETHER} | next-match | reject | \"no\" | confirm");
+    check(
+        &format!("{reject} | \"reject 3\" | confirm | done"),
+        "approvals review=b 1/2 says: … asked to reject, 2 of 3. !Reject(\"no\") a Some(\"h1\") !Reject(\"no\") b Some(\"h1\")",
+    );
+    check(
+        &format!("{reject} | \"reject 1\" | confirm | done"),
+        "approvals review=c 2/2 says: rejected b in 3000ms.  capdeck reject b --reason 'no' !Reject(\"no\") b Some(\"h1\")",
+    );
+    check(
+        &format!("{reject} | waits a b:h2 c | \"reject 3\" | confirm"),
+        "approvals review=b 2/3 says: … asked to reject, 1 of 3. !Reject(\"no\") a Some(\"h1\")",
+    );
+}
+
+#[test]
+fn quitting_counts_the_decisions_that_are_not_sent_yet() {
+    check(
+        &format!("{TOGETHER}{ASKED} | quit"),
+        "approvals review=a 1/3 says: 3 actions are under way. Press again within a second to quit. !Approve(\"ok\") a Some(\"h1\")",
+    );
+}
+
+#[test]
+fn bytes_that_an_earlier_reading_or_another_job_showed_count_for_nothing() {
+    // The frame of the first job, told after the second came on the screen.
+    let (mut state, _) = play(&format!("{MARKED} | review | read a b=xyz c=uvw"));
+    let reading = state.ui.review().expect("a review").reading;
+    let mut effects = EffectQueue::new();
+    let mut user = |action| {
+        let event = Stamped {
+            seq: 99,
+            at: state.now,
+            value: Event::User(action),
+        };
+        state.step(&event, &mut effects);
+    };
+    user(Action::NextMatch);
+    user(Action::Drawn(Drawn {
+        payload: Some(PayloadDrawn {
+            reading,
+            from: 0,
+            to: 6,
+            of: 6,
+        }),
+        ..Drawn::default()
+    }));
+    assert_eq!(state.ui.review().map(|it| it.seen.bytes()), Some(0));
+}
+
+#[test]
+fn changed_lines_are_marked_after_a_reload_until_they_were_passed() {
+    let reloaded = "waits a | approvals | review | read a=vwxyz | reload | read a=vWxyZ";
+    check(reloaded, "approvals review=a~2~5");
+    check(
+        &format!("{reloaded} | drawn 0-6/10"),
+        "approvals review=a~2~5",
+    );
+    check(
+        &format!("{reloaded} | drawn 0-6/10 | drawn 4-10/10"),
+        "approvals review=a~5",
+    );
+    check(
+        &format!("{reloaded} | reload | read a=vWxyZ"),
+        "approvals review=a",
+    );
+    check(
+        "waits a | approvals | review | read a=vw | reload | reload | read a=vW",
+        "approvals review=a~2",
+    );
 }

@@ -6,15 +6,19 @@ use ratatui::layout::Rect;
 use super::{Front, area_rows, boxed, typed};
 use crate::ids::JobId;
 use crate::state::event::Source;
+use crate::state::model::approvals::held;
 use crate::state::model::jobs::{Job, JobState};
 use crate::state::ui::modal::{CancelDialog, DecideDialog, Focus, Form, Modal};
 use crate::state::ui::prompt::NOTE_BYTES;
-use crate::text;
+use crate::text::{self, Shown};
 use crate::time::Elapsed;
 use crate::tui::glyph::Glyph;
+use crate::tui::screen::prose;
 use crate::tui::theme::Role;
 use crate::tui::widget::pane::{fact, rows};
 use crate::tui::widget::words::{Ink, Words};
+use crate::view::Prose;
+use crate::view::together::{TogetherRow, deed, together};
 
 /// Cells across, the edge not counted.
 const WIDTH: u16 = 70;
@@ -24,8 +28,13 @@ const LISTED: usize = 12;
 
 pub(super) fn draw(front: &Front<'_>, modal: &Modal, area: Rect, buf: &mut Buffer) {
     let width = usize::from(WIDTH.min(area.width.saturating_sub(6)));
+    // Without the edge and the blank rows at its inside.
+    let room = usize::from(area.height.saturating_sub(4));
     let (title, mut lines) = match modal {
         Modal::Cancel(dialog) => cancel(front, dialog, width),
+        Modal::Approve(dialog) | Modal::Reject(dialog) if dialog.jobs.len() > 1 => {
+            decide_several(front, dialog, width, room)
+        }
         Modal::Approve(dialog) => approve(front, dialog, width),
         Modal::Reject(dialog) => reject(front, dialog, width),
         Modal::Help(_) | Modal::Palette(_) | Modal::Filter(_) | Modal::Log(_) | Modal::Json(_) => {
@@ -215,20 +224,120 @@ fn approve(front: &Front<'_>, dialog: &DecideDialog, width: usize) -> (String, V
 fn reject(front: &Front<'_>, dialog: &DecideDialog, width: usize) -> (String, Vec<Words>) {
     let mut lines = about(front, dialog, width, false);
     lines.push(Words::new());
-    let bytes = format!("{}/{NOTE_BYTES} bytes", dialog.form.note.value().len());
+    lines.extend(reason_rows(front, &dialog.form, width, 4));
+    buttons(front, &dialog.form, "", "Reject", width, &mut lines);
+    ("Reject this job".to_owned(), lines)
+}
+
+fn reason_rows(front: &Front<'_>, form: &Form, width: usize, rows: usize) -> Vec<Words> {
+    let bytes = format!("{}/{NOTE_BYTES} bytes", form.note.value().len());
     let head = "reason (the agent and the audit record read it)";
     let gap = width.saturating_sub(head.len() + bytes.len());
-    lines.push(Words::new().muted(head).gap(gap).muted(bytes));
-    let focused = dialog.form.focus == Focus::Note;
-    let mut reason = area_rows(front.pen, &dialog.form.note, focused, width - 1, 4);
-    reason.resize(4, Words::new());
+    let mut lines = vec![Words::new().muted(head).gap(gap).muted(bytes)];
+    let focused = form.focus == Focus::Note;
+    let mut reason = area_rows(front.pen, &form.note, focused, width - 1, rows);
+    reason.resize(rows, Words::new());
     lines.extend(
         reason
             .into_iter()
             .map(|line| Words::new().gap(1).then(line)),
     );
-    buttons(front, &dialog.form, "", "Reject", width, &mut lines);
-    ("Reject this job".to_owned(), lines)
+    lines
+}
+
+/// One decision about several jobs: what it does, to which, and their number.
+fn decide_several(
+    front: &Front<'_>,
+    dialog: &DecideDialog,
+    width: usize,
+    room: usize,
+) -> (String, Vec<Words>) {
+    let view = together(&front.state.model, dialog);
+    let yes = dialog.verb == "approve";
+    let left = dialog.left().count();
+    let jobs = text::count(left as u64, "job", "jobs");
+    let title = format!("{} {jobs}", if yes { "Approve" } else { "Reject" });
+    let mut head = prose::words(&view.sentence).wrap(width);
+    if left == 0 {
+        // Nothing happens, so there is nothing to sum up.
+    } else if yes {
+        let undo = view.undo.then(Prose::new().own(" ")).then(view.behind);
+        for says in [&view.touches, &undo] {
+            head.extend(prose::words(says).wrap(width));
+        }
+    } else {
+        let ends = Prose::new().own("They end DENIED. ").then(view.behind);
+        head.extend(prose::words(&ends).wrap(width));
+    }
+    head.push(Words::new());
+    let mut below = vec![Words::new()];
+    if yes {
+        below.extend(note_rows(front, &dialog.form, "note", 2, width));
+    } else {
+        below.extend(reason_rows(front, &dialog.form, width, 2));
+    }
+    below.push(Words::new());
+    if let (Some(all), Some(one)) = (&dialog.form.wanted, &dialog.form.or) {
+        let says = format!("{all} for all of them, {one} for ");
+        let shown = tail(dialog.shown.as_str());
+        let says = Words::new().muted(says).line(&shown, Role::Muted);
+        below.push(fact("", says.muted(" alone")));
+    }
+    buttons(front, &dialog.form, "type", &title, width, &mut below);
+    let rows: Vec<Words> = view
+        .rows
+        .iter()
+        .map(|row| several_row(front, dialog, row))
+        .collect();
+    if head.len() + below.len() + rows.len() > room {
+        // Blank rows give way before anything that says something.
+        head.retain(|words| !words.is_empty());
+        below.retain(|words| !words.is_empty());
+    }
+    let list_room = room.saturating_sub(head.len() + below.len()).max(1);
+    let mut lines = head;
+    if rows.len() <= list_room {
+        lines.extend(rows);
+    } else {
+        let shown = list_room - 1;
+        let hidden = rows.len() - shown;
+        lines.extend(rows.into_iter().take(shown));
+        lines.push(Words::new().ink(
+            format!("{hidden} more; a taller window lists them"),
+            Role::Warn,
+        ));
+    }
+    lines.extend(below);
+    (title, lines)
+}
+
+fn several_row(front: &Front<'_>, dialog: &DecideDialog, row: &TogetherRow) -> Words {
+    let glyphs = front.pen.glyphs;
+    let role = if row.out.is_some() {
+        Role::Muted
+    } else {
+        Role::Text
+    };
+    let here = row.id == dialog.shown;
+    let name = |value: &Option<std::sync::Arc<str>>, missing: &str| match value {
+        Some(value) => Words::new().shown(Shown::head_of(value, 20), role),
+        None => Words::new().ink(missing, Role::Muted),
+    };
+    let words = Words::new()
+        .glyph(glyphs, if here { Glyph::Cursor } else { Glyph::Dot }, role)
+        .gap(1)
+        .shown(Shown::tail_of(&tail(row.id.as_str()), 8), role)
+        .gap(2)
+        .then(name(&row.requester, "unknown"))
+        .to(24)
+        .then(name(&row.resource, "no resource"))
+        .to(46);
+    match (&row.out, row.undo) {
+        (Some(out), _) => words.line(out, Role::Warn),
+        (None, Some(true)) => words.ink("undo yes", role),
+        (None, Some(false)) => words.bold("undo NO", Role::Crit),
+        (None, None) => words.muted("undo unknown"),
+    }
 }
 
 fn about(front: &Front<'_>, dialog: &DecideDialog, width: usize, yes: bool) -> Vec<Words> {
@@ -236,21 +345,25 @@ fn about(front: &Front<'_>, dialog: &DecideDialog, width: usize, yes: bool) -> V
         return Vec::new();
     };
     let model = &front.state.model;
-    let approval = model.approvals.get(id);
+    let approval = model.approvals.get(id).map(AsRef::as_ref);
     let request = approval.and_then(|it| it.fact.job.request.as_ref());
-    let actor = request
-        .and_then(|it| it.actor.as_deref().or(it.principal.as_deref()))
-        .unwrap_or("an unknown actor");
-    let topic = request
-        .and_then(|it| it.topic.as_deref())
-        .unwrap_or("unknown");
-    let tenant = request
-        .and_then(|it| it.tenant.as_deref())
-        .unwrap_or("unknown");
+    let held = approval.and_then(|it| held(it, &model.jobs));
+    let behind = text::count(
+        u64::from(held.unwrap_or(0)),
+        "known job stands",
+        "known jobs stand",
+    );
     let mut lines = Vec::new();
     if yes {
-        let says = format!("{actor} will run {topic}, tenant {tenant}.");
-        lines.extend(sentences(&says, width, Role::Text));
+        let says = deed(approval, " will run ").own(", tenant ");
+        let says = match request.and_then(|it| it.tenant.clone()) {
+            Some(tenant) => says.outside(tenant),
+            None => says.own("unknown"),
+        };
+        lines.extend(prose::words(&says.own(".")).wrap(width));
+        if held.is_some_and(|held| held > 0) {
+            lines.push(Words::new().text(format!("{behind} behind it.")));
+        }
         let undo = match approval.and_then(|it| it.undo()) {
             Some(Some(undo)) => format!("Undo: {}.", undo.topic),
             Some(None) => "Undo: none. What it does stays done.".to_owned(),
@@ -258,24 +371,26 @@ fn about(front: &Front<'_>, dialog: &DecideDialog, width: usize, yes: bool) -> V
         };
         lines.extend(sentences(&undo, width, Role::Text));
     } else {
-        let says = format!("{actor} will not run {topic}. The job ends DENIED.");
-        lines.extend(sentences(&says, width, Role::Text));
+        let says = deed(approval, " will not run ").own(".");
+        lines.extend(prose::words(&says).wrap(width));
+        lines.push(Words::new().text(if held.is_some_and(|held| held > 0) {
+            format!("The job ends DENIED; {behind} behind it.")
+        } else {
+            "The job ends DENIED.".to_owned()
+        }));
     }
     lines.push(Words::new());
     lines.push(fact("job", Words::new().line(id.as_str(), Role::Text)));
-    if yes && let Some(review) = front.state.ui.review() {
-        let part = |text: &Option<std::sync::Arc<str>>| {
-            text.as_deref().map_or("unknown".to_owned(), short_hash)
+    let reviews = front.state.ui.reviews();
+    if yes && let Some(review) = reviews.and_then(|it| it.get(id)) {
+        let part = |value: &Option<std::sync::Arc<str>>, missing: &str| {
+            value.as_deref().map_or(missing.to_owned(), text::digest)
         };
         let bound = format!(
             "policy {}, request {}, payload {}",
-            part(&review.read.policy_snapshot),
-            part(&review.read.job_hash),
-            review
-                .read
-                .payload_sha256
-                .as_deref()
-                .map_or("none".to_owned(), short_hash),
+            part(&review.read.policy_snapshot, "unknown"),
+            part(&review.read.job_hash, "unknown"),
+            part(&review.read.payload_sha256, "none"),
         );
         lines.push(fact("bound to", Words::new().line(&bound, Role::Text)));
     }
@@ -307,12 +422,15 @@ fn buttons(
     let guarded = front.state.ui.is_guarded(front.state.now);
     if let Some(wanted) = &form.wanted {
         let value = form.typed.value();
-        let right = value
-            .char_indices()
-            .zip(wanted.chars())
-            .take_while(|((_, typed), wanted)| typed == wanted)
-            .last()
-            .map_or(0, |((at, c), _)| at + c.len_utf8());
+        let agrees = |wanted: &str| {
+            value
+                .char_indices()
+                .zip(wanted.chars())
+                .take_while(|((_, typed), wanted)| typed == wanted)
+                .last()
+                .map_or(0, |((at, c), _)| at + c.len_utf8())
+        };
+        let right = agrees(wanted).max(form.or.as_deref().map_or(0, agrees));
         let label = if wanted.contains(' ') {
             Words::new()
                 .muted(ask)
@@ -384,15 +502,4 @@ fn duration(elapsed: Elapsed) -> String {
 fn tail(id: &str) -> String {
     let count = id.chars().count();
     id.chars().skip(count.saturating_sub(8)).collect()
-}
-
-/// `8c1f…a2e7`.
-fn short_hash(hash: &str) -> String {
-    let count = hash.chars().count();
-    if count <= 16 {
-        return hash.to_owned();
-    }
-    let head: String = hash.chars().take(4).collect();
-    let end: String = hash.chars().skip(count - 4).collect();
-    format!("{head}…{end}")
 }

@@ -5,6 +5,8 @@ use ratatui::layout::Rect;
 
 use crate::state::action::Drawn;
 use crate::state::model::approvals::ApprovalStatus;
+use crate::state::model::approvals::alike::WhatRuns;
+use crate::state::ui::ListId;
 use crate::text::{self, Shown};
 use crate::tui::glyph::Glyph;
 use crate::tui::screen::jobs::inside;
@@ -14,8 +16,11 @@ use crate::tui::widget::pane::{self, Title};
 use crate::tui::widget::table::{Column, Row, Table};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{indent, split_row, split_rows};
-use crate::view::approvals::{self, Action, ApprovalRow, ApprovalsView, DecidedRow, Standing};
+use crate::view::approvals::{self, ApprovalRow, ApprovalsView, DecidedRow, Standing};
 use crate::view::missing;
+
+/// From this width on the foot says what the marked ones have in common.
+const WIDE: u16 = 100;
 
 /// An answer of the gateway that is older than this is old.
 const OLD_SECS: u64 = 12;
@@ -42,7 +47,21 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         _ => 0,
     };
     let (title, rest) = split_row(area);
-    let (decided, _) = approvals::decided(scene.state, 10);
+    let decided = approvals::decided(scene.state, 10).rows;
+    let marked = !scene
+        .state
+        .ui
+        .list(ListId::Approvals)
+        .state
+        .marks()
+        .is_empty();
+    let foot = match buf.area.height {
+        34.. => 3,
+        30.. => 2,
+        16.. if marked => 1,
+        _ => 0,
+    };
+    let (rest, foot_area) = split_rows(rest, rest.height.saturating_sub(foot));
     let waiting = approvals::approvals(scene.state, usize::MAX / 2).passing;
     // The queue gets what it needs before what is under it does.
     let room = rest.height.saturating_sub(under);
@@ -70,11 +89,14 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         };
         missing_screen::sentence(scene, words, table, buf);
     } else {
-        let rows: Vec<Row> = view.rows.iter().map(|row| queue_row(scene, row)).collect();
+        let wide = scene.state.ui.wide() || area.width >= 160;
+        let rows = view.rows.iter().map(|row| queue_row(scene, row, wide));
+        let rows: Vec<Row> = rows.collect();
         let stale = is_old(&view);
         let rows = if stale { in_stale(rows) } else { rows };
-        Table::new(&columns(), &rows).draw(pen, buf, table);
+        Table::new(&columns(wide), &rows).draw(pen, buf, table);
     }
+    draw_foot(scene, &view, foot_area, buf);
     let (under_area, lower_area) = split_rows(rest, under);
     draw_under(scene, under, under_area, buf);
     if lower > 0 {
@@ -111,7 +133,14 @@ pub(super) fn nothing(scene: &Scene<'_>) -> Words {
             .muted("Approvals do not travel on the bus. Attach a gateway or Redis to see them.");
     }
     match scene.state.model.approvals.told_at() {
-        Some(_) => Words::new().muted("Nobody has to decide anything."),
+        Some(_) => {
+            let words = Words::new().muted("Nobody has to decide anything.");
+            match approvals::decided(scene.state, 0).lately {
+                0 => words,
+                1 => words.muted(" 1 was decided in the last hour."),
+                many => words.muted(format!(" {many} were decided in the last hour.")),
+            }
+        }
         None => Words::new().muted(format!(
             "Asking {} for approvals.",
             missing::teller(&scene.state.model)
@@ -145,9 +174,10 @@ fn draw_title(scene: &Scene<'_>, view: &ApprovalsView, area: Rect, buf: &mut Buf
         .draw(scene.pen(), buf, inside(area));
 }
 
-/// Width keeps: action, wait, state, undo, job, SLA, risk, rule, held, requester.
-fn columns() -> Vec<Column> {
-    vec![
+/// Width keeps: action, wait, state, undo, job, SLA, risk, rule, held, requester;
+/// wide adds tenant, resource and snapshot.
+fn columns(wide: bool) -> Vec<Column> {
+    let mut columns = vec![
         Column::number("WAIT", 6).rank(1).gap(2),
         Column::number("SLA", 6).rank(5).gap(2),
         Column::number("HELD", 4).rank(8).gap(2),
@@ -158,12 +188,28 @@ fn columns() -> Vec<Column> {
         Column::content("REQUESTER", 9, 16).rank(9).gap(2),
         Column::content("STATE", 10, 16).rank(2).gap(2),
         Column::fixed("…JOB", 8).rank(4).tail(),
-    ]
+    ];
+    if wide {
+        columns.push(Column::content("TENANT", 6, 16).rank(10).gap(2));
+        columns.push(Column::content("RESOURCE", 8, 24).rank(11).gap(2));
+        columns.push(Column::content("SNAPSHOT", 8, 16).rank(12).gap(2));
+    }
+    columns
 }
 
-fn queue_row(scene: &Scene<'_>, row: &ApprovalRow) -> Row {
+fn queue_row(scene: &Scene<'_>, row: &ApprovalRow, wide: bool) -> Row {
     let cells = cells(scene, row);
-    Row {
+    let outside = |value: Option<&str>| match value {
+        Some(value) => Words::new().shown(Shown::head_of(value, 40), Role::Text),
+        None => Words::new().muted("unknown"),
+    };
+    let snapshot = row.snapshot.as_deref().map(text::digest);
+    let more = [
+        outside(row.tenant.as_deref()),
+        outside(row.action.resource.as_deref()),
+        outside(snapshot.as_deref()),
+    ];
+    let mut row = Row {
         cells: vec![
             cells.wait,
             cells.sla,
@@ -179,7 +225,37 @@ fn queue_row(scene: &Scene<'_>, row: &ApprovalRow) -> Row {
         selected: row.selected,
         marked: row.marked,
         change: None,
+    };
+    if wide {
+        row.cells.extend(more);
     }
+    row
+}
+
+/// What the marks are for. Nothing is decided in this list.
+fn draw_foot(scene: &Scene<'_>, view: &ApprovalsView, area: Rect, buf: &mut Buffer) {
+    let area = if area.height > 2 {
+        split_row(area).1
+    } else {
+        area
+    };
+    let words = Words::new();
+    let review = |words: Words| words.bold("a", Role::Accent);
+    let wide = area.width >= WIDE;
+    let words = match view.marked {
+        0 if view.rows.is_empty() => return,
+        0 => review(words.muted("Nothing is approved from this list: "))
+            .muted(" reviews the row under the cursor."),
+        1 => review(words.muted("Nothing is approved from this list. "))
+            .muted(" reviews the marked one."),
+        marked if wide => review(words.muted(format!(
+            "Nothing is approved from this list. The {marked} marked share rule, tenant, action and snapshot: "
+        )))
+        .muted(" reviews them together."),
+        marked => review(words.muted(format!("{marked} marked are alike: ")))
+            .muted(" reviews them together."),
+    };
+    scene.pen().put(buf, indent(area, 3), &words);
 }
 
 /// The parts of one row.
@@ -242,7 +318,7 @@ pub(super) fn cells(scene: &Scene<'_>, row: &ApprovalRow) -> Cells {
 }
 
 /// What a job would do, on what.
-fn action_words(action: &Action) -> Words {
+fn action_words(action: &WhatRuns) -> Words {
     let words = match &action.what {
         Some(what) => Words::new().shown(Shown::head_of(what, 120), Role::Text),
         None => Words::new().muted("unknown"),
@@ -271,7 +347,11 @@ fn standing_words(scene: &Scene<'_>, standing: &Standing) -> Words {
             .glyph(scene.glyphs, Glyph::Cross, Role::Warn)
             .gap(1)
             .shown(Shown::head_of(why, 40), Role::Warn),
-        Standing::Yours => words.muted("- yours"),
+        Standing::NoPayload => words
+            .glyph(scene.glyphs, Glyph::Cross, Role::Warn)
+            .ink(" no payload", Role::Warn),
+        Standing::Yours if scene.glyphs.is_ascii() => words.muted("- yours"),
+        Standing::Yours => words.muted("– yours"),
         Standing::Deciding => words.ink("… deciding", Role::Accent),
     }
 }
@@ -316,14 +396,19 @@ fn draw_decided(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let (_, rest) = split_row(area);
     let (title, table) = split_row(rest);
     let height = usize::from(table.height.saturating_sub(1));
-    let (rows, total) = approvals::decided(scene.state, height);
-    let nobody = rows.iter().filter(|row| row.by.is_none()).count();
-    let mut facts = text::thousands(total as u64);
-    if nobody > 0 {
-        facts = format!("{facts} kept, {nobody} of those shown without a person");
+    let view = approvals::decided(scene.state, height);
+    // What does not fit is counted in the place of the last row.
+    let shown = if view.total > height {
+        height.saturating_sub(1)
     } else {
-        facts = format!("{facts} kept");
-    }
+        view.rows.len()
+    };
+    let facts = format!(
+        "{}: {} by a person, {} without one",
+        text::thousands(view.total as u64),
+        text::thousands(view.by_a_person as u64),
+        text::thousands((view.total - view.by_a_person) as u64)
+    );
     Title::new("Decided", false)
         .facts(Words::new().muted(facts))
         .draw(pen, buf, inside(title));
@@ -337,11 +422,22 @@ fn draw_decided(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         Column::fixed("…JOB", 8).rank(4).tail(),
     ];
     let now = scene.state.ui.shown_at(scene.state.now);
-    let rows: Vec<Row> = rows
+    let rows: Vec<Row> = view
+        .rows
         .iter()
+        .take(shown)
         .map(|row| decided_row(scene, row, now))
         .collect();
     Table::new(&columns, &rows).draw(pen, buf, table);
+    if shown < view.total {
+        let (_, last) = split_rows(table, table.height.saturating_sub(1));
+        let more = text::thousands((view.total - shown) as u64);
+        pen.put(
+            buf,
+            indent(last, 3),
+            &Words::new().muted(format!("{more} more")),
+        );
+    }
 }
 
 fn decided_row(scene: &Scene<'_>, row: &DecidedRow, now: crate::time::Timestamp) -> Row {
@@ -356,10 +452,15 @@ fn decided_row(scene: &Scene<'_>, row: &DecidedRow, now: crate::time::Timestamp)
         Some(value) => Words::new().shown(Shown::head_of(value, 120), Role::Text),
         None => Words::new().muted(missing),
     };
-    // What ended without a person is nobody's decision, never a rejection.
-    let by = match row.status {
-        ApprovalStatus::Expired | ApprovalStatus::Invalidated => outside(&row.by, "nobody"),
-        _ => outside(&row.by, "unknown"),
+    // What ended without a person is nobody's decision, never a rejection; a part of
+    // the plane that the record names in a person's place is no person either.
+    let (by, how) = match row.status {
+        ApprovalStatus::Expired => (Words::new().muted("nobody"), "its deadline passed"),
+        ApprovalStatus::Invalidated => (Words::new().muted("nobody"), "policy or request moved"),
+        ApprovalStatus::Repaired => (Words::new().muted("nobody"), "the plane mended its record"),
+        ApprovalStatus::Approved | ApprovalStatus::Rejected | ApprovalStatus::Pending => {
+            (outside(&row.by, "unknown"), "—")
+        }
     };
     Row {
         cells: vec![
@@ -373,7 +474,7 @@ fn decided_row(scene: &Scene<'_>, row: &DecidedRow, now: crate::time::Timestamp)
             action_words(&row.action),
             outside(&row.rule, "unknown"),
             by,
-            outside(&row.comment, "—"),
+            outside(&row.comment, how),
             Words::new().shown(
                 Shown::tail_of(text::id_tail(row.id.as_str()), 8),
                 Role::Muted,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::state::diff;
 use crate::state::model::approvals::{Content, Payload};
 use crate::text::{self, Shown};
 use crate::tui::glyph::Glyph;
@@ -52,10 +53,25 @@ pub(super) fn all_rows(scene: &Scene<'_>, view: &PayloadView, width: usize) -> V
     let PayloadView::Read(payload) = view else {
         return Vec::new();
     };
-    rows(scene, payload, width, false, true)
+    let look = Look {
+        at_blanks: true,
+        ..Look::default()
+    };
+    rows(scene, payload, width, look)
         .into_iter()
         .map(|row| row.words)
         .collect()
+}
+
+/// How a payload is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look<'a> {
+    /// Its secrets are not masked.
+    pub(super) reveal: bool,
+    /// Lines break after blanks where that can be.
+    pub(super) at_blanks: bool,
+    /// Lines that carry `~` beside their number, from 1, in order.
+    pub(super) changed: &'a [usize],
 }
 
 /// The rows of a payload that was read: text line by line, wrapped; bytes as hex.
@@ -63,13 +79,10 @@ pub(super) fn rows(
     scene: &Scene<'_>,
     payload: &Payload,
     width: usize,
-    reveal: bool,
-    at_blanks: bool,
+    look: Look<'_>,
 ) -> Vec<PayloadRow> {
     match &payload.content {
-        Content::Text { text, secrets, .. } => {
-            text_rows(scene, text, secrets, width, reveal, at_blanks)
-        }
+        Content::Text { text, secrets, .. } => text_rows(scene, text, secrets, width, look),
         Content::Binary(bytes) => hex_rows(scene, bytes),
         Content::TooLong { .. } | Content::Missing | Content::Unreadable(_) => Vec::new(),
     }
@@ -80,24 +93,18 @@ fn text_rows(
     text: &str,
     secrets: &[Range<usize>],
     width: usize,
-    reveal: bool,
-    at_blanks: bool,
+    look: Look<'_>,
 ) -> Vec<PayloadRow> {
-    let lines: Vec<&str> = text.split('\n').collect();
-    // The break at the very end opens no line.
-    let lines = match lines.split_last() {
-        Some((&"", before)) if !before.is_empty() => before,
-        _ => &lines[..],
-    };
+    let lines = diff::lines(text);
     let number = lines.len().to_string().len().max(2);
     let room = width.saturating_sub(number + 4).max(8);
     let mut rows = Vec::new();
     let mut start = 0;
     for (at, line) in lines.iter().enumerate() {
         let end = (start + line.len() + 1).min(text.len());
-        let atoms = atoms(line, start, secrets, reveal);
+        let atoms = atoms(line, start, secrets, look.reveal);
         let mut from = start;
-        let wrapped = wrap(atoms, room, at_blanks);
+        let wrapped = wrap(atoms, room, look.at_blanks);
         let count = wrapped.len();
         for (part, atoms) in wrapped.into_iter().enumerate() {
             let first = part == 0;
@@ -105,6 +112,11 @@ fn text_rows(
                 format!("{:>number$}", at + 1)
             } else {
                 " ".repeat(number)
+            };
+            let change = if first && look.changed.binary_search(&(at + 1)).is_ok() {
+                Words::new().bold("~", Role::Warn)
+            } else {
+                Words::new().gap(1)
             };
             let rail = if first { Glyph::Rail } else { Glyph::RailMore };
             // The line break belongs to the last row of its line.
@@ -117,7 +129,7 @@ fn text_rows(
                 words: Words::new()
                     .gap(1)
                     .ink(label, Role::Mark)
-                    .gap(1)
+                    .then(change)
                     .glyph(scene.glyphs, rail, Role::Accent)
                     .gap(1)
                     .then(words_of(&atoms)),

@@ -64,11 +64,12 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     }
     let wide = area.width >= WIDE;
     let gate = gate_rows(scene, &view, width, wide);
+    let copy = rest;
     let (head, rest) = split_rows(rest, sentence.len() as u16);
     pane::rows(pen, buf, inside(head), &sentence);
     let gate_height = (gate.len() as u16 + u16::from(wide)).min(rest.height / 2);
     let (middle, bottom) = split_rows(rest, rest.height.saturating_sub(gate_height));
-    if wide {
+    let drawn = if wide {
         let (rule, lines) = split_row(bottom);
         Title::new("Before A works", false).draw(pen, buf, inside(rule));
         pane::rows(pen, buf, inside(lines), &gate);
@@ -77,11 +78,21 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     } else {
         pane::rows(pen, buf, inside(bottom), &gate);
         draw_narrow(scene, &view, middle, buf)
+    };
+    if view.moved {
+        // All of the copy is what was known before something moved.
+        let copy = Rect {
+            height: bottom.y.saturating_sub(copy.y),
+            ..copy
+        };
+        pen.recolor(buf, copy, Role::Stale);
     }
+    drawn
 }
 
 fn draw_title(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buffer) {
     let name = match view.place {
+        Some((at, of)) if view.together => format!("Review {at} of {of} marked"),
         Some((at, of)) => format!("Review {at} of {of}"),
         None => "Review".to_owned(),
     };
@@ -134,7 +145,7 @@ fn draw_notices(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buff
     }
     if view.moved {
         lines.push(Words::new().muted(format!(
-            "What follows is the copy that you read, at {}.",
+            "What follows is the copy that you read, frozen at {}.",
             text::clock(view.read_at)
         )));
     }
@@ -236,11 +247,11 @@ fn draw_wide(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buffer)
     let mut drawn = draw_payload(scene, view, rest, buf);
     let width = usize::from(right.width);
     let mut rows = Vec::new();
-    for (name, facts) in sections(view) {
+    for (name, note, facts) in sections(view) {
         if !rows.is_empty() {
             rows.push(Words::new());
         }
-        rows.push(rule(scene, name, width));
+        rows.push(rule(scene, name, note, width));
         rows.extend(fact_rows(facts, width));
     }
     let most = rows.len().saturating_sub(usize::from(right.height));
@@ -269,22 +280,24 @@ fn draw_wide(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buffer)
     drawn
 }
 
-fn sections(view: &ReviewView) -> Vec<(&'static str, &[Fact])> {
-    let mut sections: Vec<(&'static str, &[Fact])> = vec![
-        ("Policy", &view.policy),
-        ("Blast radius", &view.blast),
-        ("Undo", &view.undo),
-    ];
-    if !view.limits.is_empty() {
-        sections.push(("If you say yes", &view.limits));
-    }
-    sections
+/// Name, note at the right, and facts of what is beside the payload.
+fn sections(view: &ReviewView) -> [(&'static str, &str, &[Fact]); 5] {
+    [
+        ("Policy", "", &view.policy),
+        ("Blast radius", "", &view.blast),
+        ("Undo", "", &view.undo),
+        ("If you say yes", "", &view.limits),
+        ("Like this one", &view.precedents_of, &view.precedents),
+    ]
 }
 
-fn rule(scene: &Scene<'_>, name: &str, width: usize) -> Words {
+fn rule(scene: &Scene<'_>, name: &str, note: &str, width: usize) -> Words {
     let words = Words::new().bold(name, Role::Text).gap(1);
-    let left = width.saturating_sub(words.width());
-    words.ink(scene.glyphs.get(Glyph::Rule).repeat(left), Role::Mark)
+    let note = Words::new().gap(usize::from(!note.is_empty())).muted(note);
+    let left = width.saturating_sub(words.width() + note.width());
+    words
+        .ink(scene.glyphs.get(Glyph::Rule).repeat(left), Role::Mark)
+        .then(note)
 }
 
 fn draw_narrow(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buffer) -> Drawn {
@@ -293,9 +306,9 @@ fn draw_narrow(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buffe
     let width = usize::from(area.width);
     if view.facts_focused {
         let mut rows = fact_rows(&view.request, width);
-        for (name, facts) in sections(view) {
+        for (name, note, facts) in sections(view) {
             rows.push(Words::new());
-            rows.push(rule(scene, name, width));
+            rows.push(rule(scene, name, note, width));
             rows.extend(fact_rows(facts, width));
         }
         let most = rows.len().saturating_sub(usize::from(area.height));
@@ -350,7 +363,12 @@ fn draw_payload(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buff
             ..Drawn::default()
         };
     };
-    let rows = payload::rows(scene, read, width, view.reveals, !scene.state.ui.wide());
+    let look = payload::Look {
+        reveal: view.reveals,
+        at_blanks: !scene.state.ui.wide(),
+        changed: &view.changed,
+    };
+    let rows = payload::rows(scene, read, width, look);
     if rows.is_empty() {
         let words = payload::all_rows(scene, &view.payload, width);
         pane::rows(pen, buf, indent(body, 1), &words);
@@ -365,13 +383,11 @@ fn draw_payload(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buff
     let shown = &rows[from..rows.len().min(from + height)];
     let words: Vec<Words> = shown.iter().map(|row| row.words.clone()).collect();
     pane::rows(pen, buf, body, &words);
-    if view.moved {
-        pen.recolor(buf, body, Role::Stale);
-    }
     let payload = match (&read.content, shown.first(), shown.last()) {
-        (Content::Text { text, .. }, Some(first), Some(last)) if !view.moved => {
+        (Content::Text { text, .. }, Some(first), Some(last)) => {
             let byte = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-            Some(PayloadDrawn {
+            view.reading.map(|reading| PayloadDrawn {
+                reading,
                 from: byte(first.bytes.start),
                 to: byte(last.bytes.end),
                 of: byte(text.len()),
@@ -405,6 +421,12 @@ fn draw_status(
         format!("lines {}-{} of {}", first.line, last.line, end.line),
         role,
     );
+    if !view.changed.is_empty() {
+        let lines = text::count(view.changed.len() as u64, "line", "lines");
+        words = words
+            .muted("   ")
+            .ink(format!("~ {lines} changed"), Role::Warn);
+    }
     if let PayloadView::Read(read) = &view.payload {
         match &read.content {
             Content::Text { text, secrets, .. } => {

@@ -10,6 +10,9 @@ use crate::state::shared::{Interner, Text, text};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{ActorType, Compensation, JobPriority, JobRequest, JobStatus};
 
+/// The cause that planes give when a person rejects a job.
+const REJECTED: &str = "approval_rejected";
+
 /// Labels, sorted by name.
 pub type Labels = Arc<[(Arc<str>, Arc<str>)]>;
 
@@ -294,6 +297,12 @@ impl Happened {
 }
 
 impl Job {
+    /// Whether it ended because a person said no.
+    pub fn was_rejected(&self) -> bool {
+        let code = self.result.as_ref().and_then(|it| it.error_code.as_deref());
+        code == Some(REJECTED)
+    }
+
     pub(super) fn new(id: JobId, at: Timestamp) -> Self {
         Self {
             id,
