@@ -292,7 +292,11 @@ fn blast_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
         let told = [&told.what, &told.system, &told.namespace, &told.resource];
         for (key, value) in request.labels.iter() {
             // What stands in the sentence or above needs no second row.
-            if told.contains(&&Some(Arc::clone(value))) {
+            let declared = key
+                .split_once(':')
+                .filter(|_| matches!(&**value, "true" | ""));
+            let named = declared.map_or(&**value, |(_, name)| name);
+            if told.iter().any(|it| it.as_deref() == Some(named)) {
                 continue;
             }
             let between = if labels.is_empty() { "" } else { ", " };

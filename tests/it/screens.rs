@@ -389,6 +389,34 @@ fn dialogs_about_one_and_several_approvals_are_drawn() {
     );
 }
 
+/// Approvals in every standing, deadline band and kind of end.
+const STANDINGS: &str = "0s link nats up | 0s link gateway up | 0s policy s2 \
+     | 11s approval job-breached told=1s topic=job.a rule=r actor=x snapshot=s2 hash=h deadline=4s undo=job.u \
+     | 11s approval job-soon told=1s topic=job.a rule=r actor=x snapshot=s2 hash=h deadline=250s undo=job.u \
+     | 11s approval job-quarter told=1s topic=job.a rule=r actor=x snapshot=s2 hash=h deadline=850s undo=job.u \
+     | 11s approval job-later told=1s topic=job.a rule=r actor=x snapshot=s2 hash=h deadline=7000s undo=job.u \
+     | 11s approval job-untold told=1s topic=job.a rule=r snapshot=s2 partial=1 \
+     | 11s approval job-moved told=1s topic=job.a rule=r actor=x snapshot=s1 hash=h undo=job.u \
+     | 11s approval job-changed told=1s topic=job.a rule=r actor=x snapshot=s2 hash=h own=i undo=job.u \
+     | 11s approval job-gone told=1s topic=job.a rule=r actor=x snapshot=s2 hash=h context=redis://ctx undo=job.u \
+     | 11s approval job-yours told=1s topic=job.a rule=r actor=ann submitted=principal:ann snapshot=s2 hash=h \
+     | 11s approval job-expired told=1s topic=job.a rule=r snapshot=s1 status=expired \
+     | 11s approval job-invalid told=1s topic=job.a rule=r snapshot=s1 status=invalidated who=system/reconciler \
+     | 11s approval job-no told=1s topic=job.a rule=r snapshot=s1 status=rejected who=bob note=no \
+     | 11s payload job-gone pointer=redis://ctx missing=1 | 12s tick";
+
+#[test]
+fn every_standing_deadline_and_end_of_an_approval_is_drawn() {
+    let mut console = Console::play(STANDINGS);
+    console.state.ui.manners.operator = "ann".into();
+    console
+        .press("approvals | down | review | approve | \"ok\" | next-field | next-field | confirm");
+    for (columns, rows) in [(80, 24), (120, 36), (200, 60)] {
+        let buf = console.paint(columns, rows);
+        snapshot(&format!("standings-{columns}x{rows}"), &buf, &dark());
+    }
+}
+
 #[test]
 fn what_moved_and_what_changed_is_drawn() {
     check_together(
