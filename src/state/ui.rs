@@ -620,7 +620,7 @@ impl UiState {
                 self.press(action, model, now, effects);
             }
         }
-        self.keep_up(model, now);
+        self.keep_up(model, now, false);
     }
 
     /// Looks at what the model has just taken in: an answer to an effect, a job
@@ -642,11 +642,11 @@ impl UiState {
         if self.bell.hear(event, model, now, live) && !self.manners.silent {
             effects.push(Effect::Bell);
         }
-        self.keep_up(model, now);
+        self.keep_up(model, now, matches!(event, Event::Packet(_)));
     }
 
     /// Brings orders, marks and dialogs up to what the model holds.
-    fn keep_up(&mut self, model: &Model, now: Timestamp) {
+    fn keep_up(&mut self, model: &Model, now: Timestamp, after_a_packet: bool) {
         self.forget_undo(now);
         for modal in &mut self.modals {
             if let Modal::Cancel(dialog) = modal {
@@ -658,7 +658,7 @@ impl UiState {
                 });
             }
         }
-        self.keep_dialogs_up(model);
+        self.keep_dialogs_up(model, after_a_packet);
         if self.frozen.is_none() {
             self.unmark_ended(model);
             self.order_lists(model, now);

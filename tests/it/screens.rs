@@ -382,7 +382,14 @@ fn dialogs_about_one_and_several_approvals_are_drawn() {
         "reject",
         &format!("{review} | reject | \"wrong month\" | confirm"),
     );
-    check_together("approve-one", "approvals | down | down | review | approve");
+    check_together(
+        "approve-one",
+        "approvals | down | down | review | approve | \"asked\" | confirm | \"a2\"",
+    );
+    check_together(
+        "approve-wrong",
+        "approvals | down | down | review | approve | next-field | \"ae\"",
+    );
     check_together(
         "reject-one",
         "approvals | review | reject | \"wrong month\"",

@@ -269,11 +269,19 @@ impl UiState {
         blocking(&conditions, approve).map(|it| it.text.clone())
     }
 
-    /// Leaves out of an open dialog what ended or moved since.
-    pub(super) fn keep_dialogs_up(&mut self, model: &Model) {
+    /// Leaves out of an open dialog what ended or moved since. After a packet only
+    /// an end is looked for: packets come by the hundred thousand, and tell no more.
+    pub(super) fn keep_dialogs_up(&mut self, model: &Model, after_a_packet: bool) {
+        let waits = |job: &JobId| {
+            let approval = model.approvals.get(job);
+            approval.is_some_and(|it| it.fact.status == ApprovalStatus::Pending)
+        };
         let mut modals = std::mem::take(&mut self.modals);
         for modal in &mut modals {
             if let Modal::Approve(dialog) | Modal::Reject(dialog) = modal {
+                if after_a_packet && dialog.left().all(waits) {
+                    continue;
+                }
                 let approve = dialog.verb == "approve";
                 let blocked: BTreeMap<JobId, String> = dialog
                     .jobs

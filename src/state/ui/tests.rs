@@ -19,7 +19,8 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 /// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
 /// tells of jobs, `only nats redis` says which servers are configured, `pools a b` tells of all pools, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
-/// the last effect, as does `failed WHY`, `"text"` types; anything else is an action.
+/// the last effect, as does `failed WHY`, `hear` takes a packet as in event files, `"text"`
+/// types; anything else is an action.
 fn run(script: &str) -> String {
     let (state, sent) = play(script);
     describe(&state, &sent)
@@ -146,6 +147,10 @@ fn play(script: &str) -> (State, Vec<(EffectId, Effect)>) {
                 Event::Link(source, state)
             })),
             "tick" => events.push(Event::Tick),
+            "hear" => {
+                let heard = crate::state::script::events(&format!("0s {rest}"));
+                events.extend(heard.expect("a packet").into_iter().map(|it| it.value));
+            }
             _ if verb.starts_with('"') => {
                 let typed = word.trim_matches('"').chars();
                 events.extend(typed.map(|c| Event::User(Action::Edit(Edit::Insert(c)))));
@@ -923,6 +928,14 @@ fn a_number_that_falls_while_the_dialog_is_open_is_typed_again() {
     check(
         &format!("{typed} | waits a b:h2 c | \"approve 2\" | confirm"),
         "approvals review=a 1/3 says: … asked to approve, 1 of 2. !Approve(\"ok\") a Some(\"h1\")",
+    );
+    check(
+        &format!("{typed} | hear dispatch b w1 topic=job.export | confirm"),
+        "approvals review=a 1/3 approve?Typed:ok:",
+    );
+    check(
+        &format!("{typed} | hear beat w1 | confirm"),
+        "approvals review=a 1/3 says: … asked to approve, 1 of 3. !Approve(\"ok\") a Some(\"h1\")",
     );
     check(
         &format!("{typed} | moved s2 | \"approve 0\" | confirm"),

@@ -453,10 +453,15 @@ fn buttons(
             words
         };
         let mut line = label.then(words);
-        if right < value.len() && !wanted.contains(' ') {
-            line = line
-                .gap(3)
-                .ink(format!("the id ends in {wanted}"), Role::Crit);
+        if !wanted.contains(' ') {
+            let missing = wanted.chars().count() - value[..right].chars().count();
+            line = match (right < value.len(), missing) {
+                (true, _) => line
+                    .gap(3)
+                    .ink(format!("the id ends in {wanted}"), Role::Crit),
+                (false, 0) => line,
+                (false, missing) => line.gap(3).muted(format!("{missing} more")),
+            };
         }
         lines.push(line);
         lines.push(Words::new());
