@@ -36,7 +36,7 @@ fn a_policy_that_moves_while_one_reads_switches_approval_off_until_it_is_read_ag
     let gateway = StandIn::start(true);
     let screen = console(&gateway, Capdeck::new());
     open_review(&screen);
-    let moved = "The policy moved while you read, from v1:8c1f00112233445566778899aabba2e7 to v2:77. r reads the job again under the new policy.";
+    let moved = "The policy moved while you read, from v1:8c1f…a2e7 to v2:77. r reads the job again under the new policy.";
     gateway.knows.lock().unwrap().policy = "v2:77".to_owned();
     says(&screen, moved);
     screen.shows("≠ policy moved");

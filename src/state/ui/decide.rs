@@ -493,7 +493,12 @@ impl UiState {
             ),
             Outcome::TimedOut => (String::new(), "unknown".to_owned(), unanswered(past)),
         };
-        self.write_log(format!("{}: {text}", tail(job.as_str())), now);
+        let about = match (outcome, round.approve) {
+            (Outcome::TimedOut, true) => format!("approval of {job}"),
+            (Outcome::TimedOut, false) => format!("rejection of {job}"),
+            _ => tail(job.as_str()).to_owned(),
+        };
+        self.write_log(format!("{about}: {text}"), now);
         for ready in &round.rest {
             let job = &ready.job;
             self.write_log(format!("not sent: {} of {job}", round.verb()), now);

@@ -627,13 +627,15 @@ fn a_reload_makes_the_payload_unseen() {
 
 #[test]
 fn a_reload_is_bound_to_what_the_plane_lists_after_it() {
-    let reloaded = format!("{SEEN} | reload | read a | drawn 0-12/12");
+    let reloaded = format!("{SEEN} | reload | read a");
     check(
         &format!("{reloaded} | approve"),
         "approvals review=a says: It is still being read.",
     );
     check(
-        &format!("{reloaded} | waits a:h2 | approve | \"ok\" | confirm | \"a\" | confirm"),
+        &format!(
+            "{reloaded} | waits a:h2 | drawn 0-12/12 | approve | \"ok\" | confirm | \"a\" | confirm"
+        ),
         "approvals review=a says: … asked to approve. !Approve(\"ok\") a Some(\"h2\")",
     );
 }

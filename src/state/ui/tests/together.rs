@@ -227,7 +227,7 @@ fn bytes_that_an_earlier_reading_or_another_job_showed_count_for_nothing() {
 
 #[test]
 fn changed_lines_are_marked_after_a_reload_until_they_were_passed() {
-    let reloaded = "waits a | approvals | review | read a=vwxyz | reload | read a=vWxyZ";
+    let reloaded = "waits a | approvals | review | read a=vwxyz | reload | read a=vWxyZ | waits a";
     check(reloaded, "approvals review=a~2~5");
     check(
         &format!("{reloaded} | drawn 0-6/10"),
@@ -238,11 +238,11 @@ fn changed_lines_are_marked_after_a_reload_until_they_were_passed() {
         "approvals review=a~5",
     );
     check(
-        &format!("{reloaded} | reload | read a=vWxyZ"),
+        &format!("{reloaded} | reload | read a=vWxyZ | waits a"),
         "approvals review=a",
     );
     check(
-        "waits a | approvals | review | read a=vw | reload | reload | read a=vW",
+        "waits a | approvals | review | read a=vw | reload | reload | read a=vW | waits a",
         "approvals review=a~2",
     );
 }
