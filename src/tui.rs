@@ -2,8 +2,8 @@
 //!
 //! The loop runs on the main task and never waits for a server: it takes what has
 //! happened, steps the state, runs what the state asks for, and draws when
-//! something that is drawn has changed. Reading keys and ending on SIGHUP are tasks
-//! of their own. Start at [`Tui::run`].
+//! something that is drawn has changed. It takes the keys itself, before all else, so
+//! that a key is one wake-up away from its frame. Start at [`Tui::run`].
 
 use std::io;
 use std::sync::Arc;
@@ -11,9 +11,7 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::runtime::Runtime;
 use crate::state::State;
@@ -24,7 +22,7 @@ use crate::state::ui::modal::Modal;
 use crate::state::ui::{Manners, UiState};
 use crate::time::{Clock, Elapsed, Timestamp};
 use crate::tui::glyph::Glyphs;
-use crate::tui::input::Input;
+use crate::tui::input::{Input, Keyboard};
 use crate::tui::keymap::{Chords, Keymap, Mode};
 use crate::tui::pace::{Pace, Urgency};
 use crate::tui::screen::{Context, Hints, Scene};
@@ -105,11 +103,8 @@ impl Tui {
         let hangup = terminal::exit_on_hangup().map_err(TerminalError::Refused)?;
         let depth = self.look.themes.first().map_or(Depth::Mono, Theme::depth);
         let mut terminal = TerminalGuard::take(depth)?;
-        let events = input::listen();
-        let stop = CancellationToken::new();
-        let (typed, mut inputs) = mpsc::channel(input::WAITING);
+        let mut keyboard = Keyboard::listen();
         let mut tasks = JoinSet::new();
-        tasks.spawn(input::read(events, typed, stop.clone()));
         tasks.spawn(hangup);
 
         if let Ok((columns, rows)) = terminal.size() {
@@ -132,10 +127,7 @@ impl Tui {
                         .unwrap_or_else(|error| terminal::vanished(&error.to_string()));
                     self.pace.changed(Urgency::Now);
                 }
-                read = inputs.recv_many(&mut keys, input::WAITING) => {
-                    if read == 0 {
-                        terminal::vanished("nobody reads the keys any more");
-                    }
+                () = keyboard.read(&mut keys) => {
                     input::coalesce_resizes(&mut keys);
                     for input in keys.drain(..) {
                         self.typed(&mut runtime, input);
@@ -158,7 +150,6 @@ impl Tui {
                 .await
                 .unwrap_or_else(|error| terminal::vanished(&error.to_string()));
         }
-        stop.cancel();
         drop(terminal);
         tasks.shutdown().await;
         Ok(runtime)
@@ -252,10 +243,7 @@ impl Tui {
         }
         let mut drawn = Drawn::default();
         let (state, look) = (&self.state, &self.look);
-        terminal.draw(|frame| {
-            let area = frame.area();
-            drawn = paint(state, look, area, frame.buffer_mut());
-        })?;
+        terminal.draw(|area, buf| drawn = paint(state, look, area, buf))?;
         self.pace.drawn(self.clock.now());
         if drawn != self.state.ui.drawn() {
             // Drawn again only if what was shown opens something, such as the gate

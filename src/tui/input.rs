@@ -1,19 +1,22 @@
 //! What comes from the keyboard: crossterm's events become [`Input`].
 //!
-//! Read by its own task, so that a slow frame never delays a key and a key never
-//! waits for a packet. Meaning is given by [`super::keymap`], not here.
+//! A thread of crossterm's waits for the terminal; the loop that draws takes what it
+//! has read, with no task between the two, so that a key is one wake-up away from its
+//! frame. It looks here before it looks at packets. Meaning is given by
+//! [`super::keymap`], not here.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 
 use crossterm::event::{Event, EventStream, KeyEvent, KeyEventKind};
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::keymap::Key;
 
-/// Keys that wait to be handled. A person types ten a second; a paste is one.
-pub const WAITING: usize = 1_024;
+/// Keys that are handled before the next frame. A person types ten a second; a
+/// paste is one.
+const AT_ONCE: usize = 1_024;
 
 /// One thing that happened at the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,30 +38,43 @@ pub enum Input {
     Gone(String),
 }
 
-/// Begins to listen: from here on no resize is missed.
-///
-/// Call it only when stdin is a terminal, for crossterm panics on anything else, and
-/// before the size is asked for, for a resize that nobody listens to is told to nobody.
-pub fn listen() -> EventStream {
-    EventStream::new()
+/// The terminal as a source of [`Input`].
+pub struct Keyboard {
+    events: EventStream,
 }
 
-/// Reads the terminal until `stop` or until it is gone.
-pub async fn read(mut events: EventStream, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
-    loop {
-        let event = tokio::select! {
-            () = stop.cancelled() => return,
-            event = events.next() => event,
-        };
-        let input = match event {
-            Some(event) => translate(event),
-            None => Some(Input::Gone("end of input".to_owned())),
-        };
-        let Some(input) = input else { continue };
-        let last = matches!(input, Input::Gone(_));
-        if inputs.send(input).await.is_err() || last {
-            return;
+impl Keyboard {
+    /// Begins to listen: from here on no resize is missed.
+    ///
+    /// Call it only when stdin is a terminal, for crossterm panics on anything else,
+    /// and before the size is asked for, for a resize that nobody listens to is told
+    /// to nobody.
+    pub fn listen() -> Self {
+        Self {
+            events: EventStream::new(),
         }
+    }
+
+    /// Waits for something to happen and puts all that has happened into `into`, at
+    /// most [`AT_ONCE`]. Nothing comes after [`Input::Gone`]. Safe to drop at any
+    /// await; always await it in the same task, for crossterm remembers who asked
+    /// first.
+    pub async fn read(&mut self, into: &mut Vec<Input>) {
+        poll_fn(|context| {
+            while into.len() < AT_ONCE && !matches!(into.last(), Some(Input::Gone(_))) {
+                match self.events.poll_next_unpin(context) {
+                    Poll::Ready(Some(event)) => into.extend(translate(event)),
+                    Poll::Ready(None) => into.push(Input::Gone("end of input".to_owned())),
+                    Poll::Pending => break,
+                }
+            }
+            if into.is_empty() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossterm::clipboard::CopyToClipboard;
-use crossterm::cursor::Show;
+use crossterm::cursor::{Hide, Show};
 use crossterm::event::{
     DisableBracketedPaste, DisableFocusChange, EnableBracketedPaste, EnableFocusChange,
 };
@@ -26,9 +26,9 @@ use crossterm::terminal::{
     disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{execute, queue};
-use ratatui::Frame;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::process::{Signal, kill_current_process_group};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
@@ -41,6 +41,10 @@ pub const HUNG_UP: i32 = 129;
 /// How long a stop that we asked for may take to arrive. A process group that no
 /// shell controls cannot be stopped, and then the console simply goes on.
 const STOP_ARRIVES: Duration = Duration::from_millis(200);
+
+/// Bytes of a frame that go out in one write: a whole screen of 200x60 cells in as
+/// many colors as it can have.
+const FRAME: usize = 256 * 1024;
 
 /// Why the screen cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +93,7 @@ impl TerminalGuard {
             TerminalError::Refused(error)
         })?;
         let out = Sixteen::new(io::stdout(), depth == Depth::Sixteen);
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, out));
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME, out));
         let screen = Terminal::new(backend).map_err(|error| {
             leave();
             TerminalError::Refused(error)
@@ -100,13 +104,20 @@ impl TerminalGuard {
         })
     }
 
-    /// Draws one frame in one synchronized update.
+    /// Draws one frame in one synchronized update and one write, so that no terminal
+    /// shows half of it or waits for its end.
     ///
     /// # Errors
     /// The terminal does not take bytes any more; see [`vanished`].
-    pub fn draw(&mut self, paint: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+    pub fn draw(&mut self, paint: impl FnOnce(Rect, &mut Buffer)) -> io::Result<()> {
+        // Not `Terminal::draw`: it hides the cursor again in each frame, with a write
+        // of its own before the end of the update.
         queue!(self.screen.backend_mut(), BeginSynchronizedUpdate)?;
-        self.screen.draw(paint)?;
+        self.screen.autoresize()?;
+        let mut frame = self.screen.get_frame();
+        paint(frame.area(), frame.buffer_mut());
+        self.screen.flush()?;
+        self.screen.swap_buffers();
         execute!(self.screen.backend_mut(), EndSynchronizedUpdate)
     }
 
@@ -217,6 +228,7 @@ fn enter() -> io::Result<()> {
     execute!(
         io::stdout(),
         EnterAlternateScreen,
+        Hide,
         EnableBracketedPaste,
         EnableFocusChange
     )

@@ -15,7 +15,7 @@ use capdeck::tui::screen::Context;
 use capdeck::tui::terminal::TerminalGuard;
 use capdeck::tui::theme::{Depth, Role, Theme};
 use capdeck::tui::{Look, Tui};
-use ratatui::widgets::Paragraph;
+use ratatui::widgets::{Paragraph, Widget as _};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,16 +55,16 @@ fn panics_while_it_draws() {
     runtime().block_on(async {
         let mut terminal = TerminalGuard::take(Depth::True).unwrap();
         terminal
-            .draw(|frame| frame.render_widget(Paragraph::new("the first frame"), frame.area()))
+            .draw(|area, buf| Paragraph::new("the first frame").render(area, buf))
             .unwrap();
         let mut told = signal(SignalKind::user_defined1()).unwrap();
         terminal
-            .draw(|frame| frame.render_widget(Paragraph::new("waits for a signal"), frame.area()))
+            .draw(|area, buf| Paragraph::new("waits for a signal").render(area, buf))
             .unwrap();
         told.recv().await;
         terminal
-            .draw(|frame| {
-                frame.render_widget(Paragraph::new("half a frame"), frame.area());
+            .draw(|area, buf| {
+                Paragraph::new("half a frame").render(area, buf);
                 panic!("the roof fell in while drawing");
             })
             .unwrap();

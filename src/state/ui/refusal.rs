@@ -119,7 +119,9 @@ impl UiState {
         if !links.of(Source::Gateway).is_up() && !links.of(Source::Bus).is_up() {
             let configured = |source| links.of(source).state != LinkState::Absent;
             let says = match (configured(Source::Gateway), configured(Source::Bus)) {
-                (true, false) => "Not sent: the gateway does not answer. Press X again when it is back.",
+                (true, false) => {
+                    "Not sent: the gateway does not answer. Press X again when it is back."
+                }
                 (false, true) => "Not sent: NATS does not answer. Press X again when it is back.",
                 (true, true) | (false, false) => {
                     "Not sent: neither the gateway nor NATS answers. Press X again when one is back."
