@@ -84,7 +84,7 @@ pub struct Identity {
 
 /// Feeds the model and runs its effects; ends its tasks when dropped.
 pub struct Runtime {
-    packets: mpsc::Receiver<Vec<Event>>,
+    packets: ingress::Receiver,
     answers: mpsc::Receiver<Event>,
     clock: Arc<dyn Clock>,
     outside: Arc<effects::Outside>,
@@ -98,7 +98,7 @@ pub struct Runtime {
 impl Runtime {
     /// Starts to listen and to ask. Must be called inside a Tokio runtime.
     pub fn start(sources: Sources, identity: Identity, clock: Arc<dyn Clock>) -> Self {
-        let (packet_tx, packets) = mpsc::channel(PACKET_BATCHES);
+        let (packet_tx, packets) = ingress::queue(PACKET_BATCHES);
         let (answer_tx, answers) = mpsc::channel(ANSWERS);
         let stop = CancellationToken::new();
         let refresh = Arc::new(Notify::new());
@@ -187,7 +187,6 @@ impl Runtime {
         into: &mut Vec<Stamped<Event>>,
     ) -> bool {
         let until = wake.map_or(self.next_tick, |wake| wake.min(self.next_tick));
-        let mut first_packets = None;
         let mut first_answer = None;
         tokio::select! {
             biased;
@@ -195,7 +194,7 @@ impl Runtime {
                 Some(answer) => first_answer = Some(answer),
                 None => return false,
             },
-            Some(packets) = self.packets.recv() => first_packets = Some(packets),
+            () = self.packets.ready() => {}
             () = self.clock.sleep_until(until) => {}
         }
         let answers = first_answer.into_iter();
@@ -207,19 +206,14 @@ impl Runtime {
             let event = self.stamp(event);
             into.push(event);
         }
-        let mut handed_out = 0;
-        let mut next = first_packets.or_else(|| self.packets.try_recv().ok());
-        while let Some(packets) = next {
-            handed_out += packets.len();
-            for event in packets {
-                let event = self.stamp(event);
-                into.push(event);
-            }
-            if handed_out >= HANDED_OUT {
-                break;
-            }
-            next = self.packets.try_recv().ok();
-        }
+        // One reading of the clock for all: they were all here before it.
+        self.last = self.last.max(self.clock.now());
+        let (at, next_seq) = (self.last, &mut self.next_seq);
+        self.packets.take(HANDED_OUT, |value| {
+            let seq = *next_seq;
+            *next_seq += 1;
+            into.push(Stamped { seq, at, value });
+        });
         let now = self.clock.now();
         if now >= until {
             self.next_tick = if now >= self.next_tick {
