@@ -301,11 +301,13 @@ fn log_to_file() -> Option<()> {
         .ok()
 }
 
-/// Runs the console; the screen is drawn by this thread.
+/// Runs the console on two threads: this one keeps the model and draws, the other
+/// one reads what comes. A third would be woken for nothing, for each packet.
 pub(super) fn block_on<T>(
     screen: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the runtime")
