@@ -165,6 +165,10 @@ impl Shown {
 
     /// Its width in cells.
     pub fn width(&self) -> usize {
+        if self.text.is_ascii() {
+            // Without control characters, which are spelled out, each is one cell.
+            return self.text.len();
+        }
         self.units().map(|unit| unit.width).sum()
     }
 
@@ -196,17 +200,7 @@ impl Shown {
 
     /// What can be drawn one after the other, an escape as one unit.
     pub fn units(&self) -> impl Iterator<Item = Unit<'_>> {
-        self.pieces().into_iter().flat_map(|piece| {
-            if piece.escaped {
-                vec![Unit {
-                    text: piece.text,
-                    width: width(piece.text),
-                    escaped: true,
-                }]
-            } else {
-                units_of(piece.text)
-            }
-        })
+        Units::of(&self.text, &self.escapes)
     }
 
     fn of_units<'a>(units: impl IntoIterator<Item = Unit<'a>>) -> Self {
@@ -359,39 +353,80 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
-fn units_of(text: &str) -> Vec<Unit<'_>> {
-    let unit = |text| Unit {
-        text,
-        width: width(text),
-        escaped: false,
-    };
-    text.graphemes(true)
-        .flat_map(|cluster| {
-            // Some scripts chain clusters without end; such a one is taken apart.
-            if width(cluster) > 2 {
-                let mut parts = Vec::new();
-                let mut from = 0;
-                for (at, c) in cluster.char_indices().skip(1) {
-                    if c.width() != Some(0) {
-                        parts.push(unit(&cluster[from..at]));
-                        from = at;
-                    }
-                }
-                parts.push(unit(&cluster[from..]));
-                parts
-            } else {
-                vec![unit(cluster)]
+/// The units of a text, found one at a time: this runs for every cell of every frame.
+struct Units<'a> {
+    text: &'a str,
+    escapes: &'a [Range<usize>],
+    at: usize,
+    /// Where the cluster ends that is being taken apart.
+    apart: usize,
+}
+
+impl<'a> Units<'a> {
+    fn of(text: &'a str, escapes: &'a [Range<usize>]) -> Self {
+        Self {
+            text,
+            escapes,
+            at: 0,
+            apart: 0,
+        }
+    }
+
+    /// The end of the unit that begins here, in text without escapes that ends at `end`.
+    fn end(&mut self, end: usize) -> usize {
+        let rest = &self.text[self.at..end];
+        // An ASCII character that another one follows, or none, stands for itself.
+        if let [b' '..=b'~'] | [b' '..=b'~', 0..=0x7F, ..] = rest.as_bytes() {
+            return self.at + 1;
+        }
+        let cluster = if self.at < self.apart {
+            &self.text[self.at..self.apart]
+        } else {
+            rest.graphemes(true).next().unwrap_or(rest)
+        };
+        if self.at >= self.apart && width(cluster) <= 2 {
+            return self.at + cluster.len();
+        }
+        // Some scripts chain clusters without end; such a one is taken apart.
+        self.apart = self.at + cluster.len();
+        let mut inner = cluster.char_indices().skip(1);
+        let next = inner.find(|(_, c)| c.width() != Some(0));
+        self.at + next.map_or(cluster.len(), |(at, _)| at)
+    }
+}
+
+impl<'a> Iterator for Units<'a> {
+    type Item = Unit<'a>;
+
+    fn next(&mut self) -> Option<Unit<'a>> {
+        let (end, escaped) = match self.escapes.split_first() {
+            Some((escape, later)) if escape.start == self.at => {
+                self.escapes = later;
+                (escape.end, true)
             }
+            first => {
+                let end = first.map_or(self.text.len(), |(escape, _)| escape.start);
+                if self.at >= end {
+                    return None;
+                }
+                (self.end(end), false)
+            }
+        };
+        let text = &self.text[self.at..end];
+        self.at = end;
+        Some(Unit {
+            text,
+            width: if text.len() == 1 { 1 } else { width(text) },
+            escaped,
         })
-        .collect()
+    }
 }
 
 fn split_to(unit: Unit<'_>, limit: usize) -> Vec<Unit<'_>> {
     if unit.width <= limit {
         return vec![unit];
     }
-    units_of(unit.text)
-        .into_iter()
+    Units::of(unit.text, &[])
         .map(|part| Unit {
             escaped: unit.escaped,
             ..part
@@ -683,10 +718,47 @@ mod tests {
         }
 
         #[test]
+        fn units_are_clusters_and_chains_of_them_are_taken_apart(raw in "[ -~àe\u{300}\u{1F1E6}-\u{1F1FF}\u{1100}-\u{1175}\u{915}-\u{94D}\u{1F468}\u{1F3FB}世]{0,24}|\\PC{0,24}") {
+            let shown = Shown::line(&raw);
+            let units: Vec<Unit<'_>> = shown.units().collect();
+            prop_assert_eq!(&units, &in_clusters(&shown));
+            prop_assert_eq!(shown.width(), units.iter().map(|unit| unit.width).sum::<usize>());
+        }
+
+        #[test]
         fn wrapping_anywhere_keeps_every_character(raw in any::<String>(), width in 8usize..40) {
             let shown = Shown::line(&raw);
             let joined: String = shown.wrap(width, false).iter().map(Shown::as_str).collect();
             prop_assert_eq!(joined, shown.as_str());
         }
+    }
+
+    /// The units as the segmentation of whole texts finds them.
+    fn in_clusters(shown: &Shown) -> Vec<Unit<'_>> {
+        let mut units = Vec::new();
+        for piece in shown.pieces() {
+            let unit = |text| Unit {
+                text,
+                width: width(text),
+                escaped: piece.escaped,
+            };
+            if piece.escaped {
+                units.push(unit(piece.text));
+                continue;
+            }
+            for cluster in piece.text.graphemes(true) {
+                let mut from = 0;
+                if width(cluster) > 2 {
+                    for (at, c) in cluster.char_indices().skip(1) {
+                        if c.width() != Some(0) {
+                            units.push(unit(&cluster[from..at]));
+                            from = at;
+                        }
+                    }
+                }
+                units.push(unit(&cluster[from..]));
+            }
+        }
+        units
     }
 }

@@ -219,7 +219,7 @@ impl<'a> Table<'a> {
                     _ => 0,
                 };
                 let cell = clipped(x, *wide + over, head);
-                place(pen, buf, cell, column, Words::new().muted(title));
+                place(pen, buf, cell, column, &Words::new().muted(title));
                 x = x.saturating_add(wide + column.gap);
             }
             before_is_shown = wide.is_some();
@@ -257,7 +257,7 @@ impl<'a> Table<'a> {
         let mut x = line.x.saturating_add(GUTTER);
         for ((column, wide), cell) in self.columns.iter().zip(widths).zip(&row.cells) {
             if let Some(wide) = wide {
-                place(pen, buf, clipped(x, *wide, line), column, cell.clone());
+                place(pen, buf, clipped(x, *wide, line), column, cell);
                 x = x.saturating_add(wide + column.gap);
             }
         }
@@ -275,17 +275,20 @@ fn clipped(x: u16, width: u16, line: Rect) -> Rect {
     }
 }
 
-fn place(pen: Pen<'_>, buf: &mut Buffer, cell: Rect, column: &Column, words: Words) {
+fn place(pen: Pen<'_>, buf: &mut Buffer, cell: Rect, column: &Column, words: &Words) {
+    // Only the end that is to stay matters here: a pen keeps the beginning itself.
     let width = usize::from(cell.width);
-    let words = if column.keeps_tail {
-        words.tail(width)
+    let cut;
+    let words = if column.keeps_tail && words.width() > width {
+        cut = words.clone().tail(width);
+        &cut
     } else {
-        words.head(width)
+        words
     };
     if column.right {
-        pen.put_right(buf, cell, &words);
+        pen.put_right(buf, cell, words);
     } else {
-        pen.put(buf, cell, &words);
+        pen.put(buf, cell, words);
     }
 }
 
