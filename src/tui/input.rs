@@ -11,6 +11,7 @@ use std::task::Poll;
 
 use crossterm::event::{Event, EventStream, KeyEvent, KeyEventKind};
 use futures_util::StreamExt as _;
+use futures_util::stream::{SelectAll, select_all};
 
 use super::keymap::Key;
 
@@ -40,7 +41,10 @@ pub enum Input {
 
 /// The terminal as a source of [`Input`].
 pub struct Keyboard {
-    events: EventStream,
+    /// One stream, in a set because a set asks only those that have called: to be
+    /// asked in vain costs crossterm a lock that its own thread holds, and a dozen
+    /// calls to the system.
+    events: SelectAll<EventStream>,
 }
 
 impl Keyboard {
@@ -51,14 +55,13 @@ impl Keyboard {
     /// to nobody.
     pub fn listen() -> Self {
         Self {
-            events: EventStream::new(),
+            events: select_all([EventStream::new()]),
         }
     }
 
     /// Waits for something to happen and puts all that has happened into `into`, at
     /// most [`AT_ONCE`]. Nothing comes after [`Input::Gone`]. Safe to drop at any
-    /// await; always await it in the same task, for crossterm remembers who asked
-    /// first.
+    /// await.
     pub async fn read(&mut self, into: &mut Vec<Input>) {
         poll_fn(|context| {
             while into.len() < AT_ONCE && !matches!(into.last(), Some(Input::Gone(_))) {

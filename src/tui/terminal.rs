@@ -110,10 +110,9 @@ impl TerminalGuard {
     /// # Errors
     /// The terminal does not take bytes any more; see [`vanished`].
     pub fn draw(&mut self, paint: impl FnOnce(Rect, &mut Buffer)) -> io::Result<()> {
-        // Not `Terminal::draw`: it hides the cursor again in each frame, with a write
-        // of its own before the end of the update.
+        // Not `Terminal::draw`: it asks for the size and hides the cursor again in each
+        // frame, the latter with a write of its own before the end of the update.
         queue!(self.screen.backend_mut(), BeginSynchronizedUpdate)?;
-        self.screen.autoresize()?;
         let mut frame = self.screen.get_frame();
         paint(frame.area(), frame.buffer_mut());
         self.screen.flush()?;
@@ -130,7 +129,8 @@ impl TerminalGuard {
         Ok((size.width, size.height))
     }
 
-    /// Forgets what the terminal shows, so that the next frame draws every cell.
+    /// Forgets what the terminal shows and how large it was, so that the next frame
+    /// draws every cell of it; to be called after each resize.
     ///
     /// # Errors
     /// The terminal does not take bytes any more.
