@@ -157,6 +157,11 @@ impl Jobs {
             .filter_map(|place| self.rows.get(&place.id))
     }
 
+    /// The ids of [`Self::by_attention`], without looking at a job.
+    pub fn ids_by_attention(&self) -> impl DoubleEndedIterator<Item = &JobId> {
+        self.order.iter().map(|place| &place.id)
+    }
+
     /// The jobs from place `start` of [`Self::by_attention`] on; costs no more
     /// far down than at the top.
     pub fn by_attention_from(&self, start: usize) -> impl Iterator<Item = &Arc<Job>> {

@@ -41,6 +41,10 @@ fn line(job: &Job) -> String {
 fn consistent(state: &State) {
     let jobs = &state.model.jobs;
     assert_eq!(jobs.by_attention().count(), jobs.len());
+    assert!(
+        jobs.ids_by_attention()
+            .eq(jobs.by_attention().map(|job| &job.id))
+    );
     assert_eq!(jobs.by_birth().count(), jobs.len());
     for (place, job) in jobs.by_attention().enumerate() {
         assert_eq!(jobs.attention_rank(&job.id), Some(place));
