@@ -1,8 +1,8 @@
 //! From the bus to events: subscribe, decode, queue.
 //!
 //! A fleet beats all the time and its beats are shown four times a second, so a beat
-//! alone wakes nobody: it waits in the queue for [`BEATS_WAIT`] or for anything else
-//! that happens. Everything but a heartbeat wakes the model at once.
+//! alone wakes nobody: it waits in the queue for about [`BEATS_WAIT`] or for anything
+//! else that happens. Everything but a heartbeat wakes the model at once.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{link_of, until};
 use crate::bus::{Bus, Delivery, Pattern};
 use crate::state::event::{Event, Heard, Malformed, Route, Source};
-use crate::time::{BoxFuture, Clock, Elapsed, sleep};
+use crate::time::{BoxFuture, Clock, Elapsed, Timestamp, sleep};
 use crate::wire::{Channel, decode, observed};
 
 /// Packets that go through the queue at once.
@@ -22,8 +22,12 @@ pub(super) const BATCH: usize = 256;
 /// Pause before a subscription that was refused is tried again.
 const AGAIN: Elapsed = Elapsed::from_secs(1);
 /// How long heartbeats wait for company: the time between two frames of a screen on
-/// which only heartbeats move.
+/// which only heartbeats move. The next one that comes after that brings them along.
 const BEATS_WAIT: Elapsed = Elapsed::from_millis(250);
+/// How long they wait when no other one comes. Tokio's timers wake up to 64 ms before
+/// their time to look at it; with so much more than [`BEATS_WAIT`] a fleet that beats
+/// steadily is never woken for.
+const LAST_BEAT_WAITS: Elapsed = Elapsed::from_millis(320);
 
 /// A queue of packets and its two ends.
 pub(super) fn queue(batches: usize) -> (Sender, Receiver) {
@@ -121,7 +125,8 @@ pub(super) fn spawn(
 
 async fn listen(bus: Arc<dyn Bus>, pattern: Pattern, packets: Sender, clock: Arc<dyn Clock>) {
     let mut waiting = Vec::with_capacity(BATCH);
-    // Runs while there are beats in the queue that nobody was told of.
+    // Since when there are beats in the queue that nobody was told of.
+    let mut since: Option<Timestamp> = None;
     let mut alarm: Option<BoxFuture<'static, ()>> = None;
     loop {
         let Ok(mut subscription) = bus.subscribe(&pattern, None).await else {
@@ -133,7 +138,7 @@ async fn listen(bus: Arc<dyn Bus>, pattern: Pattern, packets: Sender, clock: Arc
                 biased;
                 received = subscription.recv_many(&mut waiting, BATCH) => received,
                 () = rings(&mut alarm) => {
-                    alarm = None;
+                    (since, alarm) = (None, None);
                     packets.ready.notify_one();
                     continue;
                 }
@@ -146,10 +151,12 @@ async fn listen(bus: Arc<dyn Bus>, pattern: Pattern, packets: Sender, clock: Arc
             if !packets.put(events).await {
                 return;
             }
-            if only_beats {
-                alarm.get_or_insert_with(|| clock.sleep_until(clock.now().plus(BEATS_WAIT)));
+            let now = clock.now();
+            let first = *since.get_or_insert(now);
+            if only_beats && now.since(first) < BEATS_WAIT {
+                alarm.get_or_insert_with(|| clock.sleep_until(first.plus(LAST_BEAT_WAITS)));
             } else {
-                alarm = None;
+                (since, alarm) = (None, None);
                 packets.ready.notify_one();
             }
         }
@@ -209,7 +216,7 @@ mod tests {
     use super::*;
     use crate::bus::local::LocalBus;
     use crate::ids::{JobId, SenderId, TraceId, WorkerId};
-    use crate::time::{ManualClock, Timestamp};
+    use crate::time::ManualClock;
     use crate::wire::packet::{Body, Heartbeat, JobRequest, Packet};
     use crate::wire::{HEARTBEAT, SUBMIT, encode, subject};
 
@@ -296,9 +303,23 @@ mod tests {
         heard.beat().await;
         assert!(!heard.is_woken().await);
         heard.clock.advance(Elapsed::from_millis(1));
+        heard.beat().await;
         assert!(heard.is_woken().await);
-        assert_eq!(heard.taken(9), "heartbeat heartbeat");
+        assert_eq!(heard.taken(9), "heartbeat heartbeat heartbeat");
+        heard.clock.advance(Elapsed::from_secs(1));
         assert!(!heard.is_woken().await, "nothing waits any more");
+    }
+
+    #[tokio::test]
+    async fn the_last_beat_of_a_fleet_is_told_of_although_no_other_one_comes() {
+        let mut heard = Heard::start(8).await;
+        heard.beat().await;
+        assert!(!heard.is_woken().await);
+        heard.clock.advance(Elapsed::from_millis(319));
+        assert!(!heard.is_woken().await);
+        heard.clock.advance(Elapsed::from_millis(1));
+        assert!(heard.is_woken().await);
+        assert_eq!(heard.taken(9), "heartbeat");
     }
 
     #[tokio::test]
