@@ -108,6 +108,8 @@ impl Tui {
         tasks.spawn(hangup);
 
         if let Ok((columns, rows)) = terminal.size() {
+            // It may have changed since the terminal was taken, when nobody listened.
+            self.repaint = true;
             self.user(&mut runtime, Action::Resize { columns, rows });
         }
         self.pace.changed(Urgency::Now);
