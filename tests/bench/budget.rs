@@ -1,6 +1,7 @@
 //! The budget table of the README: what the console costs, measured by itself.
 //!
-//! `cargo bench --bench budget` prints it as Markdown. The machines that run it
+//! `cargo bench --bench budget` prints it as Markdown, and with `-- idle key` only the
+//! parts so named. The machines that run it
 //! are shared and noisy, so a speed is also given as a ratio to something measured
 //! in the same run: another program start, another size of the same table. Nothing
 //! here asserts a time.
@@ -15,6 +16,8 @@
 )]
 
 mod console;
+mod ingest;
+mod memory;
 #[path = "../it/support.rs"]
 mod support;
 
@@ -34,7 +37,7 @@ use capdeck::time::{Clock, SystemClock};
 use capdeck::tui::glyph::Glyphs;
 use capdeck::tui::screen::{self, Context, Hints, Scene};
 use capdeck::tui::theme::{Depth, Theme};
-use capdeck::wire::packet::{Body, Heartbeat, JobRequest, Packet};
+use capdeck::wire::packet::{Body, Heartbeat, JobProgress, JobRequest, Packet};
 use capdeck::wire::{self, encode};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -44,13 +47,35 @@ use console::Console;
 /// Samples of anything that is quick; the median and the 99th percentile are shown.
 const SAMPLES: usize = 200;
 
+/// The parts of the table, each with the name that chooses it.
+const PARTS: [(&str, fn()); 7] = [
+    ("first", first_frame),
+    ("key", key_to_paint),
+    ("idle", idle),
+    ("frame", frame_cost),
+    ("ingest", ingest::ingest),
+    ("memory", memory::memory),
+];
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|it| it == memory::CHILD) {
+        return memory::child();
+    }
+    // Cargo adds flags of its own.
+    let mut chosen = arguments
+        .iter()
+        .filter(|it| !it.starts_with('-'))
+        .peekable();
+    let all = chosen.peek().is_none();
+    let chosen: Vec<&String> = chosen.collect();
     println!("| What | Measured | Compared in the same run |");
     println!("|---|---|---|");
-    first_frame();
-    key_to_paint();
-    idle();
-    frame_cost();
+    for (name, part) in PARTS {
+        if all || chosen.iter().any(|it| *it == name) {
+            part();
+        }
+    }
 }
 
 fn row(what: &str, measured: &str, compared: &str) {
@@ -192,8 +217,29 @@ fn packet(sender: &str, body: Body) -> Packet {
 }
 
 fn request(index: usize) -> Packet {
+    asks("bench", index)
+}
+
+fn dispatch(index: usize) -> Packet {
+    asks(wire::SENDER_SCHEDULER, index)
+}
+
+/// A report of the worker that has the job: `step` of its steps are done.
+fn progress(index: usize, step: usize) -> Packet {
     packet(
-        "bench",
+        &format!("w-batch-{:03}", index % 200),
+        Body::JobProgress(Box::new(JobProgress {
+            job_id: JobId::from(format!("job-{index:08}")),
+            percent: (step * 5 % 101) as i32,
+            message: format!("page {step} of 20"),
+            ..JobProgress::default()
+        })),
+    )
+}
+
+fn asks(sender: &str, index: usize) -> Packet {
+    packet(
+        sender,
         Body::JobRequest(Box::new(JobRequest {
             job_id: JobId::from(format!("job-{index:08}")),
             topic: format!("job.batch.kind{}", index % 20),
@@ -241,7 +287,8 @@ fn frame_cost() {
 fn frame(jobs: usize) -> Duration {
     let mut script = String::new();
     for index in 0..jobs {
-        let at = index / 1_000;
+        // The same ages whatever the number, so that the rows on the screen are alike.
+        let at = index * 100 / jobs;
         script.push_str(&format!(
             "{at}s submit job-{index:08} topic=job.batch.kind{} | ",
             index % 20
@@ -266,26 +313,47 @@ fn frame(jobs: usize) -> Duration {
         };
         state.step(&event, &mut effects);
     }
-    let area = Rect::new(0, 0, 200, 60);
-    let (context, hints) = (Context::default(), Hints::default());
-    let theme = Theme::shipped("dark", Depth::True);
-    let scene = Scene {
-        state: &state,
-        context: &context,
-        hints: &hints,
-        theme: &theme,
-        glyphs: Glyphs::UNICODE,
-    };
-    let mut buffer = Buffer::empty(area);
+    let mut screen = Screen::new(200, 60);
     let mut times: Vec<Duration> = (0..SAMPLES)
         .map(|_| {
             let start = Instant::now();
-            buffer.reset();
-            std::hint::black_box(screen::draw(&scene, area, &mut buffer));
+            screen.draw(&state);
             start.elapsed()
         })
         .collect();
     median(&mut times)
+}
+
+/// A screen without a terminal.
+struct Screen {
+    context: Context,
+    hints: Hints,
+    theme: Theme,
+    buffer: Buffer,
+}
+
+impl Screen {
+    fn new(columns: u16, rows: u16) -> Self {
+        Self {
+            context: Context::default(),
+            hints: Hints::default(),
+            theme: Theme::shipped("dark", Depth::True),
+            buffer: Buffer::empty(Rect::new(0, 0, columns, rows)),
+        }
+    }
+
+    fn draw(&mut self, state: &State) {
+        let scene = Scene {
+            state,
+            context: &self.context,
+            hints: &self.hints,
+            theme: &self.theme,
+            glyphs: Glyphs::UNICODE,
+        };
+        self.buffer.reset();
+        let area = self.buffer.area;
+        std::hint::black_box(screen::draw(&scene, area, &mut self.buffer));
+    }
 }
 
 fn median(times: &mut [Duration]) -> Duration {
