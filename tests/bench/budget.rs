@@ -48,7 +48,7 @@ use console::Console;
 const SAMPLES: usize = 200;
 
 /// The parts of the table, each with the name that chooses it.
-const PARTS: [(&str, fn()); 7] = [
+const PARTS: [(&str, fn()); 6] = [
     ("first", first_frame),
     ("key", key_to_paint),
     ("idle", idle),
