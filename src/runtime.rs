@@ -14,8 +14,10 @@
 //! A key becomes an event by [`Runtime::stamp`]. Queues are bounded: when the model
 //! cannot keep up, the bus waits, and what the bus then loses it counts.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +30,7 @@ use crate::state::effect::{Effect, EffectId, EffectQueue, Outcome};
 use crate::state::event::{Event, LinkState, Source, Stamped};
 use crate::state::ui::saved::SavedView;
 use crate::store::Store;
-use crate::time::{Clock, Elapsed, Timestamp};
+use crate::time::{BoxFuture, Clock, Elapsed, Timestamp};
 
 pub(crate) mod answers;
 mod backfill;
@@ -130,18 +132,19 @@ impl Runtime {
                 sink.clone(),
                 Arc::clone(&refresh),
             );
+            let poll = told_if_it_breaks(poll, answer_tx.clone(), broke(Source::Gateway, &clock));
             running.spawn(until(stop.clone(), poll));
         }
         if let Some(store) = &sources.store {
             let (store, refresh) = (Arc::clone(store), Arc::clone(&refresh));
             // One source of jobs and approvals: the gateway, else the store.
-            if sources.gateway.is_some() {
-                let watch = backfill::watch_store(store, sink, refresh);
-                running.spawn(until(stop.clone(), watch));
+            let poll: BoxFuture<'static, ()> = if sources.gateway.is_some() {
+                Box::pin(backfill::watch_store(store, sink, refresh))
             } else {
-                let poll = backfill::store_records(store, gap, sink, refresh);
-                running.spawn(until(stop.clone(), poll));
-            }
+                Box::pin(backfill::store_records(store, gap, sink, refresh))
+            };
+            let poll = told_if_it_breaks(poll, answer_tx.clone(), broke(Source::Store, &clock));
+            running.spawn(until(stop.clone(), poll));
         }
         let outside = effects::Outside {
             sources,
@@ -251,10 +254,14 @@ impl Runtime {
                 | Effect::KeepView { .. }
                 | Effect::LogReveal { .. } => {
                     let outside = Arc::clone(&self.outside);
+                    let answers = self.outside.answers.clone();
                     let task = async move {
                         let outcome = outside.run(&effect).await;
                         outside.answer(Event::Outcome(id, outcome)).await;
                     };
+                    // It may have left before it broke.
+                    let unknown = Event::Outcome(id, Outcome::TimedOut);
+                    let task = told_if_it_breaks(task, answers, move || unknown);
                     self.running.spawn(until(self.stop.clone(), task));
                 }
             }
@@ -279,6 +286,35 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// Runs a part of the console. One that panics does not vanish: `broke` is told in
+/// its place, and the panic hook has written to the log what happened.
+async fn told_if_it_breaks(
+    part: impl Future<Output = ()>,
+    answers: mpsc::Sender<Event>,
+    broke: impl FnOnce() -> Event,
+) {
+    // What it held is dropped with it, so nothing half changed is seen again.
+    if AssertUnwindSafe(part).catch_unwind().await.is_err() {
+        // The receiver is gone only when the runtime ends.
+        let _ended = answers.send(broke()).await;
+    }
+}
+
+/// That the part which listens to or asks `source` is no more.
+fn broke(source: Source, clock: &Arc<dyn Clock>) -> impl FnOnce() -> Event + use<> {
+    let clock = Arc::clone(clock);
+    move || {
+        let state = LinkState::Down {
+            since: clock.now(),
+            reason: Arc::from(
+                "a part of this console broke, capdeck.log tells how; start it again",
+            ),
+            attempts: 0,
+        };
+        Event::Link(source, state)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{link_of, until};
+use super::{broke, link_of, told_if_it_breaks, until};
 use crate::bus::{Bus, Delivery, Pattern};
 use crate::state::event::{Event, Heard, Malformed, Route, Source};
 use crate::time::{BoxFuture, Clock, Elapsed, Timestamp, sleep};
@@ -109,6 +109,7 @@ pub(super) fn spawn(
 ) {
     for pattern in observed() {
         let task = listen(Arc::clone(bus), pattern, packets.clone(), Arc::clone(clock));
+        let task = told_if_it_breaks(task, answers.clone(), broke(Source::Bus, clock));
         running.spawn(until(stop.clone(), task));
     }
     let (mut link, answers) = (bus.link(), answers.clone());

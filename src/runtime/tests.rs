@@ -331,3 +331,43 @@ fn gateway_at(url: &str) -> GatewayClient {
     };
     GatewayClient::new(&endpoint).expect("an address")
 }
+
+#[tokio::test]
+async fn an_effect_that_breaks_is_answered_as_unknown_and_not_waited_for_for_ever() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let sources = Sources {
+        keep_view: Some(Arc::new(|_, _| panic!("the disk made a strange noise"))),
+        ..Sources::default()
+    };
+    let mut runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+    let mut effects = EffectQueue::new();
+    let asked = effects.push(Effect::KeepView {
+        name: Arc::from("mine"),
+        kept: None,
+    });
+    assert!(runtime.run(&mut effects).is_empty());
+    let mut batch = Vec::new();
+    let answered = |batch: &[crate::state::Stamped<Event>]| {
+        batch
+            .iter()
+            .any(|it| it.value == Event::Outcome(asked, Outcome::TimedOut))
+    };
+    while !answered(&batch) {
+        assert!(runtime.next_batch(None, &mut batch).await);
+    }
+    runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_part_that_breaks_is_told_as_the_loss_of_its_server() {
+    let (answers, mut told) = tokio::sync::mpsc::channel(1);
+    let clock: Arc<dyn crate::time::Clock> = Arc::new(SystemClock);
+    let part = async { panic!("a gateway said something odd") };
+    super::told_if_it_breaks(part, answers, super::broke(Source::Gateway, &clock)).await;
+    let Some(Event::Link(Source::Gateway, crate::state::event::LinkState::Down { reason, .. })) =
+        told.recv().await
+    else {
+        panic!("nothing was told");
+    };
+    assert!(reason.contains("capdeck.log"), "{reason}");
+}
