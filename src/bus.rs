@@ -69,6 +69,8 @@ pub enum LinkState {
         reason: Arc<str>,
         /// How many attempts to connect have failed since.
         attempts: u32,
+        /// When the next attempt is made; `None` if none is.
+        again_at: Option<Timestamp>,
     },
 }
 

@@ -313,6 +313,7 @@ fn broke(source: Source, clock: &Arc<dyn Clock>) -> impl FnOnce() -> Event + use
                 "a part of this console broke, capdeck.log tells how; start it again",
             ),
             attempts: 0,
+            again_at: None,
         };
         Event::Link(source, state)
     }
@@ -335,10 +336,12 @@ fn link_of(state: &crate::bus::LinkState) -> LinkState {
             since,
             reason,
             attempts,
+            again_at,
         } => LinkState::Down {
             since: *since,
             reason: Arc::clone(reason),
             attempts: *attempts,
+            again_at: *again_at,
         },
     }
 }

@@ -87,6 +87,7 @@ impl LocalBus {
             since: now,
             reason: "the in-process bus is closed".into(),
             attempts: 0,
+            again_at: None,
         });
     }
 

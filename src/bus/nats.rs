@@ -301,15 +301,18 @@ async fn keep_connected(shared: Arc<Shared>, stop: CancellationToken) {
         if stop.is_cancelled() {
             break;
         }
+        let now = clock.now();
+        let pause = pause(attempts, now.as_millis());
         shared.link.send_replace(LinkState::Down {
             since,
             reason,
             attempts,
+            again_at: Some(now.plus(pause)),
         });
         tokio::select! {
             () = stop.cancelled() => break,
             () = shared.retry.notified() => {}
-            () = sleep(&*clock, pause(attempts, clock.now().as_millis())) => {}
+            () = sleep(&*clock, pause) => {}
         }
     }
     let mut registry = shared.registry();
@@ -321,6 +324,7 @@ async fn keep_connected(shared: Arc<Shared>, stop: CancellationToken) {
         since: clock.now(),
         reason: "the bus was closed".into(),
         attempts: 0,
+        again_at: None,
     });
 }
 

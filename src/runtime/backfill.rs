@@ -92,7 +92,8 @@ impl Asked {
         self.sink.send(Event::Answered(self.source)).await;
     }
 
-    async fn failed(&mut self, reason: String) {
+    /// Nobody answered; the next try comes after `pause`.
+    async fn failed(&mut self, reason: String, pause: Elapsed) {
         self.up = false;
         let now = self.sink.clock.now();
         let (since, attempts) = self.down.unwrap_or((now, 0));
@@ -101,6 +102,7 @@ impl Asked {
             since,
             reason: Arc::from(reason),
             attempts: attempts + 1,
+            again_at: Some(now.plus(pause)),
         };
         self.sink.send(Event::Link(self.source, state)).await;
     }
@@ -144,6 +146,8 @@ pub(super) async fn gateway(
     let mut round = 0_u64;
     let mut wait = pause;
     loop {
+        // Taken before the questions, so that a wish in the middle of them counts.
+        let again = refresh.notified();
         let bus_is_up = is_up(bus.as_ref());
         // What happened while we could not hear is only on record.
         behind |= bus_is_up && !bus_was_up;
@@ -164,7 +168,7 @@ pub(super) async fn gateway(
                 round += 1;
             }
             Err(error) => {
-                poll.line.failed(error.to_string()).await;
+                poll.line.failed(error.to_string(), wait).await;
                 behind = true;
             }
         }
@@ -172,7 +176,7 @@ pub(super) async fn gateway(
         poll.sink.send(Event::Requests(sent)).await;
         tokio::select! {
             () = sleep(poll.sink.clock.as_ref(), wait) => {}
-            () = refresh.notified() => poll.details.clear(),
+            () = again => poll.details.clear(),
         }
     }
 }
@@ -342,7 +346,7 @@ pub(super) async fn watch_store(store: Arc<dyn Store>, sink: Sink, refresh: Arc<
     loop {
         match store.len(PROBE).await {
             Ok(_) => line.answered().await,
-            Err(error) => line.failed(chain(&error)).await,
+            Err(error) => line.failed(chain(&error), STORE_AGAIN).await,
         }
         tokio::select! {
             () = sleep(sink.clock.as_ref(), STORE_AGAIN) => {}

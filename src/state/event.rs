@@ -165,6 +165,8 @@ pub enum LinkState {
         reason: Arc<str>,
         /// Failed attempts since.
         attempts: u32,
+        /// When the next attempt is made; `None` if none is.
+        again_at: Option<Timestamp>,
     },
 }
 

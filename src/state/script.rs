@@ -339,6 +339,7 @@ impl<'a> Step<'a> {
                 since: self.at,
                 reason: Arc::from(self.value("reason").unwrap_or("connection refused")),
                 attempts: u32::try_from(self.number("attempts")?.unwrap_or(1)).unwrap_or(1),
+                again_at: self.value("again").map(instant).transpose()?,
             },
             other => return Err(format!("no link state `{other}`")),
         })

@@ -88,6 +88,7 @@ fn gone(state: &State, source: Source) -> Option<Notice> {
         since,
         reason,
         attempts,
+        again_at,
     } = &line.state
     else {
         return None;
@@ -102,13 +103,7 @@ fn gone(state: &State, source: Source) -> Option<Notice> {
             spoken(source),
             text::age(state.now.since(*since))
         ))
-        .own(format!(
-            " {}: ",
-            match attempts {
-                0 => "Trying again".to_owned(),
-                n => format!("Trying again, attempt {n}"),
-            }
-        ))
+        .own(format!(" {}", tries(*attempts, *again_at, state.now)))
         .outside(reason.clone())
         .own(".");
     let gateway = links.of(Source::Gateway).is_up();
@@ -147,6 +142,22 @@ fn gone(state: &State, source: Source) -> Option<Notice> {
     })
 }
 
+/// What is done about a lost line: `Trying again in 4s, attempt 7: `.
+fn tries(attempts: u32, again_at: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(again_at) = again_at else {
+        return "It is not tried again: ".to_owned();
+    };
+    // Due now is under way: its own limit is not known here.
+    let when = match again_at.since(now) {
+        left if left.as_millis() == 0 => "now".to_owned(),
+        left => format!("in {}s", left.as_millis().div_ceil(1_000)),
+    };
+    format!(
+        "Trying again {when}, attempt {}: ",
+        attempts.saturating_add(1)
+    )
+}
+
 fn back(state: &State, source: Source, down_for: Elapsed) -> Prose {
     let links = &state.model.links;
     let says = match source {
@@ -173,11 +184,12 @@ pub fn bus_silent_since(state: &State) -> Option<Timestamp> {
     state.model.links.hearing.deaf_since()
 }
 
-/// Since when nobody tells about jobs; `None` while bus or gateway does, or if none
-/// of them ever did.
+/// Since when nobody tells about jobs; `None` while the bus does, or the gateway, or
+/// Redis in its place, and if none of them ever did.
 pub fn jobs_silent_since(state: &State) -> Option<Timestamp> {
     let links = &state.model.links;
-    let tell = [Source::Bus, Source::Gateway].map(|source| links.of(source));
+    let teller = links.teller().unwrap_or(Source::Gateway);
+    let tell = [Source::Bus, teller].map(|source| links.of(source));
     if tell.iter().any(|line| line.is_up()) {
         return None;
     }

@@ -23,8 +23,7 @@ const SIZES: [(u16, u16); 5] = [(40, 12), (80, 24), (120, 36), (120, 40), (200, 
 const LIVE: &str = include_str!("screens/live.events");
 
 /// The same deployment 41 s after its bus was cut.
-const CUT: &str =
-    "\n141s link nats down reason=\"connection refused\" attempts=7\n181s tick\n182s tick";
+const CUT: &str = "\n141s link nats down reason=\"connection refused\" attempts=6 again=186s\n181s tick\n182s tick";
 
 fn conditions() -> [(&'static str, String); 5] {
     [
@@ -34,7 +33,7 @@ fn conditions() -> [(&'static str, String); 5] {
         ("stale", format!("{LIVE}{CUT}")),
         (
             "error",
-            "0s link nats down attempts=3 | 0s link gateway down attempts=2 reason=\"connection refused\" | 9s tick"
+            "0s link nats down attempts=3 again=10s | 0s link gateway down attempts=2 again=13s reason=\"connection refused\" | 9s tick"
                 .to_owned(),
         ),
     ]

@@ -64,7 +64,7 @@ pub(in crate::runtime) async fn store_records(
                 round += 1;
             }
             Err(error) => {
-                line.failed(chain(&error)).await;
+                line.failed(chain(&error), pause).await;
                 behind = true;
             }
         }

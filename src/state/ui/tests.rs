@@ -97,6 +97,7 @@ fn play(script: &str) -> (State, Vec<(EffectId, Effect)>) {
                             since: now,
                             reason: "gone".into(),
                             attempts: 1,
+                            again_at: None,
                         },
                     )
                 };

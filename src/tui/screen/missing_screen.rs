@@ -40,7 +40,7 @@ pub(super) fn first_run(scene: &Scene<'_>, servers: &[ServerRow], area: Rect, bu
         Column::fixed("SERVER", 9).rank(0),
         Column::content("ADDRESS", 20, 44).rank(1).gap(3),
         Column::grow("LAST ERROR", 20).rank(2).gap(3),
-        Column::content("TRIED", 8, 10).rank(3),
+        Column::content("TRIES AGAIN", 11, 12).rank(3),
     ];
     let rows: Vec<Row> = servers
         .iter()
@@ -73,6 +73,7 @@ pub(super) fn first_run(scene: &Scene<'_>, servers: &[ServerRow], area: Rect, bu
 }
 
 fn server_row(scene: &Scene<'_>, server: &ServerRow, address: Option<&str>) -> Row {
+    let now = scene.state.now;
     let name = server.source.name();
     let none = || Words::new().muted("—");
     let (sign, ink, error, tried) = match &server.state {
@@ -90,12 +91,18 @@ fn server_row(scene: &Scene<'_>, server: &ServerRow, address: Option<&str>) -> R
             Words::new().muted("now"),
         ),
         LinkState::Down {
-            reason, attempts, ..
+            reason, again_at, ..
         } => (
             Glyph::Open,
             Ink::new(Role::Crit),
             Words::new().line(reason, Role::Crit),
-            Words::new().muted(text::count(u64::from(*attempts), "time", "times")),
+            Words::new().muted(match again_at.map(|at| at.since(now)) {
+                Some(left) if left.as_millis() > 0 => {
+                    format!("in {}s", left.as_millis().div_ceil(1_000))
+                }
+                Some(_) => "now".to_owned(),
+                None => "—".to_owned(),
+            }),
         ),
     };
     let address = match (&server.state, address) {

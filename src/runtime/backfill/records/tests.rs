@@ -310,6 +310,7 @@ async fn what_ended_while_the_bus_was_away_is_told_when_it_is_back() {
         since: START,
         reason: Arc::from("gone"),
         attempts: 1,
+        again_at: None,
     };
     bench.bus.send_replace(down);
     bench.round().await;
