@@ -11,7 +11,7 @@ use pty_process::Size;
 use pty_process::blocking::{Command, Pty};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::support::{Capdeck, PATIENCE, wait_until};
+use crate::support::{Capdeck, PATIENCE};
 
 const ROWS: u16 = 36;
 const COLUMNS: u16 = 120;
@@ -305,7 +305,7 @@ fn a_reviewed_job_is_approved_by_keys_and_its_last_four() {
 }
 
 #[test]
-fn a_reviewed_job_is_rejected_by_keys_and_its_reveal_is_recorded() {
+fn a_reviewed_job_is_rejected_by_keys() {
     let mut screen = demo();
     screen.shows("LIVE");
     screen.press("2");
@@ -323,11 +323,7 @@ fn a_reviewed_job_is_rejected_by_keys_and_its_reveal_is_recorded() {
     screen.press("a");
     screen.shows("✓ payload seen");
     screen.press("V");
-    wait_until("the reveal in the log", || {
-        let file = screen.home.home().join("capdeck/audit.jsonl");
-        let log = std::fs::read_to_string(file).ok()?;
-        log.contains(r#""action":"reveal""#).then_some(())
-    });
+    screen.shows("No secret is masked here.");
     screen.press("R");
     screen.shows("Reject this job");
     std::thread::sleep(Duration::from_millis(600));
@@ -342,10 +338,9 @@ fn a_reviewed_job_is_rejected_by_keys_and_its_reveal_is_recorded() {
     screen.press("\x03");
     assert_eq!(screen.ends().code(), Some(0));
     let log = screen.audit_log();
-    let place = |what: &str| log.lines().position(|line| line.contains(what));
-    let (reveal, reject) = (place(r#""action":"reveal""#), place(r#""action":"reject""#));
-    assert!(reveal.is_some() && reveal < reject, "{log}");
-    assert!(log.contains("wrong ticket"), "{log}");
+    let first = log.lines().next().unwrap();
+    assert!(first.contains(r#""action":"reject""#), "{log}");
+    assert!(first.contains("wrong ticket"), "{log}");
 }
 
 #[test]

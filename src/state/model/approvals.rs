@@ -376,7 +376,10 @@ impl Approvals {
                 {
                     row.since = since;
                 }
-                row.fact = fact.clone();
+                let known = std::mem::replace(&mut row.fact, fact.clone());
+                if fact.status != ApprovalStatus::Pending {
+                    keep_request(&mut row.fact, known);
+                }
                 row.told_at = at;
                 if row.bound_to() != before {
                     row.revision += 1;
@@ -417,6 +420,19 @@ impl Approvals {
                 self.rows.remove(&id);
             }
         }
+    }
+}
+
+/// Keeps what was known of the request of an approval that has ended: a list tells
+/// less of it than the page of its job, which is read only while it waits.
+fn keep_request(ended: &mut ApprovalFact, known: ApprovalFact) {
+    let is_complete = |fact: &ApprovalFact| {
+        let request = fact.job.request.as_ref();
+        request.is_some_and(|request| request.complete)
+    };
+    if is_complete(&known) && !is_complete(ended) {
+        ended.job.request = known.job.request;
+        ended.own_hash = ended.own_hash.take().or(known.own_hash);
     }
 }
 

@@ -6,9 +6,11 @@
 use super::modal::NEEDS;
 use super::review::blocking;
 use super::{ListId, Subject, UiState, View};
+use crate::ids::JobId;
 use crate::state::action::Action;
 use crate::state::event::{LinkState, Source};
 use crate::state::model::Model;
+use crate::state::model::approvals::Content;
 use crate::time::Timestamp;
 
 impl UiState {
@@ -23,6 +25,13 @@ impl UiState {
         match action {
             Action::Cancel => self.cannot_cancel(model),
             Action::Approve | Action::Reject => self.cannot_decide(action, model),
+            Action::Reveal
+                if self
+                    .review()
+                    .is_some_and(|it| !masks_secrets(&it.job, model)) =>
+            {
+                Some("No secret is masked here.".to_owned())
+            }
             Action::Reveal if self.review.is_none() => {
                 Some("Secrets are shown inside a review: a opens it.".to_owned())
             }
@@ -191,6 +200,22 @@ impl UiState {
         };
         Some(says.to_owned())
     }
+}
+
+/// Whether secrets are masked in the payload of a reviewed job.
+fn masks_secrets(job: &JobId, model: &Model) -> bool {
+    let payload = model
+        .approvals
+        .get(job)
+        .and_then(|approval| approval.context_ptr())
+        .and_then(|pointer| model.approvals.payload(job, pointer));
+    payload.is_some_and(|payload| match &payload.content {
+        Content::Text { secrets, .. } => !secrets.is_empty(),
+        Content::Binary(_)
+        | Content::TooLong { .. }
+        | Content::Missing
+        | Content::Unreadable(_) => false,
+    })
 }
 
 /// The time of day in UTC.

@@ -186,6 +186,11 @@ fn pool(name: &str) -> PoolFact {
 
 /// What is behind the pointer of a job: `a` is [`PAYLOAD`], `a=xyz` a line of each letter.
 fn payload(word: &str, at: Timestamp) -> Event {
+    // `a$` has a secret in it.
+    let (word, secret) = match word.strip_suffix('$') {
+        Some(word) => (word, Some(2..3)),
+        None => (word, None),
+    };
     let (job, text) = match word.split_once('=') {
         Some((job, lines)) => (job, lines.chars().map(|c| format!("{c}\n")).collect()),
         None => (word, PAYLOAD.to_owned()),
@@ -199,7 +204,7 @@ fn payload(word: &str, at: Timestamp) -> Event {
         content: Content::Text {
             lines: 3,
             text: text.into(),
-            secrets: Arc::default(),
+            secrets: secret.into_iter().collect(),
         },
     }))
 }
@@ -598,6 +603,11 @@ fn what_was_not_answered_is_asked_for_and_blocks_until_it_is_known() {
 
 #[test]
 fn secrets_are_shown_once_it_is_written_down_and_not_before() {
+    const SEEN: &str = "waits a | approvals | review | read a$ | drawn 0-12/12";
+    check(
+        &format!("{} | reveal", super::tests::SEEN),
+        "approvals review=a says: No secret is masked here.",
+    );
     check(&format!("{SEEN} | reveal"), "approvals review=a");
     check(
         &format!("{SEEN} | reveal | done"),
