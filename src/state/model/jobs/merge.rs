@@ -38,7 +38,7 @@ pub(super) struct News<'a> {
 
 enum Tells<'a> {
     Submit(&'a JobId, Request, bool),
-    Dispatch(&'a JobId, Request, Option<&'a WorkerId>, u64),
+    Dispatch(&'a JobId, Request, Option<WorkerId>, u64),
     Progress(&'a JobProgress, Option<&'a str>),
     Result(&'a JobResult, bool, Option<WorkerId>),
     Cancel(&'a JobCancel),
@@ -66,7 +66,11 @@ impl<'a> News<'a> {
                 Tells::Dispatch(
                     &request.job_id,
                     facts,
-                    worker.as_ref(),
+                    // A worker has many jobs: they share its name.
+                    worker
+                        .as_ref()
+                        .and_then(|worker| interner.text(worker.as_str()))
+                        .map(WorkerId::new),
                     wire_attempt(request.dispatch.as_ref()),
                 )
             }
@@ -119,7 +123,7 @@ impl<'a> News<'a> {
             }
             Tells::Dispatch(_, request, worker, attempt) => {
                 let known = learn_request(job, request) | learn_trace(job, trace, true);
-                dispatched(job, moment, worker, attempt) | known
+                dispatched(job, moment, worker.as_ref(), attempt) | known
             }
             Tells::Progress(progress, worker) => progressed(job, moment, sender, progress, worker),
             Tells::Result(result, dead_letter, worker) => {
@@ -319,16 +323,25 @@ fn progressed(
         .is_none_or(|state| state.rank() < JobState::Running.rank())
     {
         become_state(job, JobState::Running, when);
-        job.note(when.at, Happened::FirstWord(worker.map(WorkerId::from)));
+        let worker = worker.map(|worker| named_like(job, worker));
+        job.note(when.at, Happened::FirstWord(worker));
         changed = true;
     }
     if let Some(worker) = worker
         && job.progress_worker.as_ref().map(WorkerId::as_str) != Some(worker)
     {
-        job.progress_worker = Some(WorkerId::from(worker));
+        job.progress_worker = Some(named_like(job, worker));
         changed = true;
     }
     changed | learn_progress(job, when, report)
+}
+
+/// The id of `worker`, shared with the dispatch to it where there was one.
+fn named_like(job: &Job, worker: &str) -> WorkerId {
+    match &job.dispatch_worker {
+        Some(known) if known.as_str() == worker => known.clone(),
+        Some(_) | None => WorkerId::from(worker),
+    }
 }
 
 /// A report that a terminal result overtook still tells the last percent; one that
