@@ -1,7 +1,7 @@
 //! `capdeck up`: the embedded control plane alone, without a screen.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,7 +12,7 @@ use crate::bus::nats::NatsBus;
 use crate::bus::{Bus, LinkState};
 use crate::cli::{CliError, policy, print};
 use crate::config::servers::{Addresses, environment, servers};
-use crate::control_plane::gateway::{ApiKey, GatewayError};
+use crate::control_plane::gateway::{BadKeys, GatewayError, Keyring};
 use crate::control_plane::kernel::live::PolicyFileError;
 use crate::control_plane::ledger::MAX_JOBS;
 use crate::control_plane::scenario::{Scenario, ScenarioError};
@@ -61,6 +61,10 @@ pub(super) struct UpArgs {
     /// Submit nothing
     #[arg(long)]
     no_traffic: bool,
+    /// Let jobs go unjudged while the safety kernel does not answer, each with an
+    /// alert; without this they wait
+    #[arg(long)]
+    fail_open: bool,
     /// Use this NATS server as the bus, instead of one inside this process
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
@@ -98,10 +102,11 @@ impl PlaneArgs {
             }),
             http: gateway::Options {
                 listen: self.http,
-                api_key: environment("CORDUM_API_KEY").map(|key| ApiKey::new(&key)),
+                keys: keys()?,
                 next_free_port: false,
             },
             max_jobs: MAX_JOBS,
+            fail_open: false,
         })
     }
 
@@ -113,6 +118,31 @@ impl PlaneArgs {
             None => Scenario::load(&path).map_err(scenario_error),
         }
     }
+}
+
+/// The keys of the gateway, from the environment and the file it names; never from
+/// flags, which other users of the machine can read.
+fn keys() -> Result<Keyring, CliError> {
+    let shared = environment("CORDUM_API_KEY").map(|key| Keyring::shared(&key));
+    let listed = environment("CORDUM_API_KEYS").map(|text| Keyring::parse(&text));
+    let filed = environment("CORDUM_API_KEYS_PATH").map(|path| Keyring::load(Path::new(&path)));
+    let mut keys = Keyring::default();
+    for (name, found) in [("CORDUM_API_KEYS", listed), ("CORDUM_API_KEYS_PATH", filed)] {
+        if let Some(found) = found {
+            keys = keys.and(found.map_err(|error| keys_error(name, error))?);
+        }
+    }
+    Ok(keys.and(shared.unwrap_or_default()))
+}
+
+fn keys_error(variable: &str, error: BadKeys) -> CliError {
+    let hint = match &error {
+        BadKeys::Exposed { path, .. } => format!("chmod 600 {}", path.display()),
+        BadKeys::Entry { .. } | BadKeys::NotAList | BadKeys::Unreadable { .. } => {
+            format!("the keys come from {variable}")
+        }
+    };
+    CliError::usage(error).hint(hint)
 }
 
 fn scenario_error(error: ScenarioError) -> CliError {
@@ -170,6 +200,10 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
     let mut options = args.plane.options(&*clock)?;
     options.workers = !args.no_workers;
     options.traffic = !args.no_traffic;
+    options.fail_open = args.fail_open;
+    if args.fail_open {
+        tracing::warn!("--fail-open: jobs go UNJUDGED while the safety kernel does not answer");
+    }
     if matches!(options.rules, Rules::BuiltIn) && policy::key()?.is_some() {
         let error = anyhow::anyhow!("SAFETY_POLICY_PUBLIC_KEY is set, and no policy is named");
         return Err(CliError::usage(error).hint("name a signed one with --policy FILE"));

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -17,20 +18,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
 use crate::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
-use crate::control_plane::ledger::SharedLedger;
+use crate::control_plane::ledger::{self, SharedLedger};
 use crate::control_plane::scheduler::placement::Routes;
 use crate::store::Store;
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
 
 mod actions;
+mod admission;
+mod again;
 mod answer;
+mod governance;
 mod guard;
+mod keys;
 mod policy;
 mod routes;
 pub mod submission;
 pub(super) mod types;
 
-pub use guard::{ApiKey, MAX_BODY};
+pub use guard::MAX_BODY;
+pub use keys::{BadKeys, Keyring, Role};
 
 /// How long policy is waited for, the limit that the scheduler has too.
 const KERNEL_LIMIT: Elapsed = Elapsed::from_secs(2);
@@ -63,8 +69,8 @@ pub struct Parts {
 pub struct Options {
     /// The address; port 0 is any free one.
     pub listen: SocketAddr,
-    /// The key that callers must know; demanded on any address but loopback.
-    pub api_key: Option<ApiKey>,
+    /// The keys that callers must know; demanded on any address but loopback.
+    pub keys: Keyring,
     /// Take the next free port when the wanted one is taken.
     pub next_free_port: bool,
 }
@@ -128,11 +134,14 @@ impl Gateway {
         let clock = Arc::clone(&parts.clock);
         let rules = Arc::new(guard::Rules {
             listen: addr,
-            api_key: options.api_key.clone(),
+            keys: options.keys.clone(),
+            id_prefix: format!("req-{:x}", parts.clock.now().as_millis()),
+            requests: AtomicU64::new(1),
         });
+        let cancel = CancellationToken::new();
         let app = Arc::new(App {
             started_at: parts.clock.now(),
-            callers_are_known: options.api_key.is_some(),
+            callers_are_known: !options.keys.is_empty(),
             bus: parts.bus,
             store: parts.store,
             clock: parts.clock,
@@ -141,7 +150,6 @@ impl Gateway {
             routes: parts.routes,
             wake: parts.wake,
         });
-        let cancel = CancellationToken::new();
         let ended = cancel.clone().cancelled_owned();
         let service = routes::router(app, rules);
         let task = tokio::spawn(async move {
@@ -194,7 +202,7 @@ impl Drop for Gateway {
 
 async fn bind(options: &Options) -> Result<TcpListener, GatewayError> {
     let wanted = options.listen;
-    if !wanted.ip().is_loopback() && options.api_key.is_none() {
+    if !wanted.ip().is_loopback() && options.keys.is_empty() {
         return Err(GatewayError::KeyNeeded { addr: wanted });
     }
     let tries = if options.next_free_port && wanted.port() != 0 {
@@ -235,11 +243,15 @@ struct App {
 }
 
 impl App {
+    /// Asks policy, unless the breaker says that there is no use in it.
     async fn ask(&self, question: &Question) -> Result<Verdict, KernelError> {
-        tokio::select! {
+        ledger::lock(&self.ledger).may_ask(self.clock.now())?;
+        let answer = tokio::select! {
             answer = self.kernel.check(question) => answer,
             () = sleep(&*self.clock, KERNEL_LIMIT) => Err(KernelError::TimedOut),
-        }
+        };
+        ledger::lock(&self.ledger).kernel_answered(answer.is_ok(), self.clock.now());
+        answer
     }
 
     async fn simulate(&self, question: &Question) -> Result<Verdict, KernelError> {

@@ -17,33 +17,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
-use thiserror::Error;
 
-use crate::control_plane::kernel::Question;
+use crate::control_plane::kernel::{KernelError, Question};
 use crate::ids::{JobId, PoolName, TraceId, WorkerId};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{
     Handshake, Heartbeat, JobCancel, JobPriority, JobRequest, JobResult, SystemAlert,
 };
 
+pub mod again;
+pub mod alerts;
 pub mod approval;
 pub mod breaker;
+pub mod decisions;
+mod error;
 pub mod fleet;
 pub mod job;
 pub mod letters;
 pub mod lifecycle;
 pub mod rollback;
 
+pub use again::Again;
 pub use approval::{Approval, ApprovalStatus, Approved, Expected, Yes};
-pub use breaker::Breaker;
+pub use breaker::{Breaker, BreakerState};
+pub use decisions::{DecisionsQuery, Logged};
+pub use error::LedgerError;
 pub use fleet::{Fleet, PoolSummary, Worker};
 pub use job::{
     CancelNote, DecisionRecord, Job, JobEvent, JobState, Progress, WaitingOn, error_code_of,
 };
 pub use letters::DeadLetter;
 pub use lifecycle::{Asker, Cancelled, Heard, Ruling};
-pub use rollback::{Undo, UndoState};
+pub use rollback::{Rollback, RollbackState, Undo, UndoState};
 
+use decisions::DecisionLog;
 use job::Phase;
 use letters::Letters;
 use rollback::{Rollbacks, UndoKey};
@@ -63,112 +70,22 @@ pub fn lock(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why the ledger refused. `code` is what an HTTP answer carries.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum LedgerError {
-    /// Nobody knows the job.
-    #[error("there is no such job")]
-    NotFound,
-    /// The request cannot be a job.
-    #[error("the request has no {0}")]
-    Invalid(&'static str),
-    /// Another kind of job was submitted with the same idempotency key.
-    #[error("the idempotency key belongs to job {existing}")]
-    IdempotencyConflict {
-        /// The job that has the key.
-        existing: JobId,
-    },
-    /// So many jobs are under way that no more is taken.
-    #[error("{limit} jobs are under way and no more is taken")]
-    Full {
-        /// The limit.
-        limit: usize,
-    },
-    /// Somebody decided before.
-    #[error("the approval was already {} by {by}", status.name())]
-    AlreadyResolved {
-        /// How.
-        status: ApprovalStatus,
-        /// Who.
-        by: String,
-        /// When.
-        at: Timestamp,
-    },
-    /// There is nothing to decide.
-    #[error("the job is {} and does not wait for approval", state.name())]
-    NotActionable {
-        /// Where the job stands.
-        state: JobState,
-        /// Where its approval stands, if it ever had one.
-        status: Option<ApprovalStatus>,
-    },
-    /// The request moved since it was held or seen.
-    #[error("{what}")]
-    StaleRequest {
-        /// What differs.
-        what: &'static str,
-    },
-    /// The policy moved since it asked or was seen.
-    #[error("the policy that asked is not the one in force")]
-    StaleSnapshot {
-        /// The policy that asked.
-        asked_under: String,
-        /// The policy in force.
-        current: String,
-    },
-    /// The job has ended.
-    #[error("the job has already ended as {}", state.name())]
-    AlreadyEnded {
-        /// How.
-        state: JobState,
-    },
-}
-
-impl LedgerError {
-    /// The code of an HTTP answer.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "job_not_found",
-            Self::Invalid(_) => "invalid_request",
-            Self::IdempotencyConflict { .. } => "IDEMPOTENCY_CONFLICT",
-            Self::Full { .. } => "BACKPRESSURE",
-            Self::AlreadyResolved { .. } => "approval_already_resolved",
-            Self::NotActionable { .. } => "approval_not_actionable",
-            Self::StaleRequest { .. } => "approval_stale_request",
-            Self::StaleSnapshot { .. } => "approval_stale_snapshot",
-            Self::AlreadyEnded { .. } => "job_already_terminal",
-        }
-    }
-
-    /// The status of an HTTP answer.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::NotFound => 404,
-            Self::Invalid(_) => 400,
-            Self::Full { .. } => 429,
-            Self::IdempotencyConflict { .. }
-            | Self::AlreadyResolved { .. }
-            | Self::NotActionable { .. }
-            | Self::StaleRequest { .. }
-            | Self::StaleSnapshot { .. }
-            | Self::AlreadyEnded { .. } => 409,
-        }
-    }
-}
-
 /// How a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Via {
     /// By HTTP; the gateway publishes it on the bus afterwards.
     Gateway,
     /// By the bus, or it is the announcement of a known job.
+    #[default]
     Bus,
+    /// By HTTP, in place of a dead letter; it takes over its idempotency key.
+    Retry,
     /// To undo another job; the scheduler publishes it afterwards.
     Rollback,
 }
 
 /// A request to run a job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Submission {
     /// What to do. An empty `context_ptr` is filled with `redis://ctx:<job id>`, and
     /// the scheduler stores a context there.
@@ -177,6 +94,12 @@ pub struct Submission {
     pub trace: TraceId,
     /// Who submits; empty for the bus.
     pub submitted_by: String,
+    /// The key that whoever submits proved themselves with, by its public id; empty
+    /// without one.
+    pub submitter_key: String,
+    /// The digest of what was asked for, which a second submission with the same
+    /// idempotency key has to share; empty where it is not known.
+    pub body_digest: String,
     /// How it came.
     pub via: Via,
 }
@@ -268,6 +191,8 @@ pub struct Counters {
     pub malformed_packets: u64,
     /// Rollback steps that were forgotten to make room.
     pub forgotten_undos: u64,
+    /// Jobs that went on without a verdict, because the plane was told to fail open.
+    pub bypassed_jobs: u64,
 }
 
 /// Where a job stands in line for a worker.
@@ -307,6 +232,10 @@ pub struct Ledger {
     outbox: Vec<Step>,
     snapshot: Option<String>,
     breaker: Breaker,
+    fail_open: bool,
+    log: DecisionLog,
+    children: HashMap<JobId, BTreeSet<u64>>,
+    reconcile_at: Option<Timestamp>,
     counters: Counters,
     next_seq: u64,
     next_ticket: u64,
@@ -334,11 +263,27 @@ impl Ledger {
             outbox: Vec::new(),
             snapshot: None,
             breaker: Breaker::default(),
+            fail_open: false,
+            log: DecisionLog::default(),
+            children: HashMap::new(),
+            reconcile_at: None,
             counters: Counters::default(),
             next_seq: 0,
             next_ticket: 0,
             random: ChaCha8Rng::seed_from_u64(seed),
         }
+    }
+
+    /// The same ledger, but jobs go on without a verdict while the kernel does not
+    /// answer, each with an alert. Without this they wait.
+    pub fn failing_open(mut self) -> Self {
+        self.fail_open = true;
+        self
+    }
+
+    /// Whether jobs go on without a verdict while the kernel does not answer.
+    pub fn fails_open(&self) -> bool {
+        self.fail_open
     }
 
     /// Takes a request. Submitting a job again, or another one with the
@@ -347,7 +292,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Invalid`] without job id or topic;
     /// [`LedgerError::IdempotencyConflict`] when the key belongs to a job of another
-    /// topic; [`LedgerError::Full`].
+    /// topic, or one that was asked for in another body; [`LedgerError::Full`].
     pub fn submit(
         &mut self,
         submission: Submission,
@@ -357,6 +302,8 @@ impl Ledger {
             mut request,
             trace,
             submitted_by,
+            submitter_key,
+            body_digest,
             via,
         } = submission;
         if request.job_id.is_empty() {
@@ -369,9 +316,13 @@ impl Ledger {
             return Ok(self.repeated(seq, via, now));
         }
         let key = idempotency_key(&request);
-        if let Some(seq) = key.as_ref().and_then(|key| self.keys.get(key)).copied() {
+        let of_key = key.as_ref().and_then(|key| self.keys.get(key)).copied();
+        if let Some(seq) = of_key.filter(|_| via != Via::Retry) {
             let existing = self.at(seq);
-            if existing.request.topic != request.topic {
+            let other_body = !body_digest.is_empty()
+                && !existing.body_digest.is_empty()
+                && existing.body_digest != body_digest;
+            if existing.request.topic != request.topic || other_body {
                 return Err(LedgerError::IdempotencyConflict {
                     existing: existing.id.clone(),
                 });
@@ -417,6 +368,8 @@ impl Ledger {
             waiting_on: None,
             submitted_at: now,
             submitted_by,
+            submitter_key,
+            body_digest,
             updated_at: now,
             dispatched_at: None,
             deadline_at,
@@ -443,6 +396,10 @@ impl Ledger {
             undoes: None,
         };
         job.note(now, "submitted");
+        if !job.request.parent_job_id.is_empty() {
+            let parent = job.request.parent_job_id.clone();
+            self.children.entry(parent).or_default().insert(seq);
+        }
         self.jobs.insert(seq, job);
         self.ids.insert(id.clone(), seq);
         self.by_state
@@ -451,7 +408,7 @@ impl Ledger {
             .insert((now, seq));
         match via {
             Via::Bus => self.wake(seq, now),
-            Via::Gateway | Via::Rollback => self.hold(seq, now),
+            Via::Gateway | Via::Retry | Via::Rollback => self.hold(seq, now),
         }
         Ok(Submitted {
             job_id: id,
@@ -610,6 +567,36 @@ impl Ledger {
         }
     }
 
+    /// Whether the kernel may be asked now. Whoever may ask has to say what came of
+    /// it by [`Self::kernel_answered`].
+    ///
+    /// # Errors
+    /// [`KernelError::Unavailable`] while the breaker is open, or while others try a
+    /// kernel that has failed.
+    pub fn may_ask(&mut self, now: Timestamp) -> Result<(), KernelError> {
+        if self.breaker.admit(now) {
+            return Ok(());
+        }
+        let says = match self.breaker.cooldown(now) {
+            Some(cooldown) => format!(
+                "it failed {} times in a row and is not asked for {} s",
+                breaker::THRESHOLD,
+                cooldown.as_millis().div_ceil(1_000)
+            ),
+            None => "it has failed, and others try whether it answers again".to_owned(),
+        };
+        Err(KernelError::Unavailable(says))
+    }
+
+    /// Tells the breaker what came of a question.
+    pub fn kernel_answered(&mut self, answered: bool, now: Timestamp) {
+        if answered {
+            self.breaker.succeeded(now);
+        } else {
+            self.breaker.failed(now);
+        }
+    }
+
     /// Counts a packet that could not be read, or names nothing.
     pub fn malformed(&mut self) {
         self.counters.malformed_packets += 1;
@@ -650,8 +637,18 @@ impl Ledger {
         }
         if let Some(job) = self.jobs.remove(&seq) {
             self.ids.remove(&job.id);
-            if let Some(key) = idempotency_key(&job.request) {
+            // A retry may have taken the key over.
+            if let Some(key) = idempotency_key(&job.request)
+                && self.keys.get(&key) == Some(&seq)
+            {
                 self.keys.remove(&key);
+            }
+            let parent = &job.request.parent_job_id;
+            if let Some(siblings) = self.children.get_mut(parent) {
+                siblings.remove(&seq);
+                if siblings.is_empty() {
+                    self.children.remove(parent);
+                }
             }
             if let Some(at) = job.approval.and_then(|approval| approval.resolved_at) {
                 self.resolved.remove(&(at, seq));

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError, Delivery, Pattern, Subject, Subscription};
 use crate::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
+use crate::control_plane::ledger::alerts::sender_of;
 use crate::control_plane::ledger::{
     DeadLetter, Ledger, LedgerError, SharedLedger, Step, Submission, Via, lock,
 };
@@ -285,9 +286,9 @@ impl Scheduler {
             }
             Step::Alert(alert) => {
                 let trace = TraceId::from(alert.code.as_str());
+                let sender = sender_of(&alert);
                 let body = Body::Alert(alert);
-                self.tell(wire::ALERT, wire::SENDER_SAGA, trace, now, body)
-                    .await;
+                self.tell(wire::ALERT, sender, trace, now, body).await;
                 None
             }
         }
@@ -391,8 +392,8 @@ pub(in crate::control_plane) fn take(
             let submission = Submission {
                 request: *request,
                 trace: packet.trace,
-                submitted_by: String::new(),
                 via: Via::Bus,
+                ..Submission::default()
             };
             ledger.submit(submission, now)?;
         }

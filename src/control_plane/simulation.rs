@@ -17,6 +17,7 @@ use crate::control_plane::kernel::evaluate::evaluate;
 use crate::control_plane::kernel::live::News;
 use crate::control_plane::kernel::policy::{Policy, PolicyError};
 use crate::control_plane::kernel::velocity::Rates;
+use crate::control_plane::ledger::alerts::sender_of;
 use crate::control_plane::ledger::{Ledger, LedgerError, MAX_JOBS, Step, Yes};
 use crate::control_plane::scenario::{Move, Plan, PolicyEdit, Scenario};
 use crate::control_plane::scheduler::placement::Routes;
@@ -72,7 +73,7 @@ impl Simulation {
     pub fn new(scenario: Arc<Scenario>, policy_text: &str, seed: u64) -> Result<Self, PolicyError> {
         let policy = Policy::parse(policy_text.as_bytes())?;
         let mut ledger = Ledger::new(MAX_JOBS, seed);
-        ledger.policy_changed(&policy.snapshot);
+        ledger.policy_changed(&policy.snapshot, START);
         Ok(Self {
             now: START,
             plan: Plan::new(Arc::clone(&scenario), seed, START),
@@ -180,7 +181,7 @@ impl Simulation {
     /// # Errors
     /// Those of [`Ledger::reject`].
     pub fn reject(&mut self, job: &JobId, by: &str, reason: &str) -> Result<(), LedgerError> {
-        let letter = self.ledger.reject(job, by, reason, "", self.now)?;
+        let letter = self.ledger.reject(job, (by, ""), reason, "", self.now)?;
         let body = Body::JobResult(Box::new(letter.result()));
         let trace = TraceId::from(job.as_str());
         self.say(wire::DLQ, wire::SENDER_GATEWAY, trace, body);
@@ -327,7 +328,8 @@ impl Simulation {
             Step::StoreContext { job, json } => self.store_new(format!("ctx:{job}"), json),
             Step::Alert(alert) => {
                 let trace = TraceId::from(alert.code.as_str());
-                self.say(wire::ALERT, wire::SENDER_SAGA, trace, Body::Alert(alert));
+                let sender = sender_of(&alert);
+                self.say(wire::ALERT, sender, trace, Body::Alert(alert));
             }
         }
     }
@@ -372,7 +374,7 @@ impl Simulation {
             from: self.policy.snapshot.clone(),
             to: policy.snapshot.clone(),
         };
-        self.ledger.policy_changed(&policy.snapshot);
+        self.ledger.policy_changed(&policy.snapshot, self.now);
         self.snapshots.insert(0, policy.snapshot.clone());
         self.rates.keep_rules_of(&policy);
         self.policy = policy;

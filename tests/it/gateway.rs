@@ -2,15 +2,18 @@
 //! out, and what the bus heard. No scheduler runs, so a job stays where the
 //! gateway put it.
 
+mod again;
 mod approvals;
 mod bench;
+mod governance;
+mod keys;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bench::Bench;
 use bytes::Bytes;
-use capdeck::control_plane::gateway::{ApiKey, Gateway, GatewayError, Options, Parts};
+use capdeck::control_plane::gateway::{Gateway, GatewayError, Keyring, Options, Parts};
 use capdeck::control_plane::kernel::SafetyKernel as _;
 use capdeck::ids::{PoolName, WorkerId};
 use capdeck::store::Store;
@@ -237,7 +240,7 @@ async fn a_body_without_a_length_is_bounded_too() {
 
 #[tokio::test]
 async fn strangers_are_refused_before_anything_is_read() {
-    let bench = Bench::with(Some("s3cret")).await;
+    let bench = Bench::with(Keyring::shared("s3cret")).await;
     let port = bench.gateway.addr().port();
     let host = format!("localhost:{port}");
     let origin = format!("http://{host}");
@@ -602,10 +605,10 @@ async fn an_address_is_taken_once_and_only_loopback_goes_without_a_key() {
             routes: Arc::default(),
             wake: Arc::default(),
         };
-        let api_key = key.map(ApiKey::new);
+        let keys = key.map(Keyring::shared).unwrap_or_default();
         let options = Options {
             listen,
-            api_key,
+            keys,
             next_free_port,
         };
         Gateway::start(parts, options).await

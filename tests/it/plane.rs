@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -320,6 +321,60 @@ fn a_plane_that_cannot_start_says_why_and_exits_with_two() {
     assert!(ran.stderr.contains("nats://127.0.0.1:1"), "{}", ran.stderr);
 }
 
+#[test]
+fn keys_come_from_the_environment_or_a_file_that_nobody_else_can_read() {
+    let capdeck = Capdeck::new();
+    let file = capdeck.home().join("keys");
+    std::fs::write(&file, "acme:k1:viewer:vera\n").unwrap();
+    let mode = |bits| {
+        let bits = std::fs::Permissions::from_mode(bits);
+        std::fs::set_permissions(&file, bits).unwrap();
+    };
+    let up = || {
+        let mut command = capdeck.command(&["up", "--no-traffic", "--http", "127.0.0.1:0"]);
+        command.env("CORDUM_API_KEYS_PATH", &file);
+        command
+    };
+    mode(0o644);
+    let refused = up().output().unwrap();
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{stderr}");
+    for word in ["mode 644", "needed is 600", "hint: chmod 600"] {
+        assert!(stderr.contains(word), "{stderr}");
+    }
+    mode(0o600);
+    let bad = up()
+        .env("CORDUM_API_KEYS", "acme:s3cret:boss")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(bad.stderr).unwrap();
+    assert_eq!(bad.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("API key 1: the role"), "{stderr}");
+    assert!(stderr.contains("CORDUM_API_KEYS"), "{stderr}");
+    assert!(!stderr.contains("s3cret"), "{stderr}");
+
+    let mut child = up().stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut ready).unwrap();
+    let addr = ready.split_once("http://").unwrap().1;
+    let addr = addr.split_once(',').unwrap().0.parse().unwrap();
+    let (without, _) = http(addr, "GET", "/api/v1/jobs", None);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(without, 401);
+}
+
+#[test]
+fn a_plane_fails_closed_unless_it_was_told_otherwise_in_so_many_words() {
+    for (arguments, mode) in [(&[][..], "closed"), (&["--fail-open"][..], "open")] {
+        let up = Up::start_with(arguments);
+        let (_, status) = http(up.addr, "GET", "/api/v1/status", None);
+        assert_eq!(status["fail_mode"], mode);
+        assert_eq!(status["circuit_breakers"]["input"]["state"], "closed");
+    }
+}
+
 /// The plane in this process, with an ear on what goes to workers.
 struct Inside {
     plane: ControlPlane,
@@ -345,10 +400,11 @@ impl Inside {
             seed: 7,
             http: gateway::Options {
                 listen: "127.0.0.1:0".parse().unwrap(),
-                api_key: None,
+                keys: gateway::Keyring::default(),
                 next_free_port: false,
             },
             max_jobs: MAX_JOBS,
+            fail_open: false,
         };
         let store = Arc::new(MemoryStore::new(clock()));
         let plane = ControlPlane::start(Arc::new(bus.clone()), store, clock(), options)

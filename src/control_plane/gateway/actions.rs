@@ -6,36 +6,30 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::App;
-use super::answer::{Answer, Refusal, json_response, ok};
+use super::admission::{Admission, accepted, admit};
+use super::answer::{Answer, Refusal, ok};
 use super::guard::{MAX_BODY, too_long};
+use super::keys::Caller;
 use super::routes::{first_of, job_id};
 use super::submission::{self, Wanted};
 use super::types::Object;
-use crate::control_plane::kernel::{Decision, KernelError, Question, Verdict};
-use crate::control_plane::ledger::{
-    self, Asker, Expected, LedgerError, Ruling, Submission, Submitted, Via, Yes,
-};
+use crate::control_plane::ledger::{self, Expected, LedgerError, Submitted, Via, Yes};
 use crate::ids::{JobId, SenderId, TraceId, WorkerId};
-use crate::store::StoreError;
-use crate::time::{Elapsed, Timestamp};
+use crate::time::Timestamp;
 use crate::wire::job_hash::sha256_hex;
 use crate::wire::packet::{Body, JobCancel, JobRequest, JobResult, JobStatus};
 use crate::wire::pointer::{Pointer, context_of};
-use crate::wire::{CANCEL, DLQ, RESULT, SENDER_GATEWAY, SENDER_GATEWAY_HTTP, SUBMIT};
+use crate::wire::{CANCEL, DLQ, RESULT, SENDER_GATEWAY, SUBMIT};
 
-/// How long a context is kept, as in CAP deployments.
-const CONTEXT_TTL: Elapsed = Elapsed::from_secs(24 * 3_600);
-/// Seconds until a throttled client may try again, as CAP gateways say.
-const RETRY_AFTER_S: u32 = 30;
 /// Bytes of a note or a reason that are kept, as in CAP gateways.
 const MAX_SAID: usize = 512;
 /// Bytes of a caller's name that are kept.
@@ -46,99 +40,43 @@ const NOBODY: &str = "unknown";
 /// `POST /jobs`.
 pub(super) async fn submit(
     State(app): State<Arc<App>>,
-    headers: HeaderMap,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
     let body = read_body(request).await?;
     let mut wanted = submission::read(&body)?;
+    own(&mut wanted.request, &caller)?;
     app.needs_bus()?;
-    if let Some(first) = app.repeats(&wanted.request) {
+    let body_digest = wanted.digest();
+    if let Some(first) = app.repeats(&wanted.request, &body_digest, &caller)? {
         return accepted(&first, &wanted.ignored, Object::default());
     }
     name_job(&app, &mut wanted);
-
-    let question = Question::from(&wanted.request);
-    let answer = app.ask(&question).await;
-    if let Ok(verdict) = &answer
-        && verdict.decision == Decision::Throttle
-    {
-        return Err(throttled(verdict));
-    }
-    let now = app.clock.now();
-    let stored = store_context(&app, &wanted, now).await?;
-    let taken = take(&app, &wanted, &headers, answer, now);
-    app.wake.notify_one();
-    let (first, ruling) = match taken {
-        Ok(taken) => taken,
-        Err(refusal) => {
-            forget_context(&app, stored.as_deref()).await;
-            return Err(refusal);
-        }
+    let admission = Admission {
+        via: Via::Gateway,
+        replaces: None,
+        copies: None,
+        body_digest,
     };
-    let Some((request, ruling, reason)) = ruling else {
-        forget_context(&app, stored.as_deref()).await;
-        return accepted(&first, &wanted.ignored, Object::default());
-    };
-    let extra = Object::default();
-    match ruling {
-        Ruling::Denied(letter) => {
-            app.tell(DLQ, &first.trace, SENDER_GATEWAY, dead(letter.result()))
-                .await;
-            Err(Refusal::forbidden("policy_denied", reason)
-                .with("job_id", first.job_id.as_str())
-                .with("trace_id", first.trace.as_str()))
-        }
-        Ruling::Held => {
-            let extra = extra
-                .put("status", "approval_required")
-                .put("reason", reason);
-            accepted(&first, &wanted.ignored, extra)
-        }
-        Ruling::Unavailable | Ruling::Throttled => {
-            announce(&app, &wanted, &first, request).await;
-            let extra = extra.put("status", "pending").put("reason", reason);
-            accepted(&first, &wanted.ignored, extra)
-        }
-        Ruling::Go => {
-            announce(&app, &wanted, &first, request).await;
-            accepted(&first, &wanted.ignored, extra)
-        }
-    }
+    admit(&app, &caller, wanted, admission).await
 }
 
-/// What a new job became: its stored request, the ruling, and its reason.
-type Taken = (Arc<JobRequest>, Ruling, String);
-
-/// Puts a job on record together with its decision, so that nobody sees one
-/// without the other. `None` beside a job that was there before.
-fn take(
-    app: &App,
-    wanted: &Wanted,
-    headers: &HeaderMap,
-    answer: Result<Verdict, KernelError>,
-    now: Timestamp,
-) -> Result<(Submitted, Option<Taken>), Refusal> {
-    let reason = match &answer {
-        Ok(verdict) => verdict.reason.clone(),
-        Err(error) => error.to_string(),
-    };
-    let mut ledger = ledger::lock(&app.ledger);
-    let submission = Submission {
-        request: wanted.request.clone(),
-        trace: wanted.trace.clone(),
-        submitted_by: caller(headers).unwrap_or_default(),
-        via: Via::Gateway,
-    };
-    let first = ledger.submit(submission, now)?;
-    if first.repeated {
-        return Ok((first, None));
+/// Makes a request the caller's: it is of their tenant, and of them if it names no
+/// principal.
+fn own(request: &mut JobRequest, caller: &Caller) -> Result<(), Refusal> {
+    if let Some(tenant) = &caller.tenant {
+        let meta = request.meta.as_ref().map_or("", |meta| &meta.tenant_id);
+        let env = request.env.get("tenant_id").map_or("", String::as_str);
+        let named = [env, request.tenant_id.as_str(), meta];
+        if named.iter().any(|it| !it.is_empty() && it != tenant) {
+            return Err(Refusal::other_tenant());
+        }
+        request.tenant_id.clone_from(tenant);
     }
-    let ruling = ledger.record_decision(&first.job_id, answer, Asker::Gateway, now)?;
-    let request = ledger
-        .job(&first.job_id)
-        .map(|job| Arc::clone(&job.request))
-        .ok_or_else(Refusal::job_not_found)?;
-    Ok((first, Some((request, ruling, reason))))
+    if caller.personal && request.principal_id.is_empty() {
+        request.principal_id = caller.name.clone().unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Gives a job that came without them an id, a trace and a context pointer.
@@ -155,70 +93,6 @@ fn name_job(app: &App, wanted: &mut Wanted) {
     }
 }
 
-/// Stores what the job is to read before anybody can see the job. A job that
-/// points at its own context without having stored one gets one too, so that
-/// there is always something to review. Returns the key if it wrote.
-async fn store_context(
-    app: &App,
-    wanted: &Wanted,
-    now: Timestamp,
-) -> Result<Option<String>, StoreError> {
-    let id = &wanted.request.job_id;
-    if wanted.request.context_ptr != context_of(id) {
-        return Ok(None);
-    }
-    let context = wanted.context.clone().unwrap_or_default();
-    let json = context.to_json(&wanted.request, now).to_string();
-    let key = format!("ctx:{id}");
-    let wrote = app
-        .store
-        .compare_and_set(&key, None, Bytes::from(json), Some(CONTEXT_TTL))
-        .await?;
-    Ok(wrote.then_some(key))
-}
-
-async fn forget_context(app: &App, key: Option<&str>) {
-    if let Some(key) = key
-        && let Err(error) = app.store.delete(key).await
-    {
-        // It expires by itself.
-        tracing::warn!(%error, "a context without a job stays behind");
-    }
-}
-
-async fn announce(app: &App, wanted: &Wanted, first: &Submitted, request: Arc<JobRequest>) {
-    let sender = match wanted.sender.as_str() {
-        "" => SENDER_GATEWAY_HTTP,
-        sender => sender,
-    };
-    let body = Body::JobRequest(Box::new(Arc::unwrap_or_clone(request)));
-    app.tell_at(SUBMIT, &first.trace, sender, body, wanted.sent_at)
-        .await;
-}
-
-fn throttled(verdict: &Verdict) -> Refusal {
-    Refusal::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "throttled",
-        verdict.reason.clone(),
-    )
-    .with("rule_id", verdict.rule_id.clone())
-    .retry_after(RETRY_AFTER_S)
-}
-
-fn accepted(first: &Submitted, ignored: &[String], extra: Object) -> Answer {
-    let body = extra
-        .put("job_id", first.job_id.as_str())
-        .put("trace_id", first.trace.as_str())
-        .put("ignored", ignored.to_vec())
-        .build();
-    let mut response = json_response(StatusCode::OK, &body);
-    if let Ok(trace) = HeaderValue::from_str(first.trace.as_str()) {
-        response.headers_mut().insert("x-trace-id", trace);
-    }
-    Ok(response)
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct CancelBody {
@@ -229,8 +103,8 @@ struct CancelBody {
 /// `POST /jobs/{id}/cancel`.
 pub(super) async fn cancel(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     id: Result<axum::extract::Path<String>, axum::extract::rejection::PathRejection>,
-    headers: HeaderMap,
     request: Request,
 ) -> Answer {
     let id = job_id(id)?;
@@ -239,7 +113,7 @@ pub(super) async fn cancel(
     let by = body
         .requested_by
         .filter(|by| !by.is_empty())
-        .or_else(|| caller(&headers));
+        .or_else(|| caller.name.clone());
     let by = shorten(by.as_deref().unwrap_or(SENDER_GATEWAY), MAX_NAME);
     let reason = shorten(body.reason.as_deref().unwrap_or_default(), MAX_SAID);
     let reason = if reason.is_empty() {
@@ -247,6 +121,7 @@ pub(super) async fn cancel(
     } else {
         reason
     };
+    app.job_within_reach(&id, &caller)?;
     let now = app.clock.now();
     let cancelled = ledger::lock(&app.ledger).cancel(&id, &by, &reason, now);
     app.wake.notify_one();
@@ -306,14 +181,14 @@ struct ExpectBody {
 /// `POST /approvals/{id}/approve`.
 pub(super) async fn approve(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     id: Result<axum::extract::Path<String>, axum::extract::rejection::PathRejection>,
-    headers: HeaderMap,
     request: Request,
 ) -> Answer {
     let id = job_id(id)?;
     let body: DecisionBody = optional_json(request).await?;
     app.needs_bus()?;
-    let by = decider(&app, &id, &headers)?;
+    let by = decider(&app, &id, &caller)?;
     let expect = body.expect.unwrap_or_default();
     // A policy that was edited a moment ago is in force for this yes.
     app.kernel.refresh().await;
@@ -330,11 +205,12 @@ pub(super) async fn approve(
     let now = app.clock.now();
     let approved = {
         let mut ledger = ledger::lock(&app.ledger);
-        ledger.policy_changed(&current);
+        ledger.policy_changed(&current, now);
         ledger.approve(
             &id,
             &Yes {
                 by: &by,
+                role: role(&caller),
                 note: &shorten(body.note.as_deref().unwrap_or_default(), MAX_SAID),
                 reason: &shorten(body.reason.as_deref().unwrap_or_default(), MAX_SAID),
                 current_snapshot: &current,
@@ -360,14 +236,14 @@ pub(super) async fn approve(
 /// let anything happen.
 pub(super) async fn reject(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     id: Result<axum::extract::Path<String>, axum::extract::rejection::PathRejection>,
-    headers: HeaderMap,
     request: Request,
 ) -> Answer {
     let id = job_id(id)?;
     let body: DecisionBody = optional_json(request).await?;
     app.needs_bus()?;
-    let by = decider(&app, &id, &headers)?;
+    let by = decider(&app, &id, &caller)?;
     let reason = shorten(body.reason.as_deref().unwrap_or_default(), MAX_SAID);
     let note = shorten(body.note.as_deref().unwrap_or_default(), MAX_SAID);
     let now = app.clock.now();
@@ -375,7 +251,7 @@ pub(super) async fn reject(
         let mut ledger = ledger::lock(&app.ledger);
         let trace = ledger.job(&id).map(|job| job.trace.clone());
         ledger
-            .reject(&id, &by, &reason, &note, now)
+            .reject(&id, (&by, role(&caller)), &reason, &note, now)
             .map(|letter| (letter, trace.unwrap_or_default()))
     };
     app.wake.notify_one();
@@ -385,21 +261,25 @@ pub(super) async fn reject(
     ok(&json!({ "job_id": id.as_str() }))
 }
 
-fn dead(result: JobResult) -> Body {
+pub(super) fn dead(result: JobResult) -> Body {
     Body::JobResult(Box::new(result))
 }
 
-/// Who decides. Where callers prove themselves by a key, nobody decides about
-/// what they asked for themselves; without a key a name is only a name.
-fn decider(app: &App, id: &JobId, headers: &HeaderMap) -> Result<String, Refusal> {
-    let name = caller(headers);
-    if app.callers_are_known
-        && let Some(name) = &name
-    {
+/// Who decides. Where callers prove themselves, nobody decides about what they asked
+/// for themselves: not under the same name, and not with the same key when the key is
+/// theirs alone. A key that all share tells nobody apart, and without any key a name
+/// is only a name.
+fn decider(app: &App, id: &JobId, caller: &Caller) -> Result<String, Refusal> {
+    app.job_within_reach(id, caller)?;
+    if app.callers_are_known {
         let ledger = ledger::lock(&app.ledger);
-        let own = ledger
-            .job(id)
-            .is_some_and(|job| job.submitted_by == *name || job.request.principal_id == *name);
+        let own = ledger.job(id).is_some_and(|job| {
+            let same_name = caller
+                .name
+                .as_ref()
+                .is_some_and(|name| job.submitted_by == *name || job.request.principal_id == *name);
+            same_name || (caller.personal && job.submitter_key == caller.key_id)
+        });
         if own {
             return Err(Refusal::forbidden(
                 "self_approval_denied",
@@ -407,7 +287,16 @@ fn decider(app: &App, id: &JobId, headers: &HeaderMap) -> Result<String, Refusal
             ));
         }
     }
-    Ok(name.unwrap_or_else(|| NOBODY.to_owned()))
+    Ok(caller.name.clone().unwrap_or_else(|| NOBODY.to_owned()))
+}
+
+/// The role to put on record; a caller who proved nothing has none.
+fn role(caller: &Caller) -> &'static str {
+    if caller.key_id.is_empty() {
+        ""
+    } else {
+        caller.role.name()
+    }
 }
 
 /// The digest of the payload as it is stored now; `None` when there is none.
@@ -422,12 +311,6 @@ async fn context_digest(app: &App, id: &JobId) -> Result<Option<String>, Refusal
     };
     let found = first_of(&*app.store, &keys).await?;
     Ok(found.map(|(_, bytes)| sha256_hex(&bytes)))
-}
-
-fn caller(headers: &HeaderMap) -> Option<String> {
-    let name = headers.get("x-principal-id")?.as_bytes();
-    let name = std::str::from_utf8(name).ok()?.trim();
-    (!name.is_empty()).then(|| shorten(name, MAX_NAME))
 }
 
 /// At most `limit` bytes, cut between characters.
@@ -476,7 +359,7 @@ pub(super) async fn optional_json<T: DeserializeOwned + Default>(
 
 impl App {
     /// Refuses before anything changed when the bus could not be told about it.
-    fn needs_bus(&self) -> Result<(), Refusal> {
+    pub(super) fn needs_bus(&self) -> Result<(), Refusal> {
         use crate::bus::LinkState;
         match &*self.bus.link().borrow() {
             LinkState::Up | LinkState::Lagging { .. } => Ok(()),
@@ -491,24 +374,53 @@ impl App {
         }
     }
 
-    /// The job that a submission repeats, so that policy is not asked again.
-    fn repeats(&self, request: &JobRequest) -> Option<Submitted> {
+    /// Refuses a job that the caller does not reach, or that nobody knows.
+    pub(super) fn job_within_reach(&self, id: &JobId, caller: &Caller) -> Result<(), Refusal> {
         let ledger = ledger::lock(&self.ledger);
-        let job = ledger.repeats(request)?;
-        (job.request.topic == request.topic).then(|| Submitted {
+        let job = ledger.job(id).ok_or_else(Refusal::job_not_found)?;
+        caller.must_reach(Some(job.tenant()))
+    }
+
+    /// The job that a submission repeats, so that policy is not asked again. One that
+    /// asks for something else under the same key is not a repetition.
+    fn repeats(
+        &self,
+        request: &JobRequest,
+        body_digest: &str,
+        caller: &Caller,
+    ) -> Result<Option<Submitted>, Refusal> {
+        let ledger = ledger::lock(&self.ledger);
+        let Some(job) = ledger.repeats(request) else {
+            return Ok(None);
+        };
+        caller.must_reach(Some(job.tenant()))?;
+        let other = !body_digest.is_empty()
+            && !job.body_digest.is_empty()
+            && job.id != request.job_id
+            && job.body_digest != body_digest;
+        if other || job.request.topic != request.topic {
+            return Ok(None);
+        }
+        Ok(Some(Submitted {
             job_id: job.id.clone(),
             trace: job.trace.clone(),
             repeated: true,
-        })
+        }))
     }
 
     /// Publishes; what is not sent is only logged, for the ledger has it and the
     /// scheduler goes on without the packet.
-    async fn tell(&self, subject: &'static str, trace: &TraceId, sender: &str, body: Body) {
+    pub(super) async fn tell(
+        &self,
+        subject: &'static str,
+        trace: &TraceId,
+        sender: &str,
+        body: Body,
+    ) {
         self.tell_at(subject, trace, sender, body, None).await;
     }
 
-    async fn tell_at(
+    pub(super) async fn tell_at(
         &self,
         subject: &'static str,
         trace: &TraceId,

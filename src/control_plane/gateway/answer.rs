@@ -64,6 +64,10 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, says)
     }
 
+    pub(super) fn other_tenant() -> Self {
+        Self::forbidden("tenant_access_denied", "the key does not reach that tenant")
+    }
+
     pub(super) fn job_not_found() -> Self {
         Self::from(LedgerError::NotFound)
     }
@@ -111,9 +115,14 @@ impl From<LedgerError> for Refusal {
                 .with("resolution", status.name())
                 .with("resolved_by", by)
                 .with("resolved_at", at.as_micros()),
-            LedgerError::NotActionable { state, .. } | LedgerError::AlreadyEnded { state } => {
-                refusal.with("state", state.name())
+            LedgerError::NotActionable { state, status } => {
+                let refusal = refusal.with("state", state.name());
+                match status {
+                    Some(status) => refusal.with("approval_status", status.name()),
+                    None => refusal,
+                }
             }
+            LedgerError::AlreadyEnded { state } => refusal.with("state", state.name()),
             LedgerError::StaleSnapshot {
                 asked_under,
                 current,
@@ -124,9 +133,13 @@ impl From<LedgerError> for Refusal {
                 refusal.with("existing_job_id", existing.as_str())
             }
             LedgerError::Full { .. } => refusal.retry_after(5),
-            LedgerError::NotFound | LedgerError::Invalid(_) | LedgerError::StaleRequest { .. } => {
-                refusal
-            }
+            LedgerError::TerminalRun { workflow } => refusal.with("workflow_id", workflow),
+            LedgerError::NotFound
+            | LedgerError::Invalid(_)
+            | LedgerError::StaleRequest { .. }
+            | LedgerError::NoDeadLetter
+            | LedgerError::NoRemediations
+            | LedgerError::NoSuchRemediation => refusal,
         }
     }
 }

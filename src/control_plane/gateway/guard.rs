@@ -4,17 +4,17 @@
 //! user has open, so a foreign `Host` (a name that was pointed at us) and a
 //! foreign `Origin` (a page of somebody else) are refused. [`judge`] is pure.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::answer::Refusal;
-use crate::wire::job_hash::sha256_hex;
+use super::keys::{Caller, Key, Keyring, Role, from_base64url};
 
 /// The longest body that is read: 2 MiB, the limit of CAP gateways.
 pub const MAX_BODY: usize = 2 << 20;
@@ -24,53 +24,56 @@ const MAX_REQUEST_ID: usize = 128;
 
 const REQUEST_ID: &str = "x-request-id";
 const API_KEY: &str = "x-api-key";
-
-/// The key that callers must know. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    digest: String,
-}
-
-impl ApiKey {
-    /// Takes the key; only its digest is kept.
-    pub fn new(key: &str) -> Self {
-        Self {
-            digest: sha256_hex(key.as_bytes()),
-        }
-    }
-
-    /// Digests are compared, so the time it takes tells nothing about the key.
-    fn is(&self, key: &[u8]) -> bool {
-        self.digest == sha256_hex(key)
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
+const PRINCIPAL: &str = "x-principal-id";
+const TENANT: &str = "x-tenant-id";
+/// The subprotocol that carries a key where headers cannot be set, as browsers'
+/// WebSockets: the key follows it, in base64 for URLs.
+pub(super) const KEY_PROTOCOL: &str = "cordum-api-key";
+/// Bytes of a caller's name that are kept.
+const MAX_NAME: usize = 128;
+/// What everybody may see: that the gateway lives.
+const OPEN: [&str; 1] = ["/healthz"];
 
 /// What is asked of every call.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Rules {
     pub(super) listen: SocketAddr,
-    pub(super) api_key: Option<ApiKey>,
+    pub(super) keys: Keyring,
+    /// Begins the ids of requests that came without one.
+    pub(super) id_prefix: String,
+    pub(super) requests: AtomicU64,
+}
+
+impl Rules {
+    fn request_id(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let given = headers
+            .get(REQUEST_ID)
+            .filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.to_str().is_ok());
+        given.cloned().or_else(|| {
+            let number = self.requests.fetch_add(1, Ordering::Relaxed);
+            HeaderValue::from_str(&format!("{}-{number}", self.id_prefix)).ok()
+        })
+    }
 }
 
 /// Lets a call through or answers it, and sends its request id back.
 pub(super) async fn guard(
     State(rules): State<Arc<Rules>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let id = request
-        .headers()
-        .get(REQUEST_ID)
-        .filter(|id| id.len() <= MAX_REQUEST_ID && id.to_str().is_ok())
-        .cloned();
-    let mut response = match judge(&rules, request.uri().path(), request.headers()) {
-        Ok(()) => next.run(request).await,
+    let id = rules.request_id(request.headers());
+    let judged = judge(
+        &rules,
+        request.method(),
+        request.uri().path(),
+        request.headers(),
+    );
+    let mut response = match judged {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(refusal) => refusal.into_response(),
     };
     if let Some(id) = id {
@@ -82,8 +85,13 @@ pub(super) async fn guard(
     response
 }
 
-/// Whether a call may go on.
-pub(super) fn judge(rules: &Rules, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Whether a call may go on, and as whose.
+pub(super) fn judge(
+    rules: &Rules,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
     let Some(host) = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
@@ -119,21 +127,91 @@ pub(super) fn judge(rules: &Rules, path: &str, headers: &HeaderMap) -> Result<()
     if long {
         return Err(too_long());
     }
-    if let Some(wanted) = &rules.api_key
-        && path != "/healthz"
-    {
-        let known = headers
-            .get(API_KEY)
-            .is_some_and(|key| wanted.is(key.as_bytes()));
-        if !known {
-            return Err(Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "the X-API-Key header is missing or wrong",
-            ));
-        }
+    let name = named(headers, PRINCIPAL);
+    if rules.keys.is_empty() || OPEN.contains(&path) {
+        return Ok(Caller {
+            role: Role::Admin,
+            tenant: None,
+            name,
+            key_id: String::new(),
+            personal: false,
+        });
     }
-    Ok(())
+    let Some(key) = given_key(headers).and_then(|key| rules.keys.find(&key)) else {
+        return Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "the X-API-Key header is missing or wrong",
+        ));
+    };
+    let needed = needed(method, path);
+    if key.role < needed {
+        return Err(Refusal::forbidden(
+            "forbidden",
+            format!(
+                "a key of role {} may not do this; it takes {}",
+                key.role.name(),
+                needed.name()
+            ),
+        )
+        .with("reason", "key_scope_insufficient")
+        .with("required", needed.name())
+        .with("granted", key.role.name()));
+    }
+    Ok(Caller {
+        role: key.role,
+        tenant: tenant(key, headers)?,
+        name: key
+            .principal
+            .clone()
+            .or(name)
+            .or_else(|| key.personal.then(|| key.id.clone())),
+        key_id: key.id.clone(),
+        personal: key.personal,
+    })
+}
+
+/// What a caller has to be for a call.
+fn needed(method: &Method, path: &str) -> Role {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    if path == "/stream" {
+        return Role::Admin;
+    }
+    let asks_only = path.starts_with("/policy/");
+    if method == Method::GET || method == Method::HEAD || asks_only {
+        return Role::Viewer;
+    }
+    if path.starts_with("/jobs") {
+        return Role::User;
+    }
+    Role::Admin
+}
+
+/// The tenant of a call: that of its key, else the one it asks for, else every one.
+fn tenant(key: &Key, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let asked = named(headers, TENANT);
+    match (&key.tenant, asked) {
+        (Some(own), Some(asked)) if *own != asked => Err(Refusal::other_tenant()),
+        (Some(own), _) => Ok(Some(own.clone())),
+        (None, asked) => Ok(asked),
+    }
+}
+
+fn given_key(headers: &HeaderMap) -> Option<Vec<u8>> {
+    if let Some(key) = headers.get(API_KEY) {
+        return Some(key.as_bytes().to_vec());
+    }
+    let protocols = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let mut protocols = protocols.split(',').map(str::trim);
+    protocols.find(|name| *name == KEY_PROTOCOL)?;
+    from_base64url(protocols.next()?)
+}
+
+fn named(headers: &HeaderMap, header: &str) -> Option<String> {
+    let name = std::str::from_utf8(headers.get(header)?.as_bytes()).ok()?;
+    let name = name.trim();
+    let name = &name[..name.floor_char_boundary(MAX_NAME)];
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 pub(super) fn too_long() -> Refusal {
@@ -174,18 +252,25 @@ fn is_ours(rules: &Rules, host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn judged(listen: &str, key: Option<&str>, path: &str, headers: &[(&str, &str)]) -> String {
-        let rules = Rules {
+    fn rules(listen: &str, keys: Keyring) -> Rules {
+        Rules {
             listen: listen.parse().expect("an address"),
-            api_key: key.map(ApiKey::new),
-        };
+            keys,
+            id_prefix: "req".to_owned(),
+            requests: AtomicU64::new(1),
+        }
+    }
+
+    fn judged(listen: &str, key: Option<&str>, path: &str, headers: &[(&str, &str)]) -> String {
+        let keys = key.map(Keyring::shared).unwrap_or_default();
+        let rules = rules(listen, keys);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name: header::HeaderName = name.parse().expect("a name");
             map.insert(name, value.parse().expect("a value"));
         }
-        match judge(&rules, path, &map) {
-            Ok(()) => "through".to_owned(),
+        match judge(&rules, &Method::GET, path, &map) {
+            Ok(_) => "through".to_owned(),
             Err(refusal) => refusal.into_response().status().as_u16().to_string(),
         }
     }
@@ -248,7 +333,6 @@ mod tests {
         assert_eq!(with("/api/v1/jobs", Some("wrong")), "401");
         assert_eq!(with("/api/v1/jobs", Some("s3cret")), "through");
         assert_eq!(with("/healthz", None), "through");
-        assert_eq!(format!("{:?}", ApiKey::new("s3cret")), "[secret]");
     }
 
     #[test]
@@ -259,5 +343,88 @@ mod tests {
         };
         assert_eq!(with("2097152"), "through");
         assert_eq!(with("2097153"), "413");
+    }
+
+    #[test]
+    fn a_role_may_do_what_those_before_it_may() {
+        let ring = "a:v:viewer, a:u:user, a:x:admin";
+        let rules = rules("127.0.0.1:1", Keyring::parse(ring).expect("keys"));
+        let may = |key: &str, method: Method, path: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", HeaderValue::from_static("localhost"));
+            headers.insert(API_KEY, key.parse().expect("a value"));
+            let path = format!("/api/v1{path}");
+            judge(&rules, &method, &path, &headers).is_ok()
+        };
+        for (method, path, expected) in [
+            (Method::GET, "/jobs", "v u x"),
+            (Method::POST, "/policy/evaluate", "v u x"),
+            (Method::POST, "/jobs", "u x"),
+            (Method::POST, "/jobs/j/cancel", "u x"),
+            (Method::POST, "/jobs/j/remediate", "u x"),
+            (Method::POST, "/approvals/j/approve", "x"),
+            (Method::POST, "/approvals/j/reject", "x"),
+            (Method::DELETE, "/dlq/j", "x"),
+            (Method::POST, "/dlq/j/retry", "x"),
+            (Method::GET, "/stream", "x"),
+        ] {
+            let able: Vec<_> = ["v", "u", "x"]
+                .into_iter()
+                .filter(|key| may(key, method.clone(), path))
+                .collect();
+            assert_eq!(able.join(" "), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn who_calls_is_told_by_the_key_before_the_header() {
+        let ring = "acme:k1:admin:ada, acme:k2:user, *:k3:user";
+        let personal = Keyring::parse(ring).expect("keys");
+        let rules = rules("127.0.0.1:1", personal.and(Keyring::shared("shared")));
+        let who = |key: &str, more: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", HeaderValue::from_static("localhost"));
+            headers.insert(API_KEY, key.parse().expect("a value"));
+            for (name, value) in more {
+                let name: header::HeaderName = name.parse().expect("a name");
+                headers.insert(name, value.parse().expect("a value"));
+            }
+            match judge(&rules, &Method::GET, "/api/v1/jobs", &headers) {
+                Ok(caller) => format!(
+                    "{} of {}",
+                    caller.name.as_deref().unwrap_or("-"),
+                    caller.tenant.as_deref().unwrap_or("*")
+                ),
+                Err(refusal) => refusal.into_response().status().as_u16().to_string(),
+            }
+        };
+        let eve = ("x-principal-id", "eve");
+        assert_eq!(who("k1", &[eve]), "ada of acme");
+        assert_eq!(who("k2", &[eve]), "eve of acme");
+        assert!(who("k2", &[]).starts_with("static:"));
+        assert_eq!(who("k1", &[("x-tenant-id", "acme")]), "ada of acme");
+        assert_eq!(who("k1", &[("x-tenant-id", "other")]), "403");
+        assert_eq!(who("k3", &[eve, ("x-tenant-id", "other")]), "eve of other");
+        assert_eq!(who("shared", &[eve]), "eve of *");
+        assert_eq!(who("shared", &[]), "- of *");
+    }
+
+    #[test]
+    fn a_key_may_come_as_the_subprotocol_of_a_websocket() {
+        // `s3cret` in base64 for URLs.
+        for (protocol, expected) in [
+            ("cordum-api-key, czNjcmV0", "through"),
+            ("cordum-api-key,czNjcmV0", "through"),
+            ("cordum-api-key, s3cret", "401"),
+            ("cordum-api-key", "401"),
+            ("czNjcmV0", "401"),
+        ] {
+            let headers = [("host", "localhost"), ("sec-websocket-protocol", protocol)];
+            let path = "/api/v1/stream";
+            assert_eq!(
+                judged("127.0.0.1:1", Some("s3cret"), path, &headers),
+                expected
+            );
+        }
     }
 }

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Refusal, base64, ok};
 use super::guard::{Rules, guard};
+use super::keys::Caller;
 use super::types::{self, Object, Payloads};
-use super::{App, actions, policy};
+use super::{App, actions, again, governance, policy};
 use crate::bus::LinkState;
 use crate::control_plane::ledger::{self, Job, JobState, JobsQuery};
 use crate::ids::{JobId, TraceId};
@@ -23,9 +25,9 @@ use crate::time::Timestamp;
 use crate::wire::pointer::{Pointer, PointerKind};
 
 /// Rows of a page unless asked otherwise.
-const PAGE: usize = 50;
+pub(super) const PAGE: usize = 50;
 /// Approvals and dead letters of a page unless asked otherwise.
-const LONG_PAGE: usize = 100;
+pub(super) const LONG_PAGE: usize = 100;
 /// The longest page.
 const MAX_PAGE: usize = 500;
 /// A payload is sent up to this length, the limit of a job's payload in CAP; the
@@ -35,9 +37,9 @@ const MAX_SENT: usize = 2 << 20;
 const MAX_READABLE: usize = 256 << 10;
 
 /// Query parameters; the last of one name wins.
-type Asked = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+pub(super) type Asked = Result<Query<BTreeMap<String, String>>, QueryRejection>;
 /// The job in the path.
-type Named = Result<Path<String>, PathRejection>;
+pub(super) type Named = Result<Path<String>, PathRejection>;
 
 /// The service, guarded.
 pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
@@ -46,14 +48,21 @@ pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
         .route("/jobs/{id}", get(one_job))
         .route("/jobs/{id}/decisions", get(decisions))
         .route("/jobs/{id}/cancel", post(actions::cancel))
+        .route("/jobs/{id}/remediate", post(again::remediate))
         .route("/approvals", get(approvals))
+        .route("/approvals/{id}/context", get(governance::approval_context))
         .route("/approvals/{id}/approve", post(actions::approve))
         .route("/approvals/{id}/reject", post(actions::reject))
         .route("/traces/{id}", get(one_trace))
         .route("/workers", get(workers))
         .route("/pools", get(pools))
         .route("/status", get(status))
-        .route("/dlq", get(dead_letters))
+        .route("/dlq", get(governance::dead_letters))
+        .route("/dlq/page", get(governance::dead_letters_page))
+        .route("/dlq/{id}", delete(again::drop_letter))
+        .route("/dlq/{id}/retry", post(again::retry))
+        .route("/workflows/{id}/rollback", get(governance::rollback))
+        .route("/governance/decisions", get(governance::decisions))
         .route("/policy/snapshots", get(snapshots))
         .route("/policy/evaluate", post(policy::evaluate))
         .route("/policy/simulate", post(policy::simulate))
@@ -82,7 +91,11 @@ async fn healthz() -> Answer {
     ok(&json!({ "status": "ok" }))
 }
 
-async fn list_jobs(State(app): State<Arc<App>>, asked: Asked) -> Answer {
+async fn list_jobs(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    asked: Asked,
+) -> Answer {
     let asked = parameters(asked)?;
     let limit = limit(&asked, PAGE)?;
     let state = match text(&asked, "state") {
@@ -105,7 +118,8 @@ async fn list_jobs(State(app): State<Arc<App>>, asked: Asked) -> Answer {
     };
     let wanted = |job: &&Job| {
         let is = |name: &str, value: &str| text(&asked, name).is_none_or(|want| want == value);
-        is("topic", &job.request.topic)
+        caller.reaches(job.tenant())
+            && is("topic", &job.request.topic)
             && is("tenant", job.tenant())
             && is("trace_id", job.trace.as_str())
             && is(
@@ -126,8 +140,13 @@ async fn list_jobs(State(app): State<Arc<App>>, asked: Asked) -> Answer {
     ok(&json!({ "items": items, "next_cursor": next }))
 }
 
-async fn one_job(State(app): State<Arc<App>>, id: Named) -> Answer {
+async fn one_job(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    id: Named,
+) -> Answer {
     let id = job_id(id)?;
+    app.job_within_reach(&id, &caller)?;
     loop {
         let (context_ptr, result_ptr) = {
             let ledger = ledger::lock(&app.ledger);
@@ -148,8 +167,14 @@ async fn one_job(State(app): State<Arc<App>>, id: Named) -> Answer {
     }
 }
 
-async fn decisions(State(app): State<Arc<App>>, id: Named, asked: Asked) -> Answer {
+async fn decisions(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    id: Named,
+    asked: Asked,
+) -> Answer {
     let id = job_id(id)?;
+    app.job_within_reach(&id, &caller)?;
     let limit = limit(&parameters(asked)?, PAGE)?;
     let ledger = ledger::lock(&app.ledger);
     let job = ledger.job(&id).ok_or_else(Refusal::job_not_found)?;
@@ -163,12 +188,19 @@ async fn decisions(State(app): State<Arc<App>>, id: Named, asked: Asked) -> Answ
     ok(&Value::Array(records))
 }
 
-async fn one_trace(State(app): State<Arc<App>>, id: Named) -> Answer {
-    let trace = TraceId::from(job_id(id)?.as_str());
+/// The jobs of a trace or of a workflow, by either id.
+async fn one_trace(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    id: Named,
+) -> Answer {
+    let id = job_id(id)?;
+    let trace = TraceId::from(id.as_str());
     let ledger = ledger::lock(&app.ledger);
     let jobs: Vec<Value> = ledger
         .jobs(JobsQuery::default())
-        .filter(|job| job.trace == trace)
+        .filter(|job| job.trace == trace || job.workflow() == Some(id.as_str()))
+        .filter(|job| caller.reaches(job.tenant()))
         .take(MAX_PAGE)
         .map(types::job_record)
         .collect();
@@ -177,7 +209,11 @@ async fn one_trace(State(app): State<Arc<App>>, id: Named) -> Answer {
 
 /// Waiting ones first, the oldest first, then those that were decided, the
 /// latest first. The cursor counts what was sent before.
-async fn approvals(State(app): State<Arc<App>>, asked: Asked) -> Answer {
+async fn approvals(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    asked: Asked,
+) -> Answer {
     let asked = parameters(asked)?;
     let limit = limit(&asked, LONG_PAGE)?;
     let resolved_too = match text(&asked, "include_resolved") {
@@ -194,6 +230,7 @@ async fn approvals(State(app): State<Arc<App>>, asked: Asked) -> Answer {
     let mut found = ledger
         .waiting_approvals()
         .chain(resolved.into_iter().flatten())
+        .filter(|job| caller.reaches(job.tenant()))
         .filter_map(|job| Some((job, job.approval.as_ref()?)))
         .skip(skip)
         .peekable();
@@ -288,20 +325,12 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
             "refused_submits": counters.refused_submits,
             "forgotten_undos": counters.forgotten_undos,
         },
+        "circuit_breakers": { "input": types::breaker_item(ledger.breaker(), now) },
+        "fail_mode": if ledger.fails_open() { "open" } else { "closed" },
+        "input_fail_open_total": counters.bypassed_jobs,
         // Decisions may name what they were made on, and are compared with it.
         "capabilities": ["expect", "cancel_reason", "compensation", "stored_request"],
     }))
-}
-
-async fn dead_letters(State(app): State<Arc<App>>, asked: Asked) -> Answer {
-    let limit = limit(&parameters(asked)?, LONG_PAGE)?;
-    let ledger = ledger::lock(&app.ledger);
-    let items: Vec<Value> = ledger
-        .dead_letters()
-        .take(limit)
-        .map(types::dead_letter_item)
-        .collect();
-    ok(&json!({ "items": items }))
 }
 
 async fn snapshots(State(app): State<Arc<App>>) -> Answer {
@@ -309,7 +338,11 @@ async fn snapshots(State(app): State<Arc<App>>) -> Answer {
     ok(&json!({ "snapshots": snapshots }))
 }
 
-async fn memory(State(app): State<Arc<App>>, asked: Asked) -> Answer {
+async fn memory(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    asked: Asked,
+) -> Answer {
     let asked = parameters(asked)?;
     let (name, pointer) = match (text(&asked, "ptr"), text(&asked, "key")) {
         (Some(ptr), None) => (ptr, Pointer::parse(ptr)),
@@ -341,6 +374,9 @@ async fn memory(State(app): State<Arc<App>>, asked: Asked) -> Answer {
             ));
         }
     };
+    if !owns_payload(&app, &caller, &keys) {
+        return Err(Refusal::other_tenant());
+    }
     let Some((key, bytes)) = first_of(&*app.store, &keys).await? else {
         return Err(Refusal::new(
             StatusCode::NOT_FOUND,
@@ -368,6 +404,22 @@ async fn memory(State(app): State<Arc<App>>, asked: Asked) -> Answer {
     let mut body = object.build();
     body["base64"] = base64(sent).into();
     ok(&body)
+}
+
+/// Whether a caller reaches what is stored at the first of the keys: a caller of one
+/// tenant sees what the jobs of that tenant point at by their ids.
+fn owns_payload(app: &App, caller: &Caller, keys: &[String]) -> bool {
+    if caller.tenant.is_none() {
+        return true;
+    }
+    let ledger = ledger::lock(&app.ledger);
+    keys.iter().all(|key| {
+        let id = key
+            .strip_prefix("ctx:")
+            .or_else(|| key.strip_prefix("res:"));
+        let job = id.and_then(|id| ledger.job(&JobId::from(id)));
+        job.is_some_and(|job| caller.reaches(job.tenant()))
+    })
 }
 
 /// The payload at the first of the keys that has one.
@@ -408,14 +460,14 @@ pub(super) fn job_id(id: Named) -> Result<JobId, Refusal> {
     }
 }
 
-fn parameters(asked: Asked) -> Result<BTreeMap<String, String>, Refusal> {
+pub(super) fn parameters(asked: Asked) -> Result<BTreeMap<String, String>, Refusal> {
     match asked {
         Ok(Query(asked)) => Ok(asked),
         Err(error) => Err(Refusal::bad_request("invalid_query", error.body_text())),
     }
 }
 
-fn text<'a>(asked: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(asked: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     let value = asked.get(name).map(String::as_str);
     value.filter(|value| !value.is_empty())
 }
@@ -430,14 +482,17 @@ fn number(asked: &BTreeMap<String, String>, name: &str) -> Result<Option<usize>,
     })
 }
 
-fn limit(asked: &BTreeMap<String, String>, default: usize) -> Result<usize, Refusal> {
+pub(super) fn limit(asked: &BTreeMap<String, String>, default: usize) -> Result<usize, Refusal> {
     let limit = number(asked, "limit")?.unwrap_or(default);
     Ok(limit.clamp(1, MAX_PAGE))
 }
 
 /// An instant since 1970 whose magnitude tells its unit: seconds, milliseconds,
 /// microseconds or nanoseconds, as CAP gateways read them.
-fn instant(asked: &BTreeMap<String, String>, name: &str) -> Result<Option<Timestamp>, Refusal> {
+pub(super) fn instant(
+    asked: &BTreeMap<String, String>,
+    name: &str,
+) -> Result<Option<Timestamp>, Refusal> {
     let Some(number) = number(asked, name)? else {
         return Ok(None);
     };

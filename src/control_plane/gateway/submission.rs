@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::bus::Subject;
 use crate::ids::{JobId, SenderId, TraceId};
 use crate::time::Timestamp;
+use crate::wire::job_hash::{job_hash, sha256_hex};
 use crate::wire::json::{self, Unknown};
 use crate::wire::packet::{
     ActorType, Body, Budget, Compensation, ContextHints, JobMetadata, JobPriority, JobRequest,
@@ -51,6 +52,27 @@ pub struct Wanted {
     pub context: Option<Context>,
     /// Names that were not understood and are left out.
     pub ignored: Vec<String>,
+}
+
+impl Wanted {
+    /// The digest of what is asked for, whatever its id and the spelling of its body:
+    /// two submissions with one idempotency key have to share it. Empty without a key.
+    pub fn digest(&self) -> String {
+        let keyed = self
+            .request
+            .meta
+            .as_ref()
+            .is_some_and(|meta| !meta.idempotency_key.is_empty());
+        if !keyed {
+            return String::new();
+        }
+        let mut request = self.request.clone();
+        request.job_id = JobId::default();
+        let context = self.context.as_ref().map_or(Value::Null, |context| {
+            context.to_json(&request, Timestamp::from_millis(0))
+        });
+        sha256_hex(format!("{}\n{context}", job_hash(&request)).as_bytes())
+    }
 }
 
 /// What the worker is to read.

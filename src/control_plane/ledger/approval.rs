@@ -2,18 +2,29 @@
 //! raised the question.
 //!
 //! The binding is strict. A yes counts only for the request that was hashed and
-//! for the policy snapshot that asked; when either has moved, the approval is
-//! refused and stays open. A moved policy closes nothing by itself: the waiting
-//! approval is listed as such until somebody rejects it, submits the job anew, or
-//! the policy comes back.
+//! for the policy snapshot that asked; when either has moved, the yes is refused.
+//! A moved policy leaves the approvals that it did not ask for open until the next
+//! look ([`RECONCILE_AFTER`]), so that an edit that is taken back at once ends
+//! nothing; then they are invalidated by [`RECONCILER`], their jobs end DENIED, and
+//! an alert says which.
 
 use std::sync::Arc;
 
+use super::alerts::Told;
+use super::rollback::UndoKey;
 use super::{DeadLetter, Job, JobState, Ledger, LedgerError, Step, WaitingOn};
 use crate::ids::{JobId, TraceId};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::job_hash;
-use crate::wire::packet::{JobRequest, JobStatus};
+use crate::wire::packet::{AlertSeverity, ErrorCode, JobRequest, JobStatus};
+
+/// How long after a change of policy the approvals of the old one are ended: the
+/// tick of CAP reconcilers.
+pub const RECONCILE_AFTER: Elapsed = Elapsed::from_secs(30);
+/// Who ends an approval that nobody can decide any more.
+pub const RECONCILER: &str = "system/reconciler";
+/// Job ids that an alert names; the rest is counted.
+const NAMED: usize = 20;
 
 /// Where an approval stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +90,8 @@ pub struct Approval {
     pub requested_at: Timestamp,
     /// Who resolved it; empty while it waits.
     pub resolved_by: String,
+    /// In which role they did, such as `admin`; empty when it is not known.
+    pub resolved_role: String,
     /// When it was resolved.
     pub resolved_at: Option<Timestamp>,
     /// The reason given; may be empty.
@@ -103,6 +116,8 @@ pub struct Expected {
 pub struct Yes<'a> {
     /// Who.
     pub by: &'a str,
+    /// In which role; may be empty.
+    pub role: &'a str,
     /// The note given; may be empty.
     pub note: &'a str,
     /// The reason given; may be empty.
@@ -133,8 +148,9 @@ impl Ledger {
     /// [`LedgerError::NotActionable`]; [`LedgerError::StaleRequest`] when the stored
     /// request hashes differently from what was asked about, or the caller saw
     /// another hash or payload; [`LedgerError::StaleSnapshot`] when the policy that
-    /// asked is not the one in force, or not the one the caller saw. On an error
-    /// nothing has changed.
+    /// asked is not the one in force, or not the one the caller saw;
+    /// [`LedgerError::TerminalRun`] when the workflow of the job has failed since.
+    /// On an error nothing has changed.
     pub fn approve(
         &mut self,
         id: &JobId,
@@ -175,10 +191,14 @@ impl Ledger {
             });
         }
 
+        if let Some(workflow) = self.failed_run(seq) {
+            return Err(LedgerError::TerminalRun { workflow });
+        }
+
         self.resolve(
             seq,
             ApprovalStatus::Approved,
-            yes.by,
+            (yes.by, yes.role),
             yes.reason,
             yes.note,
             now,
@@ -206,7 +226,8 @@ impl Ledger {
         Ok(approved)
     }
 
-    /// Records a no: the job ends DENIED. Publish the returned dead letter.
+    /// Records a no of a person in a role (which may be empty): the job ends DENIED.
+    /// Publish the returned dead letter.
     ///
     /// # Errors
     /// [`LedgerError::NotFound`], [`LedgerError::AlreadyResolved`],
@@ -214,14 +235,15 @@ impl Ledger {
     pub fn reject(
         &mut self,
         id: &JobId,
-        by: &str,
+        (by, role): (&str, &str),
         reason: &str,
         note: &str,
         now: Timestamp,
     ) -> Result<DeadLetter, LedgerError> {
         let seq = self.seq(id)?;
         self.actionable(seq, now)?;
-        self.resolve(seq, ApprovalStatus::Rejected, by, reason, note, now);
+        let who = (by, role);
+        self.resolve(seq, ApprovalStatus::Rejected, who, reason, note, now);
         let said = if reason.is_empty() {
             "approval rejected"
         } else {
@@ -239,15 +261,98 @@ impl Ledger {
         Ok(letter)
     }
 
-    /// Takes note that another policy is in force. Waiting approvals keep
-    /// waiting; [`Self::snapshot_is_current`] tells which of them it concerns.
-    /// Returns whether it is news.
-    pub fn policy_changed(&mut self, snapshot: &str) -> bool {
+    /// Takes note that another policy is in force. Waiting approvals that it did not
+    /// ask for are ended [`RECONCILE_AFTER`] later, unless the old one is back by
+    /// then; [`Self::snapshot_is_current`] tells which of them it concerns. Returns
+    /// whether it is news.
+    pub fn policy_changed(&mut self, snapshot: &str, now: Timestamp) -> bool {
         let news = self.snapshot.as_deref() != Some(snapshot);
-        if news {
-            self.snapshot = Some(snapshot.to_owned());
+        if news && self.snapshot.replace(snapshot.to_owned()).is_some() {
+            self.look_after(now);
         }
         news
+    }
+
+    fn look_after(&mut self, now: Timestamp) {
+        let at = now.plus(RECONCILE_AFTER);
+        self.reconcile_at = Some(self.reconcile_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Ends the approvals that nobody can decide any more, when the time for that has
+    /// come: those of an earlier policy, and those whose request is not the one that
+    /// was held.
+    pub(in crate::control_plane) fn reconcile(&mut self, now: Timestamp) {
+        if self.reconcile_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.reconcile_at = None;
+        let Some(current) = self.snapshot.clone() else {
+            return;
+        };
+        let stale: Vec<_> = self
+            .waiting_approvals()
+            .filter_map(|job| {
+                let approval = job.approval.as_ref()?;
+                let why = if approval.policy_snapshot != current {
+                    format!("policy {} is in force now", short(&current))
+                } else if approval.job_hash != hash_of(&job.request) {
+                    "the stored request is not the one that was held".to_owned()
+                } else {
+                    return None;
+                };
+                Some((job.id.clone(), why))
+            })
+            .collect();
+        if stale.is_empty() {
+            return;
+        }
+        for (id, why) in &stale {
+            let Ok(seq) = self.seq(id) else { continue };
+            let status = ApprovalStatus::Invalidated;
+            self.resolve(seq, status, (RECONCILER, ""), why, "", now);
+            let reason = format!("approval invalidated: {why}");
+            let (state, told) = (JobState::Denied, JobStatus::Denied);
+            let letter = self.bury(seq, state, told, "approval_invalidated", &reason, now);
+            self.outbox.push(Step::DeadLetter(letter));
+        }
+        let names: Vec<&str> = stale.iter().map(|(id, _)| id.as_str()).collect();
+        let step = Told {
+            sender: crate::wire::SENDER_SCHEDULER,
+            severity: AlertSeverity::Warning,
+            code: "approval_invalidated",
+            error: ErrorCode::SafetyPolicyViolation,
+            message: format!(
+                "{} waiting approvals ended without a person's word, because policy or request moved",
+                stale.len()
+            ),
+            details: &[
+                ("count", stale.len().to_string()),
+                ("job_ids", names[..names.len().min(NAMED)].join(" ")),
+                ("policy_snapshot", current),
+                ("resolved_by", RECONCILER.to_owned()),
+            ],
+        }
+        .step();
+        self.outbox.push(step);
+    }
+
+    /// Approvals of the same tenant and topic that were resolved, the latest first.
+    pub fn prior_approvals<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = &'a Job> {
+        self.resolved_approvals().filter(move |other| {
+            other.id != job.id
+                && other.request.topic == job.request.topic
+                && other.tenant() == job.tenant()
+        })
+    }
+
+    /// The workflow of a job, if it has failed since the job was submitted. What
+    /// undoes its steps is not concerned.
+    fn failed_run(&self, seq: u64) -> Option<String> {
+        let job = self.at(seq);
+        let workflow = job.workflow().filter(|_| !job.is_compensation())?;
+        let key = UndoKey::Workflow(workflow.to_owned());
+        let failed_at = self.rollbacks.failed_at(&key)?;
+        (failed_at >= job.submitted_at).then(|| workflow.to_owned())
     }
 
     /// The policy in force, as last reported; `None` before the first report.
@@ -290,6 +395,7 @@ impl Ledger {
             job_hash: hash.clone(),
             requested_at: now,
             resolved_by: String::new(),
+            resolved_role: String::new(),
             resolved_at: None,
             reason: String::new(),
             note: String::new(),
@@ -300,6 +406,10 @@ impl Ledger {
         self.transition(seq, JobState::ApprovalRequired, "held for approval", now);
         self.at_mut(seq).waiting_on = Some(WaitingOn::Approval);
         self.rest(seq);
+        // The policy moved while it was being asked.
+        if self.snapshot.as_deref().is_some_and(|now| now != snapshot) {
+            self.look_after(now);
+        }
         hash
     }
 
@@ -311,7 +421,7 @@ impl Ledger {
             .as_ref()
             .is_some_and(|approval| approval.status == ApprovalStatus::Pending);
         if waits {
-            self.resolve(seq, status, "", "", "", now);
+            self.resolve(seq, status, ("", ""), "", "", now);
         }
     }
 
@@ -362,7 +472,7 @@ impl Ledger {
         &mut self,
         seq: u64,
         status: ApprovalStatus,
-        by: &str,
+        (by, role): (&str, &str),
         reason: &str,
         note: &str,
         now: Timestamp,
@@ -371,6 +481,7 @@ impl Ledger {
             approval.status = status;
             approval.revision += 1;
             approval.resolved_by = by.to_owned();
+            approval.resolved_role = role.to_owned();
             approval.resolved_at = Some(now);
             approval.reason = reason.to_owned();
             approval.note = note.to_owned();
@@ -383,6 +494,16 @@ impl Ledger {
 /// announces it: the packet normally comes within a millisecond, and a lost one
 /// must not lose the job.
 pub(super) const ANNOUNCEMENT: Elapsed = Elapsed::from_secs(2);
+
+/// As much of a snapshot as a person compares: its version and eight digits.
+fn short(snapshot: &str) -> String {
+    match snapshot.split_once(':') {
+        Some((version, hash)) => {
+            format!("{version}:{}", &hash[..hash.floor_char_boundary(8)])
+        }
+        None => snapshot[..snapshot.floor_char_boundary(16)].to_owned(),
+    }
+}
 
 /// The hash that pins a request.
 fn hash_of(request: &JobRequest) -> String {

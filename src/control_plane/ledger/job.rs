@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Approval;
-use crate::control_plane::kernel::{Constraints, Decision, Remediation};
+use crate::control_plane::kernel::{Constraints, Decision, KernelError, Remediation, Verdict};
 use crate::ids::{JobId, TraceId, WorkerId};
 use crate::time::Timestamp;
 use crate::wire::packet::{ErrorCode, JobRequest, JobResult, JobStatus, WireEnum as _};
@@ -131,6 +131,8 @@ pub enum WaitingOn {
     KernelUnavailable,
     /// The pause before the next attempt.
     RetryBackoff,
+    /// The request could not be handed to the bus.
+    BusUnavailable,
 }
 
 impl WaitingOn {
@@ -145,6 +147,7 @@ impl WaitingOn {
             Self::TenantLimit => "tenant_limit",
             Self::KernelUnavailable => "kernel_unavailable",
             Self::RetryBackoff => "retry_backoff",
+            Self::BusUnavailable => "bus_unavailable",
         }
     }
 }
@@ -171,6 +174,45 @@ pub struct DecisionRecord {
 }
 
 impl DecisionRecord {
+    /// The record of an answer, or of there being none.
+    pub(super) fn of(answer: Result<Verdict, KernelError>, now: Timestamp) -> Self {
+        match answer {
+            Ok(verdict) => Self {
+                decision: Some(verdict.decision),
+                reason: verdict.reason,
+                rule_id: verdict.rule_id,
+                policy_snapshot: verdict.snapshot,
+                constraints: verdict.constraints,
+                remediations: verdict.remediations,
+                job_hash: None,
+                checked_at: now,
+            },
+            Err(error) => Self {
+                decision: None,
+                reason: error.to_string(),
+                rule_id: None,
+                policy_snapshot: String::new(),
+                constraints: None,
+                remediations: Vec::new(),
+                job_hash: None,
+                checked_at: now,
+            },
+        }
+    }
+
+    /// The outcome by the names of the governance log; `unavailable` when policy
+    /// could not be asked.
+    pub fn verdict(&self) -> &'static str {
+        match self.decision {
+            Some(Decision::Allow) => "allow",
+            Some(Decision::Deny) => "deny",
+            Some(Decision::RequireApproval) => "require_approval",
+            Some(Decision::Throttle) => "throttle",
+            Some(Decision::AllowWithConstraints) => "constrain",
+            None => "unavailable",
+        }
+    }
+
     /// The name in JSON; `UNAVAILABLE` when policy could not be asked.
     pub fn name(&self) -> &'static str {
         self.decision.map_or("UNAVAILABLE", Decision::name)
@@ -238,6 +280,10 @@ pub struct Job {
     pub submitted_at: Timestamp,
     /// Who submitted it, as the gateway saw it; empty for the bus.
     pub submitted_by: String,
+    /// The key it was submitted with, by its public id; empty without one.
+    pub submitter_key: String,
+    /// The digest of the HTTP body it came in; empty for the bus.
+    pub body_digest: String,
     /// When its state last changed.
     pub updated_at: Timestamp,
     /// When the present attempt was handed to a worker.
@@ -249,7 +295,7 @@ pub struct Job {
     /// How often no worker could be found since the last dispatch.
     pub placement_tries: u32,
     /// Every evaluation of policy, oldest first; the last [`Self::MAX_DECISIONS`].
-    pub decisions: VecDeque<DecisionRecord>,
+    pub decisions: VecDeque<Arc<DecisionRecord>>,
     /// What a person has to decide or decided.
     pub approval: Option<Approval>,
     /// Who has or had it.
@@ -299,7 +345,7 @@ impl Job {
 
     /// The last evaluation of policy.
     pub fn decision(&self) -> Option<&DecisionRecord> {
-        self.decisions.back()
+        self.decisions.back().map(AsRef::as_ref)
     }
 
     /// The workflow it is a step of: the field, else the label; `None` if none.
@@ -328,7 +374,7 @@ impl Job {
         });
     }
 
-    pub(super) fn remember(&mut self, record: DecisionRecord) {
+    pub(super) fn remember(&mut self, record: Arc<DecisionRecord>) {
         if self.decisions.len() == Self::MAX_DECISIONS {
             self.decisions.pop_front();
         }
@@ -345,6 +391,12 @@ pub fn workflow_of(request: &JobRequest) -> Option<&str> {
     .into_iter()
     .flatten()
     .find(|id| !id.is_empty())
+}
+
+/// Whether a label says something of one job alone: that it was approved, or the id
+/// of the message that said so.
+pub(in crate::control_plane) fn is_personal(label: &str) -> bool {
+    label.to_ascii_lowercase().starts_with("approval_") || label == "cordum.bus_msg_id"
 }
 
 /// Whether a request undoes another job.

@@ -1,11 +1,12 @@
 //! Dead letters: what became of jobs that could not be done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::JobState;
 use crate::ids::{JobId, WorkerId};
 use crate::time::Timestamp;
-use crate::wire::packet::{JobResult, JobStatus, WireEnum as _};
+use crate::wire::packet::{JobRequest, JobResult, JobStatus, WireEnum as _};
 
 /// Dead letters kept, the oldest go first: the limit of CAP deployments.
 const MAX_LETTERS: usize = 10_000;
@@ -17,6 +18,8 @@ pub struct DeadLetter {
     pub job_id: JobId,
     /// Its topic.
     pub topic: String,
+    /// The request as it stood, for another try.
+    pub request: Arc<JobRequest>,
     /// The status of the packet on `sys.job.dlq`.
     pub status: JobStatus,
     /// Why, as a code such as `safety_denied`.

@@ -11,16 +11,19 @@ use std::sync::Arc;
 mod reports;
 mod waiting;
 
+use super::alerts::Told;
 use super::job::Phase;
 use super::rollback::UndoKey;
 use super::{
     ApprovalStatus, DeadLetter, DecisionRecord, Job, JobState, Ledger, LedgerError, Line, Step,
-    WaitingOn, breaker, rank,
+    WaitingOn, rank,
 };
 use crate::control_plane::kernel::{Constraints, Decision, KernelError, Question, Verdict};
 use crate::ids::{JobId, PoolName, TraceId, WorkerId};
 use crate::time::{Elapsed, Timestamp};
-use crate::wire::packet::{DispatchIdentity, JobRequest, JobResult, JobStatus, SystemAlert};
+use crate::wire::packet::{
+    AlertSeverity, DispatchIdentity, ErrorCode, JobRequest, JobResult, JobStatus,
+};
 
 /// How long until policy is asked again, after a throttle or without an answer.
 pub const ASK_AGAIN: Elapsed = Elapsed::from_secs(5);
@@ -134,10 +137,7 @@ impl Ledger {
         if self.at(seq).phase != Phase::Asked(ticket) {
             return;
         }
-        match &answer {
-            Ok(_) => self.breaker.succeeded(),
-            Err(_) => self.breaker.failed(now),
-        }
+        self.kernel_answered(answer.is_ok(), now);
         match self.decide(seq, answer, Asker::Scheduler, now) {
             Ruling::Go => {
                 self.at_mut(seq).phase = Phase::Cleared;
@@ -155,36 +155,15 @@ impl Ledger {
         asker: Asker,
         now: Timestamp,
     ) -> Ruling {
-        let mut record = match answer {
-            Ok(verdict) => DecisionRecord {
-                decision: Some(verdict.decision),
-                reason: verdict.reason,
-                rule_id: verdict.rule_id,
-                policy_snapshot: verdict.snapshot,
-                constraints: verdict.constraints,
-                remediations: verdict.remediations,
-                job_hash: None,
-                checked_at: now,
-            },
-            Err(error) => DecisionRecord {
-                decision: None,
-                reason: error.to_string(),
-                rule_id: None,
-                policy_snapshot: String::new(),
-                constraints: None,
-                remediations: Vec::new(),
-                job_hash: None,
-                checked_at: now,
-            },
-        };
+        let mut record = DecisionRecord::of(answer, now);
         if record.approval_required() {
             let hash = self.ask_a_person(seq, &record.policy_snapshot, now);
             record.job_hash = Some(hash);
-            self.at_mut(seq).remember(record);
+            self.remember(seq, record);
             return Ruling::Held;
         }
         let (decision, reason) = (record.decision, record.reason.clone());
-        self.at_mut(seq).remember(record);
+        self.remember(seq, record);
         match decision {
             Some(Decision::Allow | Decision::AllowWithConstraints | Decision::RequireApproval) => {
                 Ruling::Go
@@ -202,11 +181,41 @@ impl Ledger {
                 self.ask_again(seq, WaitingOn::Throttled, now);
                 Ruling::Throttled
             }
+            // Told when a worker gets it, for until then it may still be judged.
+            None if self.fail_open => Ruling::Go,
             None => {
                 self.ask_again(seq, WaitingOn::KernelUnavailable, now);
                 Ruling::Unavailable
             }
         }
+    }
+
+    /// Tells that a job goes to a worker although nobody judged it.
+    fn tell_if_unjudged(&mut self, seq: u64) {
+        let job = self.at(seq);
+        let Some(unjudged) = job.decision().filter(|last| last.decision.is_none()) else {
+            return;
+        };
+        let reason = &unjudged.reason;
+        let step = Told {
+            sender: crate::wire::SENDER_SCHEDULER,
+            severity: AlertSeverity::Critical,
+            code: "safety_bypassed",
+            error: ErrorCode::SafetyPolicyViolation,
+            message: format!(
+                "job {} goes on without a verdict, because this plane was told to fail open: {reason}",
+                job.id
+            ),
+            details: &[
+                ("job_id", job.id.to_string()),
+                ("topic", job.request.topic.clone()),
+                ("tenant_id", job.tenant().to_owned()),
+                ("reason", reason.clone()),
+            ],
+        }
+        .step();
+        self.counters.bypassed_jobs += 1;
+        self.outbox.push(step);
     }
 
     fn ask_again(&mut self, seq: u64, waiting_on: WaitingOn, now: Timestamp) {
@@ -235,7 +244,10 @@ impl Ledger {
     /// When the scheduler has to look again, if nothing is heard before.
     pub fn next_alarm(&self) -> Option<Timestamp> {
         let job = self.alarms.first().map(|(at, _)| *at);
-        [job, self.fleet.next_loss()].into_iter().flatten().min()
+        [job, self.fleet.next_loss(), self.reconcile_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether policy still has to be asked about a job, a worker has to be found,
@@ -280,16 +292,15 @@ impl Ledger {
     }
 
     fn ask(&mut self, seq: u64, now: Timestamp) -> Due {
-        if let Some(cooldown) = self.breaker.cooldown(now) {
+        if let Err(error) = self.may_ask(now) {
             self.leave_line(seq);
-            let seconds = cooldown.as_millis().div_ceil(1_000);
-            let error = KernelError::Unavailable(format!(
-                "it failed {} times in a row and is not asked for {seconds} s",
-                breaker::THRESHOLD
-            ));
             // Nobody was asked, so the breaker learns nothing from it.
-            self.decide(seq, Err(error), Asker::Scheduler, now);
-            return Due::Nothing;
+            let ruling = self.decide(seq, Err(error), Asker::Scheduler, now);
+            if ruling != Ruling::Go {
+                return Due::Nothing;
+            }
+            self.at_mut(seq).phase = Phase::Cleared;
+            return Due::Place;
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -311,6 +322,7 @@ impl Ledger {
     fn grant(&mut self, seq: u64, now: Timestamp) {
         let job = self.at_mut(seq);
         job.held = false;
+        job.phase = Phase::Cleared;
         let asked = job
             .decisions
             .iter()
@@ -322,14 +334,14 @@ impl Ledger {
                 .decision()
                 .is_none_or(|last| last.reason != APPROVAL_GRANTED)
         {
-            job.remember(DecisionRecord {
+            let record = DecisionRecord {
                 decision: Some(Decision::Allow),
                 reason: APPROVAL_GRANTED.to_owned(),
                 checked_at: now,
-                ..asked
-            });
+                ..DecisionRecord::clone(&asked)
+            };
+            self.remember(seq, record);
         }
-        job.phase = Phase::Cleared;
     }
 
     /// How many jobs of a tenant are at work.
@@ -425,6 +437,7 @@ impl Ledger {
         job.dispatched_request = Some(Arc::clone(&request));
         let trace = job.trace.clone();
         self.fleet.give(worker);
+        self.tell_if_unjudged(seq);
         self.transition(seq, JobState::Dispatched, "", now);
         self.at_mut(seq).dispatched_at = Some(now);
         self.alarm(seq, Some(now.plus(DISPATCH_LIMIT)));
@@ -437,17 +450,18 @@ impl Ledger {
         });
     }
 
-    /// Ends a job whose deadline passed. No packet says so in CAP.
+    /// Ends a job whose deadline passed.
     pub(super) fn expire(&mut self, seq: u64, now: Timestamp) {
         self.close_approval(seq, ApprovalStatus::Expired, now);
         self.time_out(seq, "timeout: deadline expired", now);
     }
 
+    /// Ends a job whose time is up. CAP schedulers tell nobody; ours leaves a dead
+    /// letter, so that the bus hears of it and the job can be tried again.
     fn time_out(&mut self, seq: u64, reason: &str, now: Timestamp) {
-        let job = self.at_mut(seq);
-        "timeout".clone_into(&mut job.error_code);
-        reason.clone_into(&mut job.error_message);
-        self.transition(seq, JobState::Timeout, reason, now);
+        let (state, status) = (JobState::Timeout, JobStatus::Timeout);
+        let letter = self.bury(seq, state, status, "timeout", reason, now);
+        self.outbox.push(Step::DeadLetter(letter));
     }
 
     /// Ends a job badly and writes its dead letter.
@@ -464,6 +478,7 @@ impl Ledger {
         let letter = DeadLetter {
             job_id: job.id.clone(),
             topic: job.request.topic.clone(),
+            request: Arc::clone(&job.request),
             status,
             reason_code: code.to_owned(),
             reason: reason.to_owned(),
@@ -476,12 +491,8 @@ impl Ledger {
         if job.result_ptr.is_empty() {
             job.result_ptr = format!("redis://res:{}", job.id);
         }
-        let undoes = job.undoes.is_some();
         self.letters.add(letter.clone());
         self.transition(seq, state, reason, now);
-        if undoes {
-            self.outbox.push(undo_alert(&letter));
-        }
         letter
     }
 
@@ -600,17 +611,4 @@ fn backoff(n: u32, seq: u64) -> Elapsed {
     let doubled = 1_000_u64 << n.saturating_sub(1).min(10);
     let jitter = seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     Elapsed::from_millis(doubled.min(30_000) + jitter % 500)
-}
-
-fn undo_alert(letter: &DeadLetter) -> Step {
-    Step::Alert(Box::new(SystemAlert {
-        message: format!(
-            "undo {} ended {}: {}",
-            letter.job_id, letter.reason_code, letter.reason
-        ),
-        level: "error".to_owned(),
-        component: crate::wire::SENDER_SAGA.to_owned(),
-        code: letter.reason_code.clone(),
-        ..SystemAlert::default()
-    }))
 }

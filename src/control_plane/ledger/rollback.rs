@@ -4,15 +4,17 @@
 //! When a job fails for good, its own undo runs first, for it may have half
 //! happened, then those of the stack, the last success first, one after the
 //! other. Each is an ordinary job: policy is asked about it, and its idempotency
-//! key keeps it from running twice.
+//! key keeps it from running twice. A step that does not succeed stops the rollback
+//! and is told; when its dead letter is retried and succeeds, the rollback goes on.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Job, JobState, Ledger, Step, Submission, Via};
+use super::alerts::Told;
+use super::{Job, JobState, Ledger, LedgerError, Step, Submission, Via};
 use crate::control_plane::scheduler::saga;
 use crate::ids::{JobId, TraceId};
 use crate::time::Timestamp;
-use crate::wire::packet::JobRequest;
+use crate::wire::packet::{AlertSeverity, ErrorCode, JobRequest};
 
 /// Workflows whose undo is kept; those that have nothing to undo go first.
 const MAX_WORKFLOWS: usize = 20_000;
@@ -35,8 +37,10 @@ pub enum UndoState {
     Waiting,
     /// It is the job of this step; its state is the job's.
     Submitted,
-    /// It had run before, so it does not run again.
+    /// It runs or ran already under its key, so it does not run again.
     Skipped,
+    /// It could not become a job; the rollback stopped here.
+    Refused,
 }
 
 /// A step of a rollback, or one that waits for the need.
@@ -57,37 +61,129 @@ pub struct Undo {
     template: JobRequest,
 }
 
+/// Where a rollback stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RollbackState {
+    /// Nothing has failed; this is what would run.
+    Recorded,
+    /// A step runs, or the next one is about to.
+    Running,
+    /// A step did not succeed. The rest waits until that step is tried again and does.
+    Stopped,
+    /// Everything was undone.
+    Done,
+}
+
+impl RollbackState {
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// Why a rollback does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The job that did not succeed.
+    pub job_id: JobId,
+    /// When it stopped.
+    pub at: Timestamp,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// A rollback as it stands.
+#[derive(Clone, Debug)]
+pub struct Rollback<'a> {
+    /// Where it stands.
+    pub state: RollbackState,
+    /// The job that failed for good, the last one that did; `None` while nothing has.
+    pub failed_job: Option<&'a JobId>,
+    /// When that was.
+    pub started_at: Option<Timestamp>,
+    /// Why it does not go on.
+    pub stopped: Option<&'a Stop>,
+    /// Those that ran, those that will, in their order, then those that would, the
+    /// last success first.
+    pub steps: Vec<&'a Undo>,
+}
+
 #[derive(Clone, Debug, Default)]
-struct Rollback {
+struct Stack {
     /// Successes, the last one last.
-    stack: Vec<Undo>,
+    recorded: Vec<Undo>,
     /// What has to run, in this order.
     queue: VecDeque<Undo>,
     /// What ran or runs; the last one may still.
     done: Vec<Undo>,
     running: Option<JobId>,
+    failed: Option<(JobId, Timestamp)>,
+    stopped: Option<Stop>,
 }
 
-impl Rollback {
+impl Stack {
     fn len(&self) -> usize {
-        self.stack.len() + self.queue.len() + self.done.len()
+        self.recorded.len() + self.queue.len() + self.done.len()
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &Undo> {
+        let recorded = self.recorded.iter().rev();
+        self.done.iter().chain(&self.queue).chain(recorded)
+    }
+
+    fn state(&self) -> RollbackState {
+        if self.stopped.is_some() {
+            RollbackState::Stopped
+        } else if self.running.is_some() || !self.queue.is_empty() {
+            RollbackState::Running
+        } else if self.failed.is_some() {
+            RollbackState::Done
+        } else {
+            RollbackState::Recorded
+        }
     }
 }
 
 /// All rollbacks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rollbacks {
-    of: BTreeMap<UndoKey, Rollback>,
+    of: BTreeMap<UndoKey, Stack>,
     pub(super) dropped: u64,
+}
+
+impl Rollbacks {
+    /// When something failed for good there, the last time.
+    pub(super) fn failed_at(&self, key: &UndoKey) -> Option<Timestamp> {
+        let failed = self.of.get(key)?.failed.as_ref();
+        failed.map(|(_, at)| *at)
+    }
 }
 
 impl Ledger {
     /// Every step of every rollback: per workflow those that ran, those that will,
     /// in their order, then those that would, the last success first.
     pub fn rollbacks(&self) -> impl Iterator<Item = &Undo> {
-        self.rollbacks.of.values().flat_map(|rollback| {
-            let recorded = rollback.stack.iter().rev();
-            rollback.done.iter().chain(&rollback.queue).chain(recorded)
+        self.rollbacks.of.values().flat_map(Stack::steps)
+    }
+
+    /// The rollback of a workflow, or of a job without one; `None` when there is
+    /// nothing to undo.
+    pub fn rollback(&self, id: &str) -> Option<Rollback<'_>> {
+        let of = &self.rollbacks.of;
+        let stack = of
+            .get(&UndoKey::Workflow(id.to_owned()))
+            .or_else(|| of.get(&UndoKey::Job(JobId::from(id))))?;
+        Some(Rollback {
+            state: stack.state(),
+            failed_job: stack.failed.as_ref().map(|(job, _)| job),
+            started_at: stack.failed.as_ref().map(|(_, at)| *at),
+            stopped: stack.stopped.as_ref(),
+            steps: stack.steps().collect(),
         })
     }
 
@@ -100,13 +196,13 @@ impl Ledger {
         let Some(undo) = undo_of(job, UndoState::Recorded) else {
             return;
         };
-        let rollback = self
+        let stack = self
             .rollbacks
             .of
             .entry(UndoKey::Workflow(workflow))
             .or_default();
-        if rollback.len() < MAX_STEPS {
-            rollback.stack.push(undo);
+        if stack.len() < MAX_STEPS {
+            stack.recorded.push(undo);
         } else {
             self.rollbacks.dropped += 1;
         }
@@ -119,46 +215,134 @@ impl Ledger {
         if job.is_compensation() {
             return;
         }
+        let failed = job.id.clone();
         let key = match job.workflow() {
             Some(workflow) => UndoKey::Workflow(workflow.to_owned()),
-            None => UndoKey::Job(job.id.clone()),
+            None => UndoKey::Job(failed.clone()),
         };
         let own = undo_of(job, UndoState::Waiting);
-        let rollback = self.rollbacks.of.entry(key.clone()).or_default();
-        let recorded = rollback.stack.drain(..).rev().map(|mut undo| {
+        let stack = self.rollbacks.of.entry(key.clone()).or_default();
+        let recorded = stack.recorded.drain(..).rev().map(|mut undo| {
             undo.state = UndoState::Waiting;
             undo
         });
         let fresh: Vec<_> = own.into_iter().chain(recorded).collect();
         // What failed last is undone first, before what an earlier failure left.
         for undo in fresh.into_iter().rev() {
-            rollback.queue.push_front(undo);
+            stack.queue.push_front(undo);
         }
-        if rollback.len() == 0 {
+        if stack.len() == 0 {
             self.rollbacks.of.remove(&key);
             return;
         }
-        self.next_undo(&key, now);
+        stack.failed = Some((failed, now));
+        if stack.stopped.is_some() {
+            self.tell_stopped(&key);
+        } else {
+            self.next_undo(&key, now);
+        }
         self.bound_rollbacks();
     }
 
-    /// Goes on with a rollback when one of its steps has ended, however.
+    /// Goes on with a rollback when one of its steps has succeeded, and stops it when
+    /// the step ended otherwise: what comes after it may rely on it.
     pub(super) fn undo_ended(&mut self, key: &UndoKey, id: &JobId, now: Timestamp) {
-        let Some(rollback) = self.rollbacks.of.get_mut(key) else {
+        let Some(stack) = self.rollbacks.of.get_mut(key) else {
             return;
         };
-        if rollback.running.as_ref() == Some(id) {
-            rollback.running = None;
+        if stack.running.as_ref() != Some(id) {
+            return;
+        }
+        stack.running = None;
+        let Some(job) = self.job(id) else { return };
+        if job.state == JobState::Succeeded {
             self.next_undo(key, now);
+            return;
+        }
+        let mut why = format!("it ended {}", job.state.name());
+        for more in [&job.error_code, &job.error_message] {
+            if !more.is_empty() {
+                why.push_str(": ");
+                why.push_str(more);
+            }
+        }
+        self.stop_rollback(key, id.clone(), why, now);
+    }
+
+    fn stop_rollback(&mut self, key: &UndoKey, job_id: JobId, why: String, now: Timestamp) {
+        if let Some(stack) = self.rollbacks.of.get_mut(key) {
+            let at = now;
+            stack.stopped = Some(Stop { job_id, at, why });
+            self.tell_stopped(key);
         }
     }
 
+    /// Tells that a rollback stands still, and at what.
+    fn tell_stopped(&mut self, key: &UndoKey) {
+        let Some(stack) = self.rollbacks.of.get(key) else {
+            return;
+        };
+        let Some(stop) = &stack.stopped else { return };
+        let (what, name) = match key {
+            UndoKey::Workflow(name) => ("workflow", name.as_str()),
+            UndoKey::Job(id) => ("job", id.as_str()),
+        };
+        let at = stack.done.last();
+        let undoes = at.map_or("", |undo| undo.undoes.as_str());
+        let step = Told {
+            sender: crate::wire::SENDER_SAGA,
+            severity: AlertSeverity::Error,
+            code: "rollback_stopped",
+            error: ErrorCode::SafetyPolicyViolation,
+            message: format!(
+                "the rollback of {what} {name} stopped at undo {} of {undoes}: {}; {} more wait",
+                stop.job_id,
+                stop.why,
+                stack.queue.len()
+            ),
+            details: &[
+                (
+                    "workflow_id",
+                    at.map_or(String::new(), |undo| undo.workflow_id.clone()),
+                ),
+                ("job_id", stop.job_id.to_string()),
+                ("undoes", undoes.to_owned()),
+                ("reason", stop.why.clone()),
+                ("waiting", stack.queue.len().to_string()),
+            ],
+        }
+        .step();
+        self.outbox.push(step);
+    }
+
+    /// Lets `new` take the place of the step `old` at which a rollback stopped.
+    /// Returns whether one did.
+    pub(super) fn resume_undo(&mut self, key: &UndoKey, old: &JobId, new: &JobId) -> bool {
+        let Some(stack) = self.rollbacks.of.get_mut(key) else {
+            return false;
+        };
+        if stack
+            .stopped
+            .as_ref()
+            .is_none_or(|stop| stop.job_id != *old)
+        {
+            return false;
+        }
+        stack.stopped = None;
+        stack.running = Some(new.clone());
+        if let Some(undo) = stack.done.last_mut() {
+            undo.state = UndoState::Submitted;
+            undo.job_id = Some(new.clone());
+        }
+        true
+    }
+
     fn next_undo(&mut self, key: &UndoKey, now: Timestamp) {
-        while let Some(rollback) = self.rollbacks.of.get_mut(key) {
-            if rollback.running.is_some() {
+        while let Some(stack) = self.rollbacks.of.get_mut(key) {
+            if stack.running.is_some() || stack.stopped.is_some() {
                 return;
             }
-            let Some(mut undo) = rollback.queue.pop_front() else {
+            let Some(mut undo) = stack.queue.pop_front() else {
                 return;
             };
             let id = JobId::from(format!("comp-{}", self.fresh_uuid()));
@@ -170,31 +354,51 @@ impl Ledger {
                     request,
                     submitted_by: crate::wire::SENDER_SAGA.to_owned(),
                     via: Via::Rollback,
+                    ..Submission::default()
                 },
                 now,
             );
-            let ran = match submitted {
+            let stop = match submitted {
                 Ok(submitted) if !submitted.repeated => {
                     undo.state = UndoState::Submitted;
                     undo.job_id = Some(id.clone());
-                    true
+                    None
                 }
                 Ok(earlier) => {
-                    undo.state = UndoState::Skipped;
-                    undo.job_id = Some(earlier.job_id);
-                    false
+                    let state = self.job(&earlier.job_id).map(|job| job.state);
+                    undo.job_id = Some(earlier.job_id.clone());
+                    match state.filter(|it| it.is_ended() && *it != JobState::Succeeded) {
+                        None => {
+                            undo.state = UndoState::Skipped;
+                            None
+                        }
+                        Some(state) => {
+                            undo.state = UndoState::Refused;
+                            let why = format!("it had its key before and ended {}", state.name());
+                            Some((earlier.job_id, why))
+                        }
+                    }
                 }
-                // Another kind of job has its key, so this one must not run.
-                Err(_) => {
-                    undo.state = UndoState::Skipped;
-                    false
+                Err(error) => {
+                    undo.state = UndoState::Refused;
+                    let job = if let LedgerError::IdempotencyConflict { existing } = &error {
+                        existing.clone()
+                    } else {
+                        undo.undoes.clone()
+                    };
+                    Some((job, error.to_string()))
                 }
             };
-            if let Some(rollback) = self.rollbacks.of.get_mut(key) {
-                rollback.done.push(undo);
-                rollback.running = ran.then(|| id.clone());
+            let began = undo.state == UndoState::Submitted;
+            if let Some(stack) = self.rollbacks.of.get_mut(key) {
+                stack.done.push(undo);
+                stack.running = began.then(|| id.clone());
             }
-            if ran && let Ok(seq) = self.seq(&id) {
+            if let Some((job, why)) = stop {
+                self.stop_rollback(key, job, why, now);
+                return;
+            }
+            if began && let Ok(seq) = self.seq(&id) {
                 let job = self.at_mut(seq);
                 job.undoes = Some(key.clone());
                 let step = Step::Submit {
@@ -212,7 +416,7 @@ impl Ledger {
                 .rollbacks
                 .of
                 .iter()
-                .find(|(_, rollback)| rollback.running.is_none() && rollback.stack.is_empty())
+                .find(|(_, stack)| stack.state() == RollbackState::Done)
                 .or_else(|| self.rollbacks.of.iter().next())
                 .map(|(key, _)| key.clone());
             let Some(key) = idle else { return };

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::control_plane::kernel::{
-    BudgetConstraints, Constraints, Decision, KernelError, Verdict,
+    BudgetConstraints, Constraints, Decision, KernelError, Remediation, Verdict,
 };
 use crate::control_plane::scheduler::placement::Routes;
 use crate::control_plane::scheduler::plan::plan;
@@ -18,6 +18,8 @@ use crate::wire::packet::{
     Budget, Compensation, DispatchIdentity, ErrorCode, JobMetadata, JobProgress, JobStatus,
     WireEnum as _,
 };
+
+mod governance;
 
 struct Play {
     ledger: Ledger,
@@ -76,6 +78,9 @@ impl Play {
 
     /// A rollback's job by the order of its submission, for its id is random.
     fn name(&mut self, id: &JobId) -> String {
+        if let Some(name) = self.undos.get(id.as_str()) {
+            return name.clone();
+        }
         let Some(random) = id.as_str().strip_prefix("comp-") else {
             return id.to_string();
         };
@@ -89,8 +94,20 @@ impl Play {
             .find(|(_, known)| *known == name)
             .map_or_else(
                 || JobId::from(name),
-                |(random, _)| JobId::from(format!("comp-{random}")),
+                |(random, _)| match random.contains("-retry-") {
+                    true => JobId::from(random.as_str()),
+                    false => JobId::from(format!("comp-{random}")),
+                },
             )
+    }
+
+    fn begin(&mut self, request: JobRequest, via: Via) {
+        let submission = Submission {
+            request,
+            via,
+            ..Submission::default()
+        };
+        self.ledger.submit(submission, self.now).expect("it is new");
     }
 
     fn settle(&mut self) {
@@ -139,8 +156,8 @@ impl Play {
                 let announced = Submission {
                     request: (*request).clone(),
                     trace,
-                    submitted_by: String::new(),
                     via: Via::Bus,
+                    ..Submission::default()
                 };
                 self.ledger.submit(announced, self.now).expect("known");
             }
@@ -191,7 +208,13 @@ impl Play {
                 }),
                 ..Constraints::default()
             }),
-            remediations: Vec::new(),
+            remediations: vec![Remediation {
+                id: "ro".to_owned(),
+                replacement_topic: "job.a.allow".to_owned(),
+                add_labels: [("mode".to_owned(), "read".to_owned())].into(),
+                remove_labels: vec!["force".to_owned()],
+                ..Remediation::default()
+            }],
         })
     }
 
@@ -230,8 +253,8 @@ impl Play {
                 let submission = Submission {
                     request,
                     trace: TraceId::default(),
-                    submitted_by: String::new(),
                     via,
+                    ..Submission::default()
                 };
                 match self.ledger.submit(submission, now) {
                     Ok(submitted) if submitted.repeated => {
@@ -323,7 +346,26 @@ impl Play {
                     Err(error) => self.say(error.code()),
                 }
             }
-            "reject" => match self.ledger.reject(&id, "ada", "not today", "", now) {
+            "remedy" => match self.ledger.remedied(&id, word(1)) {
+                Ok(again) => {
+                    let request = again.request;
+                    self.say(&format!("remedied as {}", request.topic));
+                    self.begin(request, Via::Gateway);
+                }
+                Err(error) => self.say(error.code()),
+            },
+            "again" => match self.ledger.once_more(&id) {
+                Ok(again) => {
+                    let new = again.request.job_id.clone();
+                    self.say(&format!("tried again with {:?}", again.request.labels));
+                    self.begin(again.request, Via::Retry);
+                    self.ledger.replaced(&id, &new).expect("it was there");
+                    self.undos
+                        .insert(new.to_string(), format!("{}again", word(0)));
+                }
+                Err(error) => self.say(error.code()),
+            },
+            "reject" => match self.ledger.reject(&id, ("ada", ""), "not today", "", now) {
                 Ok(letter) => self.say(&format!("rejected {}", letter.reason_code)),
                 Err(error) => self.say(error.code()),
             },
@@ -334,7 +376,7 @@ impl Play {
             }
             "policy" => {
                 self.snapshot = word(0).to_owned();
-                self.ledger.policy_changed(word(0));
+                self.ledger.policy_changed(word(0), now);
             }
             "kernel" => self.kernel_up = word(0) == "up",
             "bus" => self.bus_up = word(0) == "up",
@@ -387,6 +429,7 @@ fn request<'a>(id: &str, topic: &str, option: impl Fn(&str) -> Option<&'a str>) 
         job_id: JobId::from(id),
         topic: topic.to_owned(),
         workflow_id: option("wf").unwrap_or_default().to_owned(),
+        parent_job_id: JobId::from(option("parent").unwrap_or_default()),
         tenant_id: option("tenant").unwrap_or_default().to_owned(),
         labels: option("label")
             .map(|label| (label.to_owned(), "true".to_owned()))
@@ -471,8 +514,8 @@ fn a_question_that_is_never_answered_is_given_up() {
     let submission = Submission {
         request: request("j1", "job.a.allow", |_| None),
         trace: TraceId::default(),
-        submitted_by: String::new(),
         via: Via::Bus,
+        ..Submission::default()
     };
     ledger.submit(submission, at(0)).expect("new");
     let routes = Routes::default();
@@ -597,7 +640,11 @@ fn the_label_of_an_approval_alone_opens_nothing() {
 fn an_approval_ends_with_the_deadline_of_its_job() {
     check(
         "1s submit j1 job.a.hold deadline=5000 | 7s approve j1",
-        &["7s approval_not_actionable", "j1 TIMEOUT timeout"],
+        &[
+            "6s dlq j1 TIMEOUT timeout",
+            "7s approval_not_actionable",
+            "j1 TIMEOUT timeout",
+        ],
     );
     let play = run("1s submit j1 job.a.hold deadline=5000 | 7s tick");
     let job = play.ledger.job(&JobId::from("j1")).expect("known");
@@ -744,18 +791,31 @@ fn a_job_that_waits_is_cancelled_without_a_word_to_any_worker() {
 }
 
 #[test]
-fn a_job_runs_out_of_time_without_a_packet() {
+fn a_job_that_runs_out_of_time_leaves_a_dead_letter() {
     check(
         "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 902s tick",
-        &["1s dispatch j1#1 w1", "j1 TIMEOUT w1 timeout"],
+        &[
+            "1s dispatch j1#1 w1",
+            "901s dlq j1 TIMEOUT timeout",
+            "j1 TIMEOUT w1 timeout",
+        ],
     );
     check(
         "0s beat w1@a 0/4 | 1s submit j1 job.a.limit | 62s tick",
-        &["1s dispatch j1#1 w1", "j1 TIMEOUT w1 timeout"],
+        &[
+            "1s dispatch j1#1 w1",
+            "61s dlq j1 TIMEOUT timeout",
+            "j1 TIMEOUT w1 timeout",
+        ],
     );
     check(
         "0s beat w1@a 0/4 | 1s submit j1 job.a.allow deadline=3000 | 5s succeed j1",
-        &["1s dispatch j1#1 w1", "5s late", "j1 TIMEOUT w1 timeout"],
+        &[
+            "1s dispatch j1#1 w1",
+            "4s dlq j1 TIMEOUT timeout",
+            "5s late",
+            "j1 TIMEOUT w1 timeout",
+        ],
     );
 }
 
@@ -888,25 +948,20 @@ fn an_undo_with_a_key_that_ran_before_does_not_run_again() {
 }
 
 #[test]
-fn an_undo_that_policy_denies_is_told_and_the_next_one_goes_on() {
+fn an_undo_that_policy_denies_stops_the_rollback_and_is_told() {
     check(
         "0s beat w1@a 0/9 | 1s submit j1 job.a.allow wf=w undo=job.a.u1 | 2s succeed j1 \
-         | 3s submit j2 job.a.allow wf=w undo=job.a.deny | 4s fatal j2 | 5s fatal undo2 | 6s tick",
+         | 3s submit j2 job.a.allow wf=w undo=job.a.deny | 4s fatal j2 | 6s tick",
         &[
             "1s dispatch j1#1 w1",
             "3s dispatch j2#1 w1",
             "4s dlq j2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
             "4s submit undo1 job.a.deny undoes j2",
-            "4s submit undo2 job.a.u1 undoes j1",
-            "4s alert safety_denied",
+            "4s alert rollback_stopped",
             "4s dlq undo1 DENIED safety_denied",
-            "4s dispatch undo2#1 w1",
-            "5s alert ERROR_CODE_JOB_TIMEOUT",
-            "5s dlq undo2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
             "j1 SUCCEEDED w1",
             "j2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
             "undo1 DENIED safety_denied",
-            "undo2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
         ],
     );
 }
@@ -935,8 +990,8 @@ fn ended_jobs_make_room_for_new_ones_and_jobs_under_way_do_not() {
         let submission = Submission {
             request: request(id, "job.a.allow", |_| None),
             trace: TraceId::default(),
-            submitted_by: String::new(),
             via: Via::Bus,
+            ..Submission::default()
         };
         ledger
             .submit(submission, Timestamp::from_millis(at))

@@ -6,7 +6,7 @@
 
 use crate::control_plane::kernel::Constraints;
 use crate::control_plane::ledger::lifecycle::{Due, constraints};
-use crate::control_plane::ledger::{Ledger, Step, WaitingOn};
+use crate::control_plane::ledger::{Job, Ledger, Step, WaitingOn};
 use crate::control_plane::scheduler::placement::{Placement, Routes, place};
 use crate::ids::JobId;
 use crate::time::Timestamp;
@@ -16,6 +16,7 @@ use crate::wire::packet::{Budget, JobRequest};
 /// heard in between; whoever asks again at once gets the rest.
 pub fn plan(ledger: &mut Ledger, routes: &Routes, now: Timestamp, limit: usize) -> Vec<Step> {
     ledger.lose_silent_workers(now);
+    ledger.reconcile(now);
     for _ in 0..limit {
         let Some(id) = ledger.next_due(now) else {
             break;
@@ -44,7 +45,8 @@ fn find_a_worker(ledger: &mut Ledger, routes: &Routes, id: &JobId, now: Timestam
     }
     match place(routes, ledger.fleet(), &job.request) {
         Placement::On(worker) => {
-            let request = limited(&job.request, limits);
+            let mut request = limited(&job.request, limits);
+            bypass_labels(job, &mut request);
             ledger.assign(id, &worker, request, now);
         }
         Placement::Wait { why, pools } => ledger.wait(id, why, pools, now),
@@ -59,6 +61,20 @@ const LIMITS_ENV: [&str; 5] = [
     "CORDUM_MAX_CONCURRENT_JOBS",
     "CORDUM_MAX_RETRIES",
 ];
+
+/// Marks a request that nobody judged, because the kernel does not answer and the
+/// plane was told to fail open.
+fn bypass_labels(job: &Job, request: &mut JobRequest) {
+    let Some(unjudged) = job.decision().filter(|last| last.decision.is_none()) else {
+        return;
+    };
+    for (name, value) in [
+        ("safety_bypassed", "true"),
+        ("safety_bypass_reason", &unjudged.reason),
+    ] {
+        request.labels.insert(name.to_owned(), value.to_owned());
+    }
+}
 
 /// The request with the limits that ride on a yes: as environment for the worker,
 /// and as a deadline no longer than the runtime that policy allows. What the

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::control_plane::ledger::job::workflow_of;
+use crate::control_plane::ledger::job::{is_personal, workflow_of};
 use crate::ids::JobId;
 use crate::wire::packet::{JobMetadata, JobPriority, JobRequest};
 
@@ -74,10 +74,6 @@ pub fn template(original: &JobRequest) -> Option<JobRequest> {
         dispatch: None,
         context_ref: wanted.context_ref.clone(),
     })
-}
-
-fn is_personal(label: &str) -> bool {
-    label.to_ascii_lowercase().starts_with("approval_") || label == "cordum.bus_msg_id"
 }
 
 fn either(wanted: &str, inherited: &str) -> String {

@@ -365,8 +365,8 @@ async fn a_request_that_no_worker_could_read_fails_instead_of_going_round() {
     let submission = Submission {
         request: job,
         trace: TraceId::default(),
-        submitted_by: String::new(),
         via: Via::Gateway,
+        ..Submission::default()
     };
     let now = stage.clock.now();
     lock(&stage.ledger)

@@ -1,6 +1,7 @@
 //! Decisions by HTTP: what they are bound to, and that each counts once.
 
 use bytes::Bytes;
+use capdeck::control_plane::gateway::Keyring;
 use capdeck::store::Store;
 use capdeck::wire::job_hash;
 use capdeck::wire::job_hash::sha256_hex;
@@ -193,7 +194,7 @@ async fn of_fifty_yeses_at_once_one_counts() {
 
 #[tokio::test]
 async fn where_callers_have_a_key_nobody_decides_about_their_own_job() {
-    let bench = Bench::with(Some("k")).await;
+    let bench = Bench::with(Keyring::shared("k")).await;
     let alice = [("X-API-Key", "k"), ("X-Principal-Id", "alice")];
     let bob = [("X-API-Key", "k"), ("X-Principal-Id", "bob")];
     let body = br#"{"topic":"job.a","labels":{"mcp.action":"write"}}"#;

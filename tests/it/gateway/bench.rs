@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use capdeck::bus::local::LocalBus;
 use capdeck::bus::{Bus, Pattern, Subscription};
-use capdeck::control_plane::gateway::{ApiKey, Gateway, Options, Parts};
+use capdeck::control_plane::gateway::{Gateway, Keyring, Options, Parts};
 use capdeck::control_plane::kernel::live::PolicyKernel;
 use capdeck::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
 use capdeck::control_plane::ledger::{Ledger, SharedLedger};
 use capdeck::control_plane::scheduler::placement::Routes;
+use capdeck::control_plane::scheduler::plan::plan;
 use capdeck::ids::PoolName;
 use capdeck::store::Store;
 use capdeck::store::memory::MemoryStore;
@@ -118,10 +119,10 @@ impl Reply {
 
 impl Bench {
     pub async fn start() -> Self {
-        Self::with(None).await
+        Self::with(Keyring::default()).await
     }
 
-    pub async fn with(api_key: Option<&str>) -> Self {
+    pub async fn with(keys: Keyring) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let policy = dir.path().join("policy.yaml");
         std::fs::write(&policy, POLICY).unwrap();
@@ -152,7 +153,7 @@ impl Bench {
         };
         let options = Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            api_key: api_key.map(ApiKey::new),
+            keys,
             next_free_port: false,
         };
         let gateway = Gateway::start(parts, options).await.unwrap();
@@ -176,7 +177,8 @@ impl Bench {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Reply {
-        call(self.gateway.addr(), method, path, headers, body).await
+        let reply = call(self.gateway.addr(), method, path, headers, body).await;
+        reply
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -189,6 +191,17 @@ impl Bench {
             body => body.to_string(),
         };
         self.send("POST", path, &[], text.as_bytes()).await
+    }
+
+    /// Lets the kernel read its file again.
+    pub async fn refresh(&self) {
+        self.kernel.policy.refresh().await;
+    }
+
+    /// Does what the ledger has to do now, as a scheduler would, without the outside.
+    pub fn plan(&self) {
+        let mut ledger = self.ledger.lock().unwrap();
+        plan(&mut ledger, &Routes::default(), self.clock.now(), 1_000);
     }
 
     pub async fn submit(&self, body: Value) -> Reply {

@@ -38,6 +38,7 @@ impl Ledger {
                 format!("dispatch failed: {why}"),
                 now,
             );
+            self.at_mut(seq).waiting_on = Some(WaitingOn::BusUnavailable);
             self.alarm(seq, Some(now.plus(PUBLISH_PAUSE)));
         }
     }
@@ -197,8 +198,9 @@ impl Ledger {
         self.outbox.push(Step::DeadLetter(letter));
     }
 
-    /// Ends a job that is not to run any more, on behalf of `by`. The caller
-    /// publishes the result and the cancel.
+    /// Ends a job that is not to run any more, on behalf of `by`, and the jobs that it
+    /// is the parent of. The caller publishes the result and the cancel of the job
+    /// itself; those of its children are steps.
     ///
     /// # Errors
     /// [`LedgerError::NotFound`]; [`LedgerError::AlreadyEnded`].
@@ -226,7 +228,57 @@ impl Ledger {
             worker: job.slot.clone(),
         };
         self.transition(seq, JobState::Cancelled, format!("cancelled by {by}"), now);
+        self.cancel_children(id, by, now);
         Ok(cancelled)
+    }
+
+    /// Ends what a cancelled job began: its children, theirs, and so on. What undoes a
+    /// job and what was chosen in its place go on.
+    fn cancel_children(&mut self, parent: &JobId, by: &str, now: Timestamp) {
+        let mut parents = vec![parent.clone()];
+        while let Some(parent) = parents.pop() {
+            let children = self.children.get(&parent).cloned().unwrap_or_default();
+            for seq in children {
+                let job = self.at_mut(seq);
+                let goes_on =
+                    job.is_compensation() || job.request.labels.contains_key("remediation_of");
+                if job.state.is_ended() || goes_on {
+                    continue;
+                }
+                let reason = format!("its parent {parent} was cancelled");
+                job.cancel = Some(CancelNote {
+                    requested_by: by.to_owned(),
+                    reason: reason.clone(),
+                    at: now,
+                });
+                parents.push(job.id.clone());
+                let trace = job.trace.clone();
+                let result = JobResult {
+                    job_id: job.id.clone(),
+                    status: JobStatus::Cancelled,
+                    worker_id: WorkerId::from(crate::wire::SENDER_SCHEDULER),
+                    error_message: reason.clone(),
+                    ..JobResult::default()
+                };
+                let wish = (job.attempts > 0).then(|| JobCancel {
+                    job_id: job.id.clone(),
+                    reason: reason.clone(),
+                    requested_by: by.to_owned(),
+                    dispatch: job
+                        .dispatched_request
+                        .as_ref()
+                        .and_then(|request| request.dispatch.clone()),
+                    ..JobCancel::default()
+                });
+                job.cancel_relayed = true;
+                self.transition(seq, JobState::Cancelled, reason, now);
+                self.outbox.push(Step::Result {
+                    trace,
+                    result: Box::new(result),
+                });
+                self.outbox.extend(wish.map(Step::Cancel));
+            }
+        }
     }
 
     /// Takes a cancel from the bus. A job under way ends, and a result says so. A
