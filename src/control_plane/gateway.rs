@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicU64;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,7 @@ mod guard;
 mod keys;
 mod policy;
 mod routes;
+mod stream;
 pub mod submission;
 pub(super) mod types;
 
@@ -107,6 +108,8 @@ pub struct Gateway {
     addr: SocketAddr,
     cancel: CancellationToken,
     task: Option<JoinHandle<()>>,
+    /// Its places are taken by streams, which live outside the task.
+    streams: Arc<Semaphore>,
     clock: DebugClock,
 }
 
@@ -139,6 +142,7 @@ impl Gateway {
             requests: AtomicU64::new(1),
         });
         let cancel = CancellationToken::new();
+        let streams = Arc::new(Semaphore::new(stream::MAX_CLIENTS));
         let app = Arc::new(App {
             started_at: parts.clock.now(),
             callers_are_known: !options.keys.is_empty(),
@@ -149,6 +153,8 @@ impl Gateway {
             kernel: parts.kernel,
             routes: parts.routes,
             wake: parts.wake,
+            stop: cancel.clone(),
+            stream_places: Arc::clone(&streams),
         });
         let ended = cancel.clone().cancelled_owned();
         let service = routes::router(app, rules);
@@ -164,6 +170,7 @@ impl Gateway {
             addr,
             cancel,
             task: Some(task),
+            streams,
             clock: DebugClock(clock),
         })
     }
@@ -187,6 +194,11 @@ impl Gateway {
                 // It ends at its next pause, cancelled or done.
                 let _ended = task.await;
             }
+        }
+        let all = stream::MAX_CLIENTS as u32;
+        tokio::select! {
+            _ = self.streams.acquire_many(all) => {}
+            () = sleep(&*self.clock.0, GOODBYE) => {}
         }
     }
 }
@@ -240,6 +252,9 @@ struct App {
     started_at: Timestamp,
     /// Whether callers prove themselves, so that a name is more than a name.
     callers_are_known: bool,
+    /// Ends the streams.
+    stop: CancellationToken,
+    stream_places: Arc<Semaphore>,
 }
 
 impl App {

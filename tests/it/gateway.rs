@@ -7,6 +7,8 @@ mod approvals;
 mod bench;
 mod governance;
 mod keys;
+mod openapi;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::Router;
+use axum::body::Body as HttpBody;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
@@ -16,7 +18,7 @@ use super::answer::{Answer, Refusal, base64, ok};
 use super::guard::{Rules, guard};
 use super::keys::Caller;
 use super::types::{self, Object, Payloads};
-use super::{App, actions, again, governance, policy};
+use super::{App, actions, again, governance, policy, stream};
 use crate::bus::LinkState;
 use crate::control_plane::ledger::{self, Job, JobState, JobsQuery};
 use crate::ids::{JobId, TraceId};
@@ -35,6 +37,9 @@ const MAX_PAGE: usize = 500;
 const MAX_SENT: usize = 2 << 20;
 /// A payload up to this length is also sent as text and as JSON.
 const MAX_READABLE: usize = 256 << 10;
+
+/// The interface as OpenAPI 3.1; tests compare it with the routes and the answers.
+const OPENAPI: &str = include_str!("openapi.json");
 
 /// Query parameters; the last of one name wins.
 pub(super) type Asked = Result<Query<BTreeMap<String, String>>, QueryRejection>;
@@ -67,7 +72,9 @@ pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
         .route("/policy/evaluate", post(policy::evaluate))
         .route("/policy/simulate", post(policy::simulate))
         .route("/policy/explain", post(policy::simulate))
-        .route("/memory", get(memory));
+        .route("/memory", get(memory))
+        .route("/stream", get(stream::stream))
+        .route("/openapi.json", get(openapi));
     Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(healthz))
@@ -328,9 +335,20 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
         "circuit_breakers": { "input": types::breaker_item(ledger.breaker(), now) },
         "fail_mode": if ledger.fails_open() { "open" } else { "closed" },
         "input_fail_open_total": counters.bypassed_jobs,
+        "active_ws_clients": stream::MAX_CLIENTS - app.stream_places.available_permits(),
         // Decisions may name what they were made on, and are compared with it.
         "capabilities": ["expect", "cancel_reason", "compensation", "stored_request"],
     }))
+}
+
+/// The description of this interface.
+async fn openapi() -> Answer {
+    let mut response = Response::new(HttpBody::from(OPENAPI));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    Ok(response)
 }
 
 async fn snapshots(State(app): State<Arc<App>>) -> Answer {

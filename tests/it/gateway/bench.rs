@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::openapi::hold;
+
 pub const POLICY: &str = "version: v1
 rules:
   - {id: read, match: {labels: {mcp.action: read}}, decision: allow, reason: reading is fine}
@@ -178,6 +180,7 @@ impl Bench {
         body: &[u8],
     ) -> Reply {
         let reply = call(self.gateway.addr(), method, path, headers, body).await;
+        hold(method, path, reply.status, &reply.body);
         reply
     }
 
