@@ -11,8 +11,9 @@ use super::App;
 use super::answer::{Answer, Refusal, ok};
 use super::keys::Caller;
 use super::routes::{Asked, LONG_PAGE, Named, PAGE, job_id, limit, parameters, text};
-use super::types::{self, Object};
-use crate::control_plane::ledger::{self, DecisionsQuery, LedgerError};
+use super::types;
+use super::types::governance as records;
+use crate::control_plane::ledger::{self, DecisionsQuery, LedgerError, Rollback};
 use crate::time::{Elapsed, Timestamp};
 
 /// How far back the log of decisions is read unless asked otherwise.
@@ -76,7 +77,7 @@ pub(super) async fn decisions(
     let mut last = None;
     while let Some(logged) = found.next_if(|_| items.len() < limit) {
         last = Some(logged.number);
-        items.push(types::logged_item(&ledger, logged));
+        items.push(records::logged_item(&ledger, logged));
     }
     let next = found.peek().and(last).map(|number| number.to_string());
     ok(&json!({ "items": items, "next_cursor": next }))
@@ -104,9 +105,9 @@ pub(super) async fn approval_context(
     let prior: Vec<Value> = ledger
         .prior_approvals(job)
         .take(PRIOR)
-        .filter_map(types::prior_approval)
+        .filter_map(records::prior_approval)
         .collect();
-    ok(&types::approval_context(
+    ok(&records::approval_context(
         &ledger, job, approval, prior, rules, now,
     ))
 }
@@ -172,31 +173,33 @@ pub(super) async fn rollback(
         )
     };
     let rollback = ledger.rollback(id.as_str()).ok_or_else(none)?;
-    let of_other = rollback.steps.iter().any(|step| {
-        let job = ledger.job(&step.undoes);
-        job.is_some_and(|job| !caller.reaches(job.tenant()))
-    });
-    if of_other {
+    if !reaches(&caller, &rollback) {
         return Err(Refusal::other_tenant());
     }
-    let steps: Vec<Value> = rollback
+    ok(&records::rollback_item(&ledger, &rollback))
+}
+
+/// `GET /rollbacks`: those that something failed for, the last failure first.
+pub(super) async fn rollbacks(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    asked: Asked,
+) -> Answer {
+    let limit = limit(&parameters(asked)?, PAGE)?;
+    let ledger = ledger::lock(&app.ledger);
+    let items: Vec<Value> = ledger
+        .begun_rollbacks()
+        .iter()
+        .filter(|rollback| reaches(&caller, rollback))
+        .take(limit)
+        .map(|rollback| records::rollback_item(&ledger, rollback))
+        .collect();
+    ok(&json!({ "items": items }))
+}
+
+fn reaches(caller: &Caller, rollback: &Rollback<'_>) -> bool {
+    rollback
         .steps
         .iter()
-        .enumerate()
-        .map(|(at, step)| types::undo_item(&ledger, at + 1, step))
-        .collect();
-    let mut object = Object::default()
-        .put("workflow_id", id.as_str())
-        .put("state", rollback.state.name())
-        .put("failed_job_id", rollback.failed_job.map(|id| id.as_str()))
-        .at("started_at", rollback.started_at);
-    if let Some(stop) = rollback.stopped {
-        object = object
-            .at("stopped_at", Some(stop.at))
-            .put("stopped_by_job_id", stop.job_id.as_str())
-            .put("stopped_reason", stop.why.as_str());
-    }
-    let mut body = object.build();
-    body["steps"] = steps.into();
-    ok(&body)
+        .all(|step| caller.reaches(step.tenant()))
 }

@@ -67,6 +67,7 @@ pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
         .route("/dlq/{id}", delete(again::drop_letter))
         .route("/dlq/{id}/retry", post(again::retry))
         .route("/workflows/{id}/rollback", get(governance::rollback))
+        .route("/rollbacks", get(governance::rollbacks))
         .route("/governance/decisions", get(governance::decisions))
         .route("/policy/snapshots", get(snapshots))
         .route("/policy/evaluate", post(policy::evaluate))
@@ -332,12 +333,15 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
             "refused_submits": counters.refused_submits,
             "forgotten_undos": counters.forgotten_undos,
         },
-        "circuit_breakers": { "input": types::breaker_item(ledger.breaker(), now) },
+        "circuit_breakers": { "input": types::governance::breaker_item(ledger.breaker(), now) },
         "fail_mode": if ledger.fails_open() { "open" } else { "closed" },
         "input_fail_open_total": counters.bypassed_jobs,
         "active_ws_clients": stream::MAX_CLIENTS - app.stream_places.available_permits(),
         // Decisions may name what they were made on, and are compared with it.
-        "capabilities": ["expect", "cancel_reason", "compensation", "stored_request"],
+        "capabilities": [
+            "expect", "cancel_reason", "compensation", "stored_request", "rollbacks",
+            "dead_letter_retry", "decision_log", "approval_context", "stream",
+        ],
     }))
 }
 

@@ -61,6 +61,13 @@ pub struct Undo {
     template: JobRequest,
 }
 
+impl Undo {
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> &str {
+        self.template.tenant().unwrap_or(super::DEFAULT_TENANT)
+    }
+}
+
 /// Where a rollback stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RollbackState {
@@ -100,6 +107,8 @@ pub struct Stop {
 /// A rollback as it stands.
 #[derive(Clone, Debug)]
 pub struct Rollback<'a> {
+    /// The workflow, or the job without one.
+    pub id: &'a str,
     /// Where it stands.
     pub state: RollbackState,
     /// The job that failed for good, the last one that did; `None` while nothing has.
@@ -134,6 +143,20 @@ impl Stack {
     fn steps(&self) -> impl Iterator<Item = &Undo> {
         let recorded = self.recorded.iter().rev();
         self.done.iter().chain(&self.queue).chain(recorded)
+    }
+
+    fn view<'a>(&'a self, key: &'a UndoKey) -> Rollback<'a> {
+        Rollback {
+            id: match key {
+                UndoKey::Workflow(id) => id,
+                UndoKey::Job(id) => id.as_str(),
+            },
+            state: self.state(),
+            failed_job: self.failed.as_ref().map(|(job, _)| job),
+            started_at: self.failed.as_ref().map(|(_, at)| *at),
+            stopped: self.stopped.as_ref(),
+            steps: self.steps().collect(),
+        }
     }
 
     fn state(&self) -> RollbackState {
@@ -175,16 +198,21 @@ impl Ledger {
     /// nothing to undo.
     pub fn rollback(&self, id: &str) -> Option<Rollback<'_>> {
         let of = &self.rollbacks.of;
-        let stack = of
-            .get(&UndoKey::Workflow(id.to_owned()))
-            .or_else(|| of.get(&UndoKey::Job(JobId::from(id))))?;
-        Some(Rollback {
-            state: stack.state(),
-            failed_job: stack.failed.as_ref().map(|(job, _)| job),
-            started_at: stack.failed.as_ref().map(|(_, at)| *at),
-            stopped: stack.stopped.as_ref(),
-            steps: stack.steps().collect(),
-        })
+        let (key, stack) = of
+            .get_key_value(&UndoKey::Workflow(id.to_owned()))
+            .or_else(|| of.get_key_value(&UndoKey::Job(JobId::from(id))))?;
+        Some(stack.view(key))
+    }
+
+    /// The rollbacks that something failed for, the last failure first.
+    pub fn begun_rollbacks(&self) -> Vec<Rollback<'_>> {
+        let of = self.rollbacks.of.iter();
+        let mut begun: Vec<_> = of
+            .filter(|(_, stack)| stack.failed.is_some())
+            .map(|(key, stack)| stack.view(key))
+            .collect();
+        begun.sort_by_key(|rollback| std::cmp::Reverse(rollback.started_at));
+        begun
     }
 
     /// Remembers what would undo a job that has just succeeded.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Simulation;
 use crate::control_plane::gateway::types::{self, Payloads};
-use crate::control_plane::ledger::JobsQuery;
+use crate::control_plane::ledger::{DecisionsQuery, JobsQuery};
 use crate::ids::JobId;
 
 impl Simulation {
@@ -48,6 +48,34 @@ impl Simulation {
             })
             .collect();
         json!({ "items": items, "next_cursor": null })
+    }
+
+    /// The answer to `GET /api/v1/governance/decisions`: at most `limit` evaluations,
+    /// the newest first.
+    pub fn decision_log_answer(&self, limit: usize) -> Value {
+        let log = self.ledger.decisions(DecisionsQuery::default()).take(limit);
+        let items: Vec<Value> = log
+            .map(|logged| types::governance::logged_item(&self.ledger, logged))
+            .collect();
+        json!({ "items": items, "next_cursor": null })
+    }
+
+    /// The answer to `GET /api/v1/dlq`: at most `limit` dead letters, the newest first.
+    pub fn dead_letters_answer(&self, limit: usize) -> Value {
+        let letters = self.ledger.dead_letters().take(limit);
+        let items: Vec<Value> = letters.map(types::dead_letter_item).collect();
+        json!({ "items": items })
+    }
+
+    /// The answer to `GET /api/v1/rollbacks`: at most `limit`, the last failure first.
+    pub fn rollbacks_answer(&self, limit: usize) -> Value {
+        let begun = self.ledger.begun_rollbacks();
+        let items: Vec<Value> = begun
+            .iter()
+            .take(limit)
+            .map(|rollback| types::governance::rollback_item(&self.ledger, rollback))
+            .collect();
+        json!({ "items": items })
     }
 
     /// The answer to `GET /api/v1/workers`.

@@ -436,4 +436,17 @@ fn the_gateway_answers_of_a_simulation_tell_the_same_story() {
     assert_eq!(pools.as_array().map(Vec::len), Some(7));
     let snapshots = simulation.snapshots_answer();
     assert_eq!(snapshots["snapshots"].as_array().map(Vec::len), Some(2));
+    let log = simulation.decision_log_answer(30);
+    assert_eq!(log["items"].as_array().map(Vec::len), Some(30));
+    let rollbacks = simulation.rollbacks_answer(10);
+    let orbit = &rollbacks["items"][0];
+    assert!(
+        orbit["steps"].as_array().is_some_and(|it| it.len() > 1),
+        "{orbit}"
+    );
+    let letters = simulation.dead_letters_answer(500);
+    let ended = letters["items"].as_array().expect("a list").iter();
+    let ended = ended.filter(|it| it["reason_code"] == "approval_invalidated");
+    // The demo's policy is edited at six seconds, while one approval waits.
+    assert_eq!(ended.count(), 1);
 }

@@ -192,6 +192,8 @@ async fn a_rollback_is_shown_step_by_step() {
     end("s1", JobStatus::Succeeded);
     let recorded = bench.get(path).await.body;
     assert_eq!(recorded["state"], "recorded");
+    let begun = async || bench.get("/api/v1/rollbacks").await.body["items"].clone();
+    assert_eq!(begun().await, json!([]));
     assert_eq!(
         recorded["steps"],
         json!([{"order": 1, "state": "recorded", "undoes": "s1", "topic": "job.undo.a",
@@ -201,6 +203,7 @@ async fn a_rollback_is_shown_step_by_step() {
     let running = bench.get(path).await.body;
     assert_eq!(running["state"], "running");
     assert_eq!(running["failed_job_id"], "s2");
+    assert_eq!(begun().await, json!([running]));
     assert_eq!(running["steps"][0]["undoes"], "s2");
     assert_eq!(running["steps"][0]["state"], "PENDING");
     assert_eq!(running["steps"][1]["state"], "waiting");

@@ -1,6 +1,9 @@
 //! Who may do what, and with which tenant's jobs.
 
 use capdeck::control_plane::gateway::Keyring;
+use capdeck::ids::JobId;
+use capdeck::time::Clock;
+use capdeck::wire::packet::{JobResult, JobStatus};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, Reply};
@@ -101,6 +104,17 @@ async fn a_key_of_one_tenant_neither_sees_nor_moves_what_is_another_ones() {
         let reply = call(&bench, "ko", method, &path, Value::Null).await;
         assert_eq!(reply.short(), "403 tenant_access_denied", "{method} {path}");
     }
+    let own = call(
+        &bench,
+        "ka",
+        "GET",
+        &format!("/memory?key=ctx:{id}"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!(own.body["kind"], "context");
+    let other_key = call(&bench, "ka", "GET", "/memory?key=mem:notes", Value::Null).await;
+    assert_eq!(other_key.short(), "403 tenant_access_denied");
     let remedy = json!({"remediation_id": "ro"});
     let path = format!("/jobs/{id}/remediate");
     let reply = call(&bench, "ko", "POST", &path, remedy).await;
@@ -117,6 +131,34 @@ async fn a_key_of_one_tenant_neither_sees_nor_moves_what_is_another_ones() {
             let items = reply.body["items"].as_array().unwrap().len();
             assert_eq!(items, expected, "{key} {path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_is_shown_to_the_tenant_whose_work_is_undone() {
+    let bench = Bench::with(Keyring::parse(RING).unwrap()).await;
+    let job = json!({
+        "topic": "job.a", "workflow_id": "wf-1", "labels": {"mcp.action": "read"},
+        "compensation": {"topic": "job.undo"},
+    });
+    let id = call(&bench, "ka", "POST", "/jobs", job).await.job_id();
+    let result = JobResult {
+        job_id: JobId::from(id.as_str()),
+        status: JobStatus::FailedFatal,
+        ..JobResult::default()
+    };
+    let now = bench.clock.now();
+    bench.ledger.lock().unwrap().result(result, now);
+    for (key, one, all) in [
+        ("ka", "200", 1),
+        ("ko", "403 tenant_access_denied", 0),
+        ("kx", "200", 1),
+    ] {
+        let path = "/workflows/wf-1/rollback";
+        let reply = call(&bench, key, "GET", path, Value::Null).await;
+        assert_eq!(reply.short(), one, "{key}");
+        let reply = call(&bench, key, "GET", "/rollbacks", Value::Null).await;
+        assert_eq!(reply.body["items"].as_array().unwrap().len(), all, "{key}");
     }
 }
 

@@ -6,7 +6,7 @@ use capdeck::control_plane::gateway::Keyring;
 use capdeck::ids::{JobId, SenderId, TraceId, WorkerId};
 use capdeck::time::{Clock, Elapsed};
 use capdeck::wire::encode::encode;
-use capdeck::wire::packet::{Body, Heartbeat, JobProgress, Packet};
+use capdeck::wire::packet::{Body, Heartbeat, JobProgress, JobResult, JobStatus, Packet};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -115,6 +115,47 @@ async fn what_is_heard_on_the_bus_comes_through_as_protojson() {
     let (opcode, payload) = client.frame().await.expect("a goodbye");
     assert_eq!((opcode, &payload[2..]), (8, &b"the gateway ends"[..]));
     assert_eq!(client.frame().await, None);
+}
+
+#[tokio::test]
+async fn what_a_denied_job_left_is_not_pointed_at() {
+    let bench = Bench::start().await;
+    let mut client = Client::open(&bench, "", &[]).await;
+    for (status, expected) in [
+        (JobStatus::Denied, Value::Null),
+        (JobStatus::Failed, json!("redis://res:j")),
+    ] {
+        let result = JobResult {
+            job_id: JobId::from("j"),
+            worker_id: WorkerId::from("w-1"),
+            status,
+            result_ptr: "redis://res:j".to_owned(),
+            ..JobResult::default()
+        };
+        say(&bench, "sys.job.result", Body::JobResult(Box::new(result))).await;
+        assert_eq!(client.packet().await["jobResult"]["resultPtr"], expected);
+    }
+}
+
+#[tokio::test]
+async fn there_is_room_for_so_many_listeners_and_a_place_is_free_again_when_one_goes() {
+    let bench = Bench::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..64 {
+        clients.push(Client::open(&bench, "", &[]).await);
+    }
+    assert!(clients.iter().all(|client| client.status() == "101"));
+    let one_more = Client::open(&bench, "", &[]).await;
+    assert_eq!(one_more.status(), "503");
+    let mut last = clients.pop().unwrap();
+    // A goodbye, masked with zeros as clients have to.
+    last.line
+        .write_all(&[0x88, 0x80, 0, 0, 0, 0])
+        .await
+        .unwrap();
+    while last.frame().await.is_some() {}
+    let after = Client::open(&bench, "", &[]).await;
+    assert_eq!(after.status(), "101");
 }
 
 #[tokio::test]
