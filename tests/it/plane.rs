@@ -19,7 +19,9 @@ use capdeck::wire::packet::{Body, ErrorCode, JobRequest, JobResult, JobStatus, P
 use capdeck::wire::{self, decode, encode, json};
 use serde_json::{Value, json};
 
-use crate::support::{Capdeck, NatsProcess, PATIENCE, Ran, RedisProcess, clock, wait_until};
+use crate::support::{
+    Capdeck, NatsProcess, PATIENCE, Ran, RedisProcess, clock, run_peer, wait_until,
+};
 
 mod policy_file;
 
@@ -363,6 +365,16 @@ fn keys_come_from_the_environment_or_a_file_that_nobody_else_can_read() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(without, 401);
+}
+
+#[test]
+fn a_stranger_who_reads_the_document_meets_no_error_of_ours_and_nothing_untold() {
+    let up = Up::start();
+    for answer in [production_write(), json!({"topic": "job.unheard.of"})] {
+        up.submit(&answer);
+    }
+    run_peer("interface.py", &[&format!("http://{}", up.addr)]);
+    assert_eq!(up.terminate().code, 0);
 }
 
 #[test]
