@@ -30,8 +30,8 @@ pub mod types;
 use error::Answer;
 pub use error::{Conflict, GatewayError};
 use types::{
-    ApprovalItem, Cancelled, Decided, Decision, DecisionRecord, JobDetail, JobRecord, JobsQuery,
-    List, Memory, PoolRecord, Status, Submitted, WorkerRecord,
+    ApprovalItem, Cancelled, DeadLetterRecord, Decided, Decision, DecisionRecord, JobDetail,
+    JobRecord, JobsQuery, List, Memory, PoolRecord, Retried, Status, Submitted, WorkerRecord,
 };
 
 /// Longer than a gateway on the same continent needs to take a connection.
@@ -325,6 +325,26 @@ impl GatewayClient {
     /// [`GatewayError`].
     pub async fn pools(&self) -> Result<List<PoolRecord>, GatewayError> {
         self.list(&["pools"], &[]).await
+    }
+
+    /// `GET /dlq`: jobs that could not be done, newest first, `limit` at most. The
+    /// older generation answers with a bare list.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn dead_letters(&self, limit: usize) -> Result<List<DeadLetterRecord>, GatewayError> {
+        let limit = limit.to_string();
+        self.list(&["dlq"], &[("limit", &limit)]).await
+    }
+
+    /// `POST /dlq/{id}/retry`: makes a new job of the dead one.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotFound`] when there is no such letter, or the gateway has no
+    /// such route, and the others.
+    pub async fn retry(&self, id: &JobId, operator: &str) -> Result<Retried, GatewayError> {
+        let path = ["dlq", segment(id)?, "retry"];
+        self.write(&path, None, Some(operator)).await
     }
 
     /// `GET /policy/snapshots`, newest first; the first is in force.

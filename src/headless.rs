@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::runtime::Runtime;
 use crate::state::effect::Effect;
 use crate::state::event::{Event, LinkState, Source};
-use crate::state::filter::{ApprovalRow, Filter, FilterError, WorkerRow};
+use crate::state::filter::{ApprovalRow, Filter, FilterError, RollbackRow, WorkerRow};
 use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::jobs::Job;
@@ -27,6 +27,8 @@ pub enum Kind {
     Workers,
     /// The approvals.
     Approvals,
+    /// What is undone, step by step.
+    Rollbacks,
     /// The alerts.
     Alerts,
     /// The senders.
@@ -40,6 +42,7 @@ impl Kind {
             Self::Jobs => "jobs",
             Self::Workers => "workers",
             Self::Approvals => "approvals",
+            Self::Rollbacks => "rollbacks",
             Self::Alerts => "alerts",
             Self::Senders => "senders",
         }
@@ -54,6 +57,7 @@ impl Kind {
             Self::Jobs => Filter::parse::<Job>(text),
             Self::Workers => Filter::parse::<WorkerRow<'_>>(text),
             Self::Approvals => Filter::parse::<ApprovalRow<'_>>(text),
+            Self::Rollbacks => Filter::parse::<RollbackRow<'_>>(text),
             Self::Alerts => Filter::parse::<Alert>(text),
             Self::Senders => Err(FilterError {
                 column: 1,

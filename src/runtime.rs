@@ -248,6 +248,7 @@ impl Runtime {
                 }
                 Effect::Cancel { .. }
                 | Effect::Decide { .. }
+                | Effect::Retry { .. }
                 | Effect::ReadPayload { .. }
                 | Effect::ReadJob(_)
                 | Effect::Refresh

@@ -226,6 +226,7 @@ impl Tui {
                     Effect::Quit
                     | Effect::Cancel { .. }
                     | Effect::Decide { .. }
+                    | Effect::Retry { .. }
                     | Effect::ReadPayload { .. }
                     | Effect::ReadJob(_)
                     | Effect::Refresh

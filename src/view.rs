@@ -24,6 +24,7 @@ pub mod missing;
 pub mod overview;
 pub mod pools;
 pub mod review;
+pub mod rollbacks;
 pub mod together;
 pub mod workers;
 

@@ -53,6 +53,8 @@ enum What {
     Workers,
     /// What waits for a person
     Approvals,
+    /// What is undone or would be, step by step in the order in which it runs
+    Rollbacks,
     /// Alerts heard on the bus
     Alerts,
     /// Who speaks on the bus, and how well it keeps to the contract
@@ -75,6 +77,7 @@ impl From<What> for Kind {
             What::Jobs => Self::Jobs,
             What::Workers => Self::Workers,
             What::Approvals => Self::Approvals,
+            What::Rollbacks => Self::Rollbacks,
             What::Alerts => Self::Alerts,
             What::Senders => Self::Senders,
         }

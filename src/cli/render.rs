@@ -21,6 +21,7 @@ use crate::state::State;
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue, Outcome};
 use crate::state::event::{Event, LinkState, Source, Stamped};
+use crate::state::limits::LETTERS;
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::tui::glyph::Glyphs;
@@ -80,6 +81,7 @@ enum Which {
     Workers,
     Pools,
     Heat,
+    Rollbacks,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -158,6 +160,7 @@ fn frame(args: &RenderArgs, theme: &Theme) -> Result<Buffer, CliError> {
         Which::Workers => &[Action::Workers],
         Which::Pools => &[Action::Workers, Action::ByPool],
         Which::Heat => &[Action::Workers, Action::HeatMap],
+        Which::Rollbacks => &[Action::Rollbacks],
     };
     for action in actions {
         console.now(Event::User(action.clone()));
@@ -237,6 +240,7 @@ impl Console {
             Effect::Refresh => None,
             Effect::Cancel { .. }
             | Effect::Decide { .. }
+            | Effect::Retry { .. }
             | Effect::LogReveal { .. }
             | Effect::KeepView { .. }
             | Effect::CopyText(_)
@@ -260,6 +264,7 @@ impl Console {
             approvals: self.demo.approvals_answer(),
             workers: self.demo.workers_answer(),
             pools: self.demo.pools_answer(),
+            dead_letters: self.demo.dead_letters_answer(LETTERS),
         };
         let events = answers::round(all, |job| self.demo.job_answer(job)).expect(OURS);
         for event in events {

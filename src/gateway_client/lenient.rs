@@ -15,6 +15,7 @@ pub(super) fn one<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 
 /// Reads a list, bare or as `{items, next_cursor}`.
 pub(super) fn list<T: DeserializeOwned>(value: Value) -> Result<List<T>, String> {
+    let bare = matches!(value, Value::Array(_));
     let (items, next_cursor) = match value {
         Value::Array(items) => (items, None),
         Value::Null => (Vec::new(), None),
@@ -38,6 +39,7 @@ pub(super) fn list<T: DeserializeOwned>(value: Value) -> Result<List<T>, String>
         unreadable: all - items.len(),
         items,
         next_cursor,
+        bare,
     })
 }
 
@@ -119,6 +121,7 @@ mod tests {
     fn both_generations_of_lists_are_read_and_broken_records_are_counted() {
         let worker = json!({"worker_id":"w1","capabilities":null,"labels":null});
         let broken = json!({"worker_id":"w2","active_jobs":"many"});
+        let mut bare = Vec::new();
         for answer in [
             json!([worker, broken]),
             json!({"items":[worker, broken], "next_cursor": null}),
@@ -127,7 +130,9 @@ mod tests {
             assert_eq!(list.items.len(), 1);
             assert_eq!(list.items[0].worker_id, "w1");
             assert_eq!((list.unreadable, list.next_cursor), (1, None));
+            bare.push(list.bare);
         }
+        assert_eq!(bare, [true, false]);
         let page: List<WorkerRecord> =
             list(json!({"items":null,"next_cursor":17})).expect("a list");
         assert_eq!(page.next_cursor.as_deref(), Some("17"));

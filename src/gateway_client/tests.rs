@@ -233,6 +233,56 @@ async fn a_newer_gateway_is_understood_and_told_what_a_decision_was_made_on() {
 }
 
 #[tokio::test]
+async fn dead_letters_of_both_generations_are_read_and_retried() {
+    let server = Server::start(&[
+        ("GET /api/v1/dlq?limit=2", 200, r#"[{"job_id":"j-1","topic":"job.a","status":"JOB_STATUS_FAILED","reason":"boom","reason_code":"tests_failed","last_state":"RUNNING","attempts":2,"created_at":"2026-01-01T00:00:00Z"}]"#),
+        ("GET /api/v1/dlq?limit=3", 200, r#"{"items":[{"job_id":"j-2","attempts":null}]}"#),
+        ("POST /api/v1/dlq/j-1/retry", 200, r#"{"job_id":"j-1-retry-0badcafe"}"#),
+        ("POST /api/v1/dlq/j-3/retry", 404, "dlq entry not found\n"),
+        ("POST /api/v1/dlq/j-4/retry", 400, "missing topic for retry\n"),
+    ])
+    .await;
+    let client = &server.client;
+    let older = client.dead_letters(2).await.expect("letters");
+    assert!(older.bare, "the older generation sends no page");
+    let letter = &older.items[0];
+    assert_eq!(
+        (
+            letter.job_id.as_str(),
+            letter.reason_code.as_str(),
+            letter.attempts
+        ),
+        ("j-1", "tests_failed", 2)
+    );
+    assert!(letter.created_at.is_some());
+    let newer = client.dead_letters(3).await.expect("letters");
+    assert!(!newer.bare && newer.items[0].job_id.as_str() == "j-2");
+    let made = client
+        .retry(&JobId::from("j-1"), "ann")
+        .await
+        .expect("made");
+    assert_eq!(made.job_id.as_str(), "j-1-retry-0badcafe");
+    // No letter, and no such route at all.
+    for id in ["j-3", "j-5"] {
+        let none = client.retry(&JobId::from(id), "ann").await;
+        assert!(
+            matches!(none, Err(GatewayError::NotFound { .. })),
+            "{none:?}"
+        );
+    }
+    let bad = client.retry(&JobId::from("j-4"), "ann").await;
+    assert!(
+        matches!(bad, Err(GatewayError::BadRequest { .. })),
+        "{bad:?}"
+    );
+    assert!(
+        server
+            .asked()
+            .contains(&"POST /api/v1/dlq/j-1/retry x-principal-id=ann".to_owned())
+    );
+}
+
+#[tokio::test]
 async fn a_detail_that_cannot_be_read_is_named_and_one_that_can_is_kept_whole() {
     let server = Server::start(&[
         ("GET /api/v1/jobs/j-1", 200, r#"{"id":"j-1","state":"FAILED","error_code":"ERROR_CODE_JOB_TIMEOUT","worker_id":null,"request":{"jobId":"j-1","x":null},"approval_at":1767225600000000}"#),

@@ -22,6 +22,8 @@ pub struct List<T> {
     pub unreadable: usize,
     /// Where the next page begins; `None` on the last one.
     pub next_cursor: Option<String>,
+    /// Whether it came without a page around it, as the older generation sends some lists.
+    pub bare: bool,
 }
 
 impl<T: DeserializeOwned> List<T> {
@@ -290,6 +292,36 @@ pub struct PoolRecord {
     pub utilization: f64,
     /// Topics whose jobs go there; ours alone tells.
     pub topics: Vec<String>,
+}
+
+/// A job that could not be done.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the contract's HTTP answers"
+)]
+pub struct DeadLetterRecord {
+    #[serde(deserialize_with = "id")]
+    pub job_id: JobId,
+    pub topic: String,
+    /// With the prefix, such as `JOB_STATUS_FAILED`.
+    pub status: String,
+    pub reason: String,
+    pub reason_code: String,
+    pub last_state: String,
+    pub attempts: u32,
+    #[serde(deserialize_with = "instant")]
+    pub created_at: Option<Timestamp>,
+}
+
+/// A dead letter was retried.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Retried {
+    /// The new job.
+    #[serde(deserialize_with = "id")]
+    pub job_id: JobId,
 }
 
 /// How a gateway is.

@@ -14,6 +14,7 @@ use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::approvals::{Approval, ApprovalStatus, held};
 use crate::state::model::jobs::{Job, Undo};
+use crate::state::model::rollbacks::{self, Stack, Step, Undone};
 use crate::state::model::senders::Sender;
 use crate::state::model::workers::{Load, Standing, Worker};
 use crate::state::ui::View;
@@ -107,6 +108,15 @@ pub fn items(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> Vec<Value> {
                 .map(|row| approval(row, model, now))
                 .collect()
         }
+        Kind::Rollbacks => rollbacks::stacks(model, now)
+            .iter()
+            .filter(|stack| match &stack.of {
+                Undone::Workflow(workflow) => is_wanted(workflow),
+                Undone::Job(job) => is_wanted(job.as_str()),
+            })
+            .filter(|stack| filter.is_none_or(|it| it.matches_rollback(stack, model, now)))
+            .flat_map(|stack| stack.steps.iter().map(|step| rollback_step(stack, step)))
+            .collect(),
         Kind::Alerts => model
             .alerts
             .iter()
@@ -141,6 +151,11 @@ pub fn subject(state: &State) -> Option<String> {
         Subject::Alert(row) => {
             let found = model.alerts.iter().find(|it| it.row() == *row)?;
             alert(found, now)
+        }
+        Subject::Workflow(workflow) => {
+            let stack = rollbacks::stack(model, &Undone::Workflow(workflow), now)?;
+            let steps = stack.steps.iter();
+            steps.map(|step| rollback_step(&stack, step)).collect()
         }
         Subject::Pool(_) => return None,
     };
@@ -270,6 +285,25 @@ fn approval(approval: &Approval, model: &Model, now: Timestamp) -> Value {
     })
 }
 
+/// A step of an undo. A job that is not known yet is `null`; the steps of one
+/// workflow come in the order in which they run.
+fn rollback_step(stack: &Stack, step: &Step) -> Value {
+    json!({
+        "workflow_id": match &stack.of {
+            Undone::Workflow(workflow) => Some(&**workflow),
+            Undone::Job(_) => None,
+        },
+        "job_id": step.job.as_ref().map(JobId::as_str),
+        "topic": step.topic.as_deref(),
+        "state": step.state.name(),
+        "idempotency_key": step.idempotency_key.as_deref(),
+        "undoes": step.undoes.as_ref().map(JobId::as_str),
+        "decision": step.decision.map(|decision| decision.name()),
+        "rollback_state": stack.state.name(),
+        "started_by": stack.failed.first().map(JobId::as_str),
+    })
+}
+
 fn alert(alert: &Alert, now: Timestamp) -> Value {
     json!({
         "name": &*alert.name,
@@ -302,7 +336,7 @@ fn sender(id: &str, sender: &Sender) -> Value {
 /// What names an item.
 pub(super) fn key_of(item: &Value) -> String {
     let member = |name| item.get(name).and_then(Value::as_str);
-    ["job_id", "worker_id", "sender_id"]
+    ["job_id", "worker_id", "sender_id", "undoes"]
         .into_iter()
         .find_map(member)
         .map_or_else(
@@ -392,6 +426,42 @@ mod tests {
              | 70s tick",
         );
         insta::assert_snapshot!(document(Kind::Approvals, &snapshot, &Wanted::default()));
+    }
+
+    #[test]
+    fn rollbacks_are_printed_step_by_step_with_null_for_a_job_that_is_not_known() {
+        let snapshot = snapshot(
+            "0s submit a topic=job.a workflow=wf undo=job.undo_a | 1s succeed a w1 \
+             | 2s submit b topic=job.b workflow=wf undo=job.undo_b | 3s fatal b w1 \
+             | 4s submit c topic=job.undo_b parent=b workflow=wf key=k1 labels=saga_compensation:true,saga_workflow_id:wf \
+             | 5s told c DENIED decision=DENY",
+        );
+        let items = items(Kind::Rollbacks, &snapshot, &Wanted::default());
+        let least: Vec<Value> = items
+            .iter()
+            .map(|it| {
+                json!([
+                    it["workflow_id"],
+                    it["job_id"],
+                    it["topic"],
+                    it["state"],
+                    it["idempotency_key"]
+                ])
+            })
+            .collect();
+        let expected = json!([
+            ["wf", "c", "job.undo_b", "DENIED", "k1"],
+            ["wf", null, "job.undo_a", "WAITING", "a/undo"],
+        ]);
+        assert_eq!(Value::from(least), expected);
+        assert_eq!(items[1]["undoes"], "a");
+        let keys: Vec<String> = items.iter().map(key_of).collect();
+        assert_eq!(keys, ["c", "a"], "a watch tells the steps apart");
+        let other = Wanted {
+            id: Some("other".to_owned()),
+            ..Wanted::default()
+        };
+        assert!(self::items(Kind::Rollbacks, &snapshot, &other).is_empty());
     }
 
     #[test]

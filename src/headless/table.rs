@@ -50,6 +50,15 @@ pub fn table(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> String {
             ("HASH", "hash_matches"),
             ("REASON", "reason"),
         ],
+        Kind::Rollbacks => &[
+            ("WORKFLOW", "workflow_id"),
+            ("STATE", "state"),
+            ("UNDOES", "undoes"),
+            ("JOB", "job_id"),
+            ("TOPIC", "topic"),
+            ("DECISION", "decision"),
+            ("IDEMPOTENCY KEY", "idempotency_key"),
+        ],
         Kind::Alerts => &[
             ("STATUS", "status"),
             ("SEVERITY", "severity"),

@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use super::facts;
 use crate::gateway_client::types::{
-    ApprovalItem, JobDetail, JobRecord, List, PoolRecord, Snapshots, WorkerRecord,
+    ApprovalItem, DeadLetterRecord, JobDetail, JobRecord, List, PoolRecord, Snapshots, WorkerRecord,
 };
 use crate::ids::JobId;
 use crate::state::event::{Event, Source};
+use crate::state::limits::LETTERS;
 use crate::time::Timestamp;
 use crate::wire::pointer::Pointer;
 
@@ -28,6 +29,8 @@ pub(crate) struct Answers {
     pub(crate) workers: Value,
     /// `GET /pools`.
     pub(crate) pools: Value,
+    /// `GET /dlq`.
+    pub(crate) dead_letters: Value,
 }
 
 /// The events of one round, in the order in which a poll sends them. `detail` is
@@ -62,6 +65,8 @@ pub(crate) fn round(
     let pools = List::<PoolRecord>::from_value(answers.pools)?;
     let pools = pools.items.iter().map(facts::pool_fact).collect();
     events.push(Event::Pools(pools));
+    let letters = List::<DeadLetterRecord>::from_value(answers.dead_letters)?;
+    events.push(Event::DeadLetters(facts::letters_fact(&letters, LETTERS)));
     events.push(Event::Answered(Source::Gateway));
     Ok(events)
 }

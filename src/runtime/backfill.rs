@@ -15,6 +15,7 @@ use crate::gateway_client::types::{ApprovalItem, JobDetail, JobsQuery};
 use crate::gateway_client::{GatewayClient, GatewayError};
 use crate::ids::JobId;
 use crate::state::event::{Event, LinkState, Source};
+use crate::state::limits::LETTERS;
 use crate::state::shared::Text;
 use crate::store::Store;
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
@@ -324,6 +325,14 @@ impl Poll {
             Ok(list) => {
                 let facts = list.items.iter().map(facts::pool_fact).collect();
                 self.sink.send(Event::Pools(facts)).await;
+            }
+            Err(error) if is_an_answer(&error) => {}
+            Err(error) => return Err(error),
+        }
+        match self.gateway.dead_letters(LETTERS).await {
+            Ok(list) => {
+                let facts = facts::letters_fact(&list, LETTERS);
+                self.sink.send(Event::DeadLetters(facts)).await;
             }
             Err(error) if is_an_answer(&error) => {}
             Err(error) => return Err(error),

@@ -52,6 +52,7 @@ impl Outside {
     async fn outcome_of(&self, effect: &Effect) -> Outcome {
         match effect {
             Effect::Cancel { job, reason } => self.cancel(job, reason).await,
+            Effect::Retry { job } => self.retry(job).await,
             Effect::Decide {
                 job,
                 ruling,
@@ -153,6 +154,37 @@ impl Outside {
             Err(crate::bus::BusError::TimedOut { .. }) => Outcome::TimedOut,
             Err(error) => failed(&backfill::chain(&error)),
         }
+    }
+
+    // ---- retry ----
+
+    async fn retry(&self, job: &JobId) -> Outcome {
+        if self.identity.read_only {
+            return console("read_only", "this console only reads");
+        }
+        let Some(gateway) = &self.sources.gateway else {
+            return failed("dead letters are retried by a gateway, and none is configured");
+        };
+        let detail = BTreeMap::from([("gateway".to_owned(), gateway.url().to_owned())]);
+        let receipt = match self.log("retry", job, detail).await {
+            Ok(receipt) => receipt,
+            Err(refused) => return refused,
+        };
+        let outcome = match gateway.retry(job, &self.identity.operator).await {
+            Ok(made) if made.job_id.is_empty() => Outcome::Done(None),
+            Ok(made) => Outcome::Done(Some(Arc::from(made.job_id.as_str()))),
+            // Whether the letter or the route is missing, nothing was made.
+            Err(GatewayError::NotFound { text }) => Outcome::Refused(Refusal {
+                by: Refuser::Plane,
+                status: 404,
+                code: Arc::from("no_dead_letter"),
+                text: Arc::from(text),
+            }),
+            Err(error) => outcome_of(&error),
+        };
+        self.log_outcome(receipt, &outcome).await;
+        self.refresh.notify_waiters();
+        outcome
     }
 
     // ---- decide ----

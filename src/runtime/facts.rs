@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::gateway_client::types::{ApprovalItem, JobDetail, JobRecord, PoolRecord, WorkerRecord};
+use crate::gateway_client::types::{
+    ApprovalItem, DeadLetterRecord, JobDetail, JobRecord, List, PoolRecord, WorkerRecord,
+};
 use crate::ids::{JobId, PoolName, WorkerId};
 use crate::state::event::{PoolFact, WorkerFact};
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
 use crate::state::model::jobs::{
     Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn, bounded,
 };
+use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::secrets::secrets_in;
 use crate::state::shared::{Text, text};
 use crate::time::Timestamp;
@@ -290,6 +293,27 @@ pub(super) fn pool_fact(record: &PoolRecord) -> PoolFact {
             .map(|it| Arc::from(it.as_str()))
             .collect(),
         draining: false,
+    }
+}
+
+/// The dead letters that the gateway lists, of `asked` that were asked for.
+pub(super) fn letters_fact(list: &List<DeadLetterRecord>, asked: usize) -> LettersFact {
+    let letter = |record: &DeadLetterRecord| DeadLetter {
+        job: record.job_id.clone(),
+        topic: text(&record.topic),
+        status: JobStatus::from_name(record.status.trim_start_matches("JOB_STATUS_"))
+            .filter(|it| *it != JobStatus::Unspecified),
+        reason_code: text(&record.reason_code),
+        reason: text(&record.reason),
+        last_state: JobState::from_name(&record.last_state),
+        attempts: (record.attempts > 0).then_some(record.attempts),
+        at: record.created_at.unwrap_or_default(),
+    };
+    let named = list.items.iter().filter(|it| !it.job_id.is_empty());
+    LettersFact {
+        letters: named.map(letter).collect(),
+        retry_copies: Some(!list.bare),
+        more: list.items.len() + list.unreadable >= asked,
     }
 }
 

@@ -371,3 +371,62 @@ async fn a_part_that_breaks_is_told_as_the_loss_of_its_server() {
     };
     assert!(reason.contains("capdeck.log"), "{reason}");
 }
+
+/// A gateway that answers a retry of `j1` and knows no other letter.
+async fn gateway_with_a_letter() -> (Arc<GatewayClient>, tokio::task::JoinHandle<()>) {
+    let app = axum::Router::new().route(
+        "/api/v1/dlq/j1/retry",
+        axum::routing::post(async || r#"{"job_id":"j1-retry-0badcafe"}"#),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
+    let endpoint = Endpoint {
+        url,
+        ..Endpoint::default()
+    };
+    let client = GatewayClient::new(&endpoint).expect("an endpoint");
+    (Arc::new(client), task)
+}
+
+#[tokio::test]
+async fn a_retry_is_written_down_first_and_names_the_new_job() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (gateway, task) = gateway_with_a_letter().await;
+    let sources = Sources {
+        gateway: Some(gateway),
+        ..Sources::default()
+    };
+    let runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+    let retry = async |job: &str| {
+        let job = JobId::from(job);
+        runtime.run_now(&Effect::Retry { job }).await
+    };
+    let made = Outcome::Done(Some(Arc::from("j1-retry-0badcafe")));
+    assert_eq!(retry("j1").await, made);
+    let Outcome::Refused(refusal) = retry("j2").await else {
+        panic!("there is no such letter");
+    };
+    assert_eq!((&*refusal.code, refusal.status), ("no_dead_letter", 404));
+    let log = std::fs::read_to_string(dir.path().join("audit.jsonl")).expect("a log");
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let said: Vec<String> = lines
+        .iter()
+        .map(|line| format!("{} {}", line["action"], line["object"]).replace('"', ""))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "retry j1",
+            "retry.outcome j1",
+            "retry j2",
+            "retry.outcome j2"
+        ]
+    );
+    task.abort();
+}

@@ -120,6 +120,7 @@ actions! {
     Approvals = "approvals", Looks, "show the approvals that wait for a person";
     Jobs = "jobs", Looks, "show the jobs";
     Workers = "workers", Looks, "show the workers";
+    Rollbacks = "rollbacks", Looks, "show what is undone, and the dead letters";
     NextView = "next-view", Looks, "show the next view";
     PreviousView = "previous-view", Looks, "show the previous view";
     LastView = "last-view", Looks, "show the view before this one";
@@ -157,6 +158,7 @@ actions! {
     Approve = "approve", Acts, "approve the reviewed job, in a dialog";
     Reject = "reject", Acts, "reject the reviewed job, in a dialog";
     Cancel = "cancel", Acts, "cancel the job, or the marked jobs, in a dialog";
+    Retry = "retry", Acts, "retry the dead letter as a new job, in a dialog";
 }
 
 impl Action {
@@ -301,11 +303,11 @@ mod tests {
     }
 
     #[test]
-    fn only_three_actions_change_the_world() {
+    fn only_four_actions_change_the_world() {
         let acting: Vec<_> = Action::named()
             .filter(|a| a.acts())
             .filter_map(Action::name)
             .collect();
-        assert_eq!(acting, ["approve", "reject", "cancel"]);
+        assert_eq!(acting, ["approve", "reject", "cancel", "retry"]);
     }
 }

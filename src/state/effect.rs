@@ -66,6 +66,11 @@ pub enum Effect {
         /// Why; may be empty.
         reason: Arc<str>,
     },
+    /// Ask the gateway for a new job in place of a dead one.
+    Retry {
+        /// The job of the dead letter.
+        job: JobId,
+    },
     /// Send a decision. Hash, snapshot and payload are read again right before,
     /// and any difference refuses it.
     Decide {

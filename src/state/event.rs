@@ -7,6 +7,7 @@ use crate::state::action::Action;
 use crate::state::effect::{EffectId, Outcome};
 use crate::state::model::approvals::{ApprovalFact, Payload};
 use crate::state::model::jobs::JobFact;
+use crate::state::model::letters::LettersFact;
 use crate::time::Timestamp;
 use crate::wire::packet::Packet;
 
@@ -40,6 +41,8 @@ pub enum Event {
     Workers(Vec<WorkerFact>),
     /// Pools as the plane knows them, all of them.
     Pools(Vec<PoolFact>),
+    /// The dead letters that the gateway lists.
+    DeadLetters(LettersFact),
     /// The policy snapshot that is in force.
     Policy(Arc<str>),
     /// All approvals that the plane lists, those that ended included.

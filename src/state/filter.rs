@@ -11,13 +11,15 @@ use crate::state::model::Model;
 use crate::state::model::approvals;
 use crate::state::model::approvals::Approval;
 use crate::state::model::jobs::Job;
+use crate::state::model::letters::DeadLetter;
+use crate::state::model::rollbacks::Stack;
 use crate::state::model::workers::Worker;
 use crate::time::Timestamp;
 
 mod parse;
 mod subjects;
 
-pub use subjects::{ApprovalRow, WorkerRow};
+pub use subjects::{ApprovalRow, LetterRow, RollbackRow, WorkerRow};
 
 /// Something that a filter can look at.
 pub trait Subject {
@@ -203,6 +205,18 @@ impl Filter {
     pub fn matches_worker(&self, worker: &Worker, model: &Model, now: Timestamp) -> bool {
         let standing = model.standing(worker, now);
         self.matches(&WorkerRow { worker, standing }, now)
+    }
+
+    /// Whether an undo passes at `now`.
+    pub fn matches_rollback(&self, stack: &Stack, model: &Model, now: Timestamp) -> bool {
+        let jobs = &model.jobs;
+        self.matches(&RollbackRow { stack, jobs }, now)
+    }
+
+    /// Whether a dead letter passes at `now`.
+    pub fn matches_letter(&self, letter: &DeadLetter, model: &Model, now: Timestamp) -> bool {
+        let job = model.jobs.get(&letter.job).map(|job| &**job);
+        self.matches(&LetterRow { letter, job }, now)
     }
 
     /// Whether `subject` passes at `now`.

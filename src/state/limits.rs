@@ -25,6 +25,11 @@ pub const TOPICS: usize = 2_000;
 pub const ROLLBACKS: usize = 1_000;
 /// Steps of one rollback, as many as the embedded plane keeps.
 pub const ROLLBACK_STEPS: usize = 1_000;
+/// Workflows and lone jobs whose undo is known and was not asked for; the one that
+/// succeeded longest ago goes first.
+pub const ARMED: usize = 2_000;
+/// Dead letters; the oldest go first. A gateway is asked for as many.
+pub const LETTERS: usize = 500;
 /// Packets about jobs kept for their details; the oldest go first. At a busy 400 a
 /// second that is half a minute of all of them.
 pub const PACKETS: usize = 10_000;

@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod approvals;
 pub mod decisions;
 pub mod jobs;
+pub mod letters;
 pub mod link;
 pub mod packets;
 pub mod pipeline;
@@ -39,6 +40,8 @@ pub struct Model {
     pub decisions: decisions::Decisions,
     /// What was undone lately.
     pub rollbacks: rollbacks::Rollbacks,
+    /// Jobs that could not be done.
+    pub letters: letters::Letters,
     /// The alerts of the bus.
     pub alerts: alerts::Alerts,
     /// Who speaks on the bus.
@@ -80,6 +83,7 @@ impl Model {
                 }
             }
             Event::Pools(facts) => self.pools.told(facts),
+            Event::DeadLetters(facts) => self.letters.told(facts, now),
             Event::Policy(snapshot) => self.snapshot = Some(Arc::clone(snapshot)),
             Event::Approvals(facts) => {
                 for fact in facts {
@@ -129,6 +133,7 @@ impl Model {
             + self.alerts.dropped()
             + self.approvals.dropped()
             + self.rollbacks.dropped()
+            + self.letters.dropped()
     }
 
     fn heard(&mut self, heard: &Heard, now: Timestamp) {
@@ -143,6 +148,9 @@ impl Model {
             (Route::Alert, Body::Alert(alert)) => self.alerts.heard(alert, &heard.packet, now),
             _ => {
                 self.packets.heard(heard, now);
+                if heard.route == Route::DeadLetter {
+                    self.letters.heard(&heard.packet, now);
+                }
                 if let Some(change) = self.jobs.heard(heard, now) {
                     self.changed(&change, now);
                 }
@@ -159,7 +167,7 @@ impl Model {
     fn changed(&mut self, change: &jobs::Change, now: Timestamp) {
         self.pools.changed(change, now);
         self.decisions.changed(change, now);
-        if (change.new || change.from != change.to)
+        if (change.new || change.from != change.to || change.asked)
             && let Some(job) = self.jobs.get(&change.id)
         {
             self.rollbacks.changed(job);

@@ -20,6 +20,7 @@ use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payl
 use crate::state::model::jobs::{
     Decision, Happened, JobFact, JobState, Moment, Request, Undo, Verdict, WaitingOn,
 };
+use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::shared::{Text, text};
 use crate::state::step::State;
 use crate::time::Timestamp;
@@ -97,7 +98,7 @@ impl<'a> Step<'a> {
 
     /// Reads the verb. Packets: `submit dispatch progress succeed fail fatal
     /// retryable denied timeout cancelled inflight odd dlq cancel beat alert`; the
-    /// rest: `malformed link tick told pool policy approval decided nothing-waits
+    /// rest: `malformed link tick told pool letter policy approval decided nothing-waits
     /// payload`.
     fn event(&self) -> Result<Event, String> {
         let job = self.names.first().copied().unwrap_or("");
@@ -194,6 +195,7 @@ impl<'a> Step<'a> {
                 gpu_utilization: 0.0,
                 heard_at: self.value("heard").map(instant).transpose()?,
             }]),
+            "letter" => Event::DeadLetters(self.letter(job, worker)?),
             "policy" => Event::Policy(Arc::from(job)),
             "approval" => Event::Approvals(vec![self.approval(job)?]),
             "nothing-waits" => Event::Approvals(Vec::new()),
@@ -242,6 +244,7 @@ impl<'a> Step<'a> {
             actor_id: self.text("actor"),
             actor_type: ActorType::Service,
             capability: self.text("capability"),
+            idempotency_key: self.text("key"),
             risk_tags: self.list("risk").iter().map(|it| it.to_string()).collect(),
             ..JobMetadata::default()
         };
@@ -422,6 +425,30 @@ impl<'a> Step<'a> {
             sent_at: told.or(Some(self.at)),
             complete: self.value("partial").is_none(),
             ..Request::default()
+        })
+    }
+
+    fn letter(&self, job: &str, status: &str) -> Result<LettersFact, String> {
+        let told = self.value("told").map(instant).transpose()?;
+        let letter = DeadLetter {
+            job: JobId::from(job),
+            topic: self.optional("topic"),
+            status: Some(JobStatus::from_name(status).ok_or("no such status")?),
+            reason_code: self.optional("code"),
+            reason: self.optional("reason"),
+            last_state: self.value("last").and_then(JobState::from_name),
+            attempts: self
+                .number("attempts")?
+                .and_then(|it| u32::try_from(it).ok()),
+            at: told.unwrap_or(self.at),
+        };
+        Ok(LettersFact {
+            letters: vec![letter],
+            retry_copies: match self.value("drops") {
+                Some(_) => Some(false),
+                None => Some(true),
+            },
+            more: false,
         })
     }
 

@@ -39,6 +39,7 @@ impl State {
             | Event::Jobs(_)
             | Event::Workers(_)
             | Event::Pools(_)
+            | Event::DeadLetters(_)
             | Event::Policy(_)
             | Event::Approvals(_)
             | Event::Unreadable(_)

@@ -18,7 +18,7 @@ use crate::ids::{JobId, PoolName};
 use crate::state::action::{Action, Drawn};
 use crate::state::effect::{Effect, EffectId, EffectQueue};
 use crate::state::event::Event;
-use crate::state::filter::{ApprovalRow, Filter, FilterError, WorkerRow};
+use crate::state::filter::{ApprovalRow, Filter, FilterError, LetterRow, RollbackRow, WorkerRow};
 use crate::state::model::Model;
 use crate::state::model::jobs::{Asked, Job};
 use crate::time::{Elapsed, Timestamp};
@@ -34,6 +34,7 @@ mod navigate;
 pub mod order;
 pub mod prompt;
 mod refusal;
+mod retry;
 pub mod review;
 pub mod saved;
 #[cfg(test)]
@@ -72,11 +73,19 @@ pub enum View {
     Jobs,
     /// The workers.
     Workers,
+    /// What is undone, and what could not be done.
+    Rollbacks,
 }
 
 impl View {
     /// Every view, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::Overview, Self::Approvals, Self::Jobs, Self::Workers];
+    pub const ALL: [Self; 5] = [
+        Self::Overview,
+        Self::Approvals,
+        Self::Jobs,
+        Self::Workers,
+        Self::Rollbacks,
+    ];
 
     /// Reads a filter for the rows of this view.
     ///
@@ -86,13 +95,20 @@ impl View {
         match self {
             Self::Approvals => Filter::parse::<ApprovalRow<'_>>(text),
             Self::Workers => Filter::parse::<WorkerRow<'_>>(text),
+            Self::Rollbacks => Filter::parse::<RollbackRow<'_>>(text),
             Self::Overview | Self::Jobs => Filter::parse::<Job>(text),
         }
     }
 
     /// Its number, the key that shows it.
     pub fn number(self) -> usize {
-        self as usize + 1
+        match self {
+            Self::Overview => 1,
+            Self::Approvals => 2,
+            Self::Jobs => 3,
+            Self::Workers => 4,
+            Self::Rollbacks => 6,
+        }
     }
 
     /// Its title.
@@ -102,6 +118,7 @@ impl View {
             Self::Approvals => "Approvals",
             Self::Jobs => "Jobs",
             Self::Workers => "Workers",
+            Self::Rollbacks => "Rollbacks",
         }
     }
 }
@@ -125,11 +142,17 @@ pub enum ListId {
     Pools,
     /// The workers as a heat map: by pool and name, so that a place means a worker.
     HeatMap,
+    /// Workflows, and jobs without one, of which an undo is known.
+    Rollbacks,
+    /// The steps of the undo under the cursor.
+    Steps,
+    /// Jobs that could not be done.
+    DeadLetters,
 }
 
 impl ListId {
     /// Every list.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Pressure,
         Self::OldestApprovals,
         Self::Alerts,
@@ -138,7 +161,27 @@ impl ListId {
         Self::Workers,
         Self::Pools,
         Self::HeatMap,
+        Self::Rollbacks,
+        Self::Steps,
+        Self::DeadLetters,
     ];
+
+    /// The panes of the rollbacks, in the order in which `l` goes through them.
+    pub const ROLLBACKS: [Self; 3] = [Self::Rollbacks, Self::Steps, Self::DeadLetters];
+
+    /// Reads a filter for its rows.
+    ///
+    /// # Errors
+    /// [`FilterError`] with the column.
+    pub fn filter(self, text: &str) -> Result<Filter, FilterError> {
+        match self {
+            Self::Approvals | Self::OldestApprovals => View::Approvals.filter(text),
+            Self::Workers | Self::Pools | Self::HeatMap => View::Workers.filter(text),
+            Self::Rollbacks | Self::Steps => View::Rollbacks.filter(text),
+            Self::DeadLetters => Filter::parse::<LetterRow<'_>>(text),
+            Self::Jobs | Self::Pressure | Self::Alerts => View::Jobs.filter(text),
+        }
+    }
 
     /// The panes of the overview that have a cursor, from left to right and down.
     pub const OVERVIEW: [Self; 3] = [Self::Pressure, Self::OldestApprovals, Self::Alerts];
@@ -197,7 +240,22 @@ impl ListId {
                 SortKey::Heard,
             ],
             Self::HeatMap => &[SortKey::Pool],
-            Self::Pressure | Self::OldestApprovals | Self::Alerts => &[SortKey::Attention],
+            Self::Rollbacks => &[
+                SortKey::Attention,
+                SortKey::State,
+                SortKey::Name,
+                SortKey::Undone,
+                SortKey::Updated,
+            ],
+            Self::DeadLetters => &[
+                SortKey::Updated,
+                SortKey::Reason,
+                SortKey::Topic,
+                SortKey::Name,
+            ],
+            Self::Steps | Self::Pressure | Self::OldestApprovals | Self::Alerts => {
+                &[SortKey::Attention]
+            }
         }
     }
 }
@@ -334,6 +392,9 @@ enum What {
         job: JobId,
         reason: Arc<str>,
     },
+    Retry {
+        job: JobId,
+    },
     Decide(Box<Round>),
     Read {
         job: JobId,
@@ -356,7 +417,7 @@ impl What {
     /// How many things it asks to change in the world, those that follow it included.
     fn acts(&self) -> usize {
         match self {
-            Self::Cancel { .. } => 1,
+            Self::Cancel { .. } | Self::Retry { .. } => 1,
             Self::Decide(round) => 1 + round.rest.len(),
             Self::Read { .. }
             | Self::Reveal { .. }
@@ -382,6 +443,9 @@ pub struct UiState {
     pub manners: Manners,
     view: View,
     pane: usize,
+    rollback_pane: usize,
+    /// Whose steps [`ListId::Steps`] has.
+    steps_of: Option<Subject>,
     workers_as: WorkersAs,
     open_pools: BTreeSet<PoolName>,
     detail: Option<Detail>,
@@ -468,6 +532,9 @@ impl UiState {
             (View::Overview, _) => ListId::OVERVIEW[self.pane.min(ListId::OVERVIEW.len() - 1)],
             (View::Approvals, _) => ListId::Approvals,
             (View::Jobs, _) => ListId::Jobs,
+            (View::Rollbacks, _) => {
+                ListId::ROLLBACKS[self.rollback_pane.min(ListId::ROLLBACKS.len() - 1)]
+            }
             (View::Workers, WorkersAs::Pools) => ListId::Pools,
             (View::Workers, WorkersAs::HeatMap) => ListId::HeatMap,
             (View::Workers, WorkersAs::Table) => ListId::Workers,

@@ -7,7 +7,7 @@ use crate::state::State;
 use crate::state::action::Action;
 use crate::state::event::{LinkState, Source};
 use crate::state::ui::review::Met;
-use crate::state::ui::{View, WorkersAs};
+use crate::state::ui::{ListId, View, WorkersAs};
 use crate::text;
 use crate::tui::keymap::{Keymap, Mode};
 
@@ -82,6 +82,20 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
                 (Action::Filter, "filter".to_owned()),
                 (Action::CopyId, "copy id".to_owned()),
             ],
+            View::Rollbacks => vec![
+                (
+                    Action::Open,
+                    if ui.list_id() == ListId::Rollbacks {
+                        "its steps".to_owned()
+                    } else {
+                        "the job".to_owned()
+                    },
+                ),
+                (Action::Right, "pane".to_owned()),
+                (Action::Retry, "retry".to_owned()),
+                (Action::Sort, "sort".to_owned()),
+                (Action::Filter, "filter".to_owned()),
+            ],
             View::Workers => vec![
                 (Action::Open, "its jobs".to_owned()),
                 (
@@ -134,14 +148,14 @@ fn cannot(state: &State) -> String {
     let ui = &state.ui;
     let links = &state.model.links;
     if ui.manners.read_only {
-        return "read only: A R X are off".to_owned();
+        return "read only: A R X T are off".to_owned();
     }
     if ui.frozen().is_some() {
-        return "A R X are off while frozen".to_owned();
+        return "A R X T are off while frozen".to_owned();
     }
     let bus = links.of(Source::Bus).is_up();
     if links.only_store() {
-        return "A R X need a gateway".to_owned();
+        return "A R X T need a gateway".to_owned();
     }
     if bus && links.of(Source::Gateway).state == LinkState::Absent {
         return "A R need a gateway".to_owned();
@@ -159,8 +173,8 @@ fn cannot(state: &State) -> String {
     }
     let gateway = links.of(Source::Gateway).is_up();
     match (gateway, bus) {
-        (false, false) => "A R X wait for a server".to_owned(),
-        (false, true) => "A R wait for the gateway".to_owned(),
+        (false, false) => "A R X T wait for a server".to_owned(),
+        (false, true) => "A R T wait for the gateway".to_owned(),
         (true, _) => String::new(),
     }
 }
@@ -178,18 +192,18 @@ mod tests {
             .map(|hint| format!("{} {}", hint.key, hint.says))
             .collect();
         assert_eq!(keys, ["l pane", ": command", "? help"]);
-        assert_eq!(cannot, "A R X wait for a server");
+        assert_eq!(cannot, "A R X T wait for a server");
     }
 
     #[test]
     fn what_no_server_here_can_ever_do_is_not_waited_for() {
         for (script, says) in [
-            ("0s link redis up", "A R X need a gateway"),
+            ("0s link redis up", "A R X T need a gateway"),
             ("0s link nats up | 0s link redis up", "A R need a gateway"),
             ("0s link nats up", "A R need a gateway"),
             (
                 "0s link nats up | 0s link gateway down",
-                "A R wait for the gateway",
+                "A R T wait for the gateway",
             ),
         ] {
             let state = script::run(script).expect("a script");

@@ -78,6 +78,7 @@ const DEFAULTS: &[(Mode, &str, Action)] = &[
     (View, "2", Action::Approvals),
     (View, "3", Action::Jobs),
     (View, "4", Action::Workers),
+    (View, "6", Action::Rollbacks),
     (View, "Tab", Action::NextView),
     (View, "shift-Tab", Action::PreviousView),
     (View, "-", Action::LastView),
@@ -110,6 +111,7 @@ const DEFAULTS: &[(Mode, &str, Action)] = &[
     (View, "A", Action::Approve),
     (View, "R", Action::Reject),
     (View, "X", Action::Cancel),
+    (View, "T", Action::Retry),
     (Prompt, "Enter", Action::Confirm),
     (Prompt, "Esc", Action::Back),
     (Prompt, "Tab", Action::Complete),
@@ -544,7 +546,7 @@ mod tests {
                 b.chord.to_string()
             })
             .collect();
-        assert_eq!(acting, ["A", "R", "X"]);
+        assert_eq!(acting, ["A", "R", "X", "T"]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub fn draw(front: &Front<'_>, area: Rect, buf: &mut Buffer) -> Option<Drawn> {
         Modal::Filter(_) => return None,
         Modal::Log(scroll) => help::log(front, *scroll, area, buf),
         Modal::Json(scroll) => json::draw(front, *scroll, area, buf),
-        Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) => {
+        Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) | Modal::Retry(_) => {
             if area.width < NEEDS.0 || area.height < NEEDS.1 {
                 let says = format!(
                     "Make the window larger to decide: {}x{} at least.",
@@ -226,6 +226,7 @@ mod tests {
     use crate::state::effect::EffectQueue;
     use crate::state::event::{Event, LinkState, Source, Stamped};
     use crate::state::model::jobs::{JobFact, JobState};
+    use crate::state::model::letters::{DeadLetter, LettersFact};
     use crate::time::Timestamp;
     use crate::tui::glyph::Glyphs;
     use crate::tui::theme::{Depth, Theme};
@@ -243,8 +244,26 @@ mod tests {
             Event::Link(Source::Gateway, LinkState::Up),
             Event::Jobs(vec![fact("job-aaaa"), fact("job-bbbb")]),
         ];
+        if actions.contains("retry") {
+            let letter = DeadLetter {
+                job: "job-bbbb".into(),
+                topic: Some("job.code.patch".into()),
+                status: None,
+                reason_code: Some("tests_failed".into()),
+                reason: Some("tests failed: 3 of 412".into()),
+                last_state: None,
+                attempts: None,
+                at: Timestamp::default(),
+            };
+            events.push(Event::DeadLetters(LettersFact {
+                letters: vec![letter],
+                retry_copies: Some(!actions.contains("older")),
+                more: false,
+            }));
+        }
         for word in actions
             .split('|')
+            .filter(|word| word.trim() != "older")
             .map(str::trim)
             .filter(|it| !it.is_empty())
         {
@@ -295,6 +314,18 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_dialog_tells_what_is_new_and_what_is_lost() {
+        let retry = state("rollbacks | left | retry");
+        insta::assert_snapshot!(drawn(&retry, 80, 20, Glyphs::UNICODE));
+        let older = state("older | rollbacks | left | retry");
+        let text = drawn(&older, 80, 20, Glyphs::UNICODE);
+        assert!(
+            text.contains("This gateway drops labels and risk tags"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn help_is_searched_and_says_what_cannot_work() {
         let help = state("jobs | help | \"cop\"");
         insta::assert_snapshot!(drawn(&help, 80, 16, Glyphs::UNICODE));
@@ -317,6 +348,7 @@ mod tests {
         for keys in [
             "jobs | cancel",
             "jobs | mark | down | mark | cancel",
+            "rollbacks | left | retry",
             "help",
             "palette",
             "palette | \"aprove\" | confirm",

@@ -40,6 +40,7 @@ impl Urgency {
             | Event::Jobs(_)
             | Event::Workers(_)
             | Event::Pools(_)
+            | Event::DeadLetters(_)
             | Event::Unreadable(_) => Some(Self::Packet),
             Event::Answered(_) | Event::Requests(_) => Some(Self::Beat),
             Event::Tick => None,

@@ -344,6 +344,38 @@ fn a_reviewed_job_is_rejected_by_keys() {
 }
 
 #[test]
+fn a_dead_letter_is_found_and_its_retry_is_recorded_before_it_is_asked() {
+    let mut screen = demo();
+    screen.shows("LIVE");
+    screen.press("6");
+    screen.until("a dead letter", |text| {
+        text.contains("Workflows") && text.contains("T makes a new job")
+    });
+    screen.press("h");
+    screen.until("the cursor on it", |text| {
+        let letters = text
+            .lines()
+            .skip_while(|line| !line.contains("Dead letters"));
+        letters.into_iter().any(|line| line.starts_with('▌'))
+    });
+    std::thread::sleep(Duration::from_millis(600));
+    screen.press("T");
+    screen.shows("Retry makes a new job with a new id");
+    screen.shows("Labels and risk tags are copied: yes.");
+    std::thread::sleep(Duration::from_millis(600));
+    screen.press("\t\r");
+    // A gateway that cannot retry says so; either way the console tells what came of it.
+    screen.until("what came of it", |text| {
+        text.contains("as the new job") || text.contains("or cannot retry any")
+    });
+    screen.press("\x03");
+    assert_eq!(screen.ends().code(), Some(0));
+    let log = screen.audit_log();
+    assert!(log.contains(r#""action":"retry""#), "{log}");
+    assert!(log.contains(r#""action":"retry.outcome""#), "{log}");
+}
+
+#[test]
 fn help_is_searched_and_escape_never_quits() {
     let mut screen = demo();
     screen.shows("LIVE");

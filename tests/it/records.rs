@@ -288,7 +288,7 @@ async fn the_console_shows_what_redis_tells_and_says_what_it_cannot_do() {
     let mut screen = Screen::capdeck(&["attach", "--redis", &plane.redis.url()]);
     screen.press("2");
     screen.shows("approval-prod-write");
-    screen.shows("A R X need a gateway");
+    screen.shows("A R X T need a gateway");
     screen.press("\r");
     screen.shows("say hello");
     screen.shows("✓ matches");

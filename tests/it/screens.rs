@@ -22,6 +22,14 @@ const SIZES: [(u16, u16); 5] = [(40, 12), (80, 24), (120, 36), (120, 40), (200, 
 /// A deployment at work: jobs in every state, workers in every standing.
 const LIVE: &str = include_str!("screens/live.events");
 
+/// Workflows that are undone, armed and held up by a person, what policy says, and
+/// jobs that could not be done.
+const SAGAS: &str = include_str!("screens/sagas.events");
+
+/// Some time after all lines were cut.
+const DARK: &str = "\n760s link nats down reason=\"connection refused\" attempts=7 \
+    \n761s link gateway down reason=\"connection refused\" attempts=3\n790s tick";
+
 /// The same deployment 41 s after its bus was cut.
 const CUT: &str = "\n141s link nats down reason=\"connection refused\" attempts=6 again=186s\n181s tick\n182s tick";
 
@@ -37,6 +45,15 @@ fn conditions() -> [(&'static str, String); 5] {
                 .to_owned(),
         ),
     ]
+}
+
+/// The conditions of the views that look at workflows.
+fn saga_conditions() -> [(&'static str, String); 5] {
+    conditions().map(|(condition, script)| match condition {
+        "live" => (condition, SAGAS.to_owned()),
+        "stale" => (condition, format!("{SAGAS}{DARK}")),
+        _ => (condition, script),
+    })
 }
 
 struct Console {
@@ -188,7 +205,7 @@ fn with_controls(script: &str) -> String {
     script.replace("{ESC}", "\x1b").replace("{CR}", "\r")
 }
 
-/// A gateway answers with all its approvals at once: those that stand together in
+/// A gateway answers with all its approvals, or dead letters, at once: those that stand together in
 /// a script are one answer.
 fn merged(events: Vec<Stamped<Event>>) -> Vec<Stamped<Event>> {
     let mut merged: Vec<Stamped<Event>> = Vec::new();
@@ -197,6 +214,12 @@ fn merged(events: Vec<Stamped<Event>>) -> Vec<Stamped<Event>> {
             && let Event::Approvals(facts) = &mut last.value
         {
             facts.extend(more.iter().cloned());
+            continue;
+        }
+        if let (Event::DeadLetters(more), Some(last)) = (&event.value, merged.last_mut())
+            && let Event::DeadLetters(fact) = &mut last.value
+        {
+            fact.letters.extend(more.letters.iter().cloned());
             continue;
         }
         merged.push(event);
@@ -273,8 +296,12 @@ fn snapshot(name: &str, buf: &Buffer, theme: &Theme) {
 }
 
 fn check_view(view: &str, actions: &[Action]) {
+    check_view_in(conditions(), view, actions);
+}
+
+fn check_view_in(conditions: [(&'static str, String); 5], view: &str, actions: &[Action]) {
     let theme = dark();
-    for (condition, script) in conditions() {
+    for (condition, script) in conditions {
         for (columns, rows) in SIZES {
             let mut console = Console::play(&script);
             for action in actions {
@@ -439,6 +466,11 @@ fn what_moved_and_what_changed_is_drawn() {
     check_together("changed", &format!("{changed} | {}", waiting.join(";")));
 }
 
+#[test]
+fn the_rollbacks_are_drawn_in_every_condition() {
+    check_view_in(saga_conditions(), "rollbacks", &[Action::Rollbacks]);
+}
+
 /// All views with what can be open in them.
 fn everything() -> Vec<(&'static str, Vec<Action>)> {
     vec![
@@ -450,6 +482,9 @@ fn everything() -> Vec<(&'static str, Vec<Action>)> {
         ("workers", vec![Action::Workers]),
         ("pools", vec![Action::Workers, Action::ByPool]),
         ("heat", vec![Action::Workers, Action::HeatMap]),
+        ("rollbacks", vec![Action::Rollbacks]),
+        ("steps", vec![Action::Rollbacks, Action::Right]),
+        ("letters", vec![Action::Rollbacks, Action::Left]),
     ]
 }
 
@@ -466,6 +501,8 @@ fn hostile() -> String {
          | 5s alert {q} level=critical component={q} message={q} \
          | 5s approval \"w{bad}\" topic={q} actor={q} rule={q} reason={q} snapshot={q} hash={q} risk={q} context={q} undo={q} labels=\"mcp.tool:{bad},mcp.server:{bad}\" \
          | 5s approval \"d{bad}\" status=approved who={q} note={q} rule={q} topic={q} \
+         | 5s submit \"c{bad}\" topic={q} parent={q} labels=\"saga_compensation:true,saga_workflow_id:{bad}\" | 5s denied \"c{bad}\" {q} code={q} message={q} \
+         | 5s letter {q} FAILED topic={q} code={q} reason={q} \
          | 5s payload \"w{bad}\" pointer={q} text=\"{bad}\\n{bad}\" \
          | 6s link gateway down reason={q} | 7s tick"
     )

@@ -3,7 +3,9 @@
 use super::{Field, Subject};
 use crate::state::model::alerts::Alert;
 use crate::state::model::approvals::Approval;
-use crate::state::model::jobs::{Job, Request};
+use crate::state::model::jobs::{Job, Jobs, Request};
+use crate::state::model::letters::DeadLetter;
+use crate::state::model::rollbacks::{Stack, Undone};
 use crate::state::model::workers::{Standing, Worker};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::WireEnum as _;
@@ -42,6 +44,9 @@ const WAITS: &[&str] = &[
     "unknown",
 ];
 const STANDINGS: &[&str] = &["lost", "zombie", "late", "draining", "live", "unknown"];
+const STACKS: &[&str] = &[
+    "broken", "approval", "running", "unknown", "undone", "armed",
+];
 const STATUSES: &[&str] = &[
     "pending",
     "approved",
@@ -236,6 +241,162 @@ impl Subject for WorkerRow<'_> {
             || worker.pool.as_ref().is_some_and(|it| look(it.as_str()))
             || worker.region.as_deref().is_some_and(&mut *look)
             || worker.last_memo.as_deref().is_some_and(look)
+    }
+}
+
+/// An undo with the jobs that are its steps.
+#[derive(Clone, Copy, Debug)]
+pub struct RollbackRow<'a> {
+    /// The undo.
+    pub stack: &'a Stack,
+    /// The jobs.
+    pub jobs: &'a Jobs,
+}
+
+impl RollbackRow<'_> {
+    fn name(&self) -> &str {
+        match &self.stack.of {
+            Undone::Workflow(workflow) => workflow,
+            Undone::Job(job) => job.as_str(),
+        }
+    }
+
+    fn tenants(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let steps = self.stack.steps.iter();
+        let jobs = steps.flat_map(|step| [step.job.as_ref(), step.undoes.as_ref()]);
+        let mut jobs = jobs.flatten().filter_map(|id| self.jobs.get(id));
+        jobs.any(|job| job.tenant().is_some_and(&mut *look))
+    }
+
+    fn topics(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let mut steps = self.stack.steps.iter();
+        steps.any(|step| {
+            let both = [&step.topic, &step.undoes_topic];
+            both.into_iter().flatten().any(|topic| look(topic))
+        })
+    }
+
+    fn job_ids(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let steps = self.stack.steps.iter();
+        let mut ids = steps
+            .flat_map(|step| [step.job.as_ref(), step.undoes.as_ref()])
+            .chain(self.stack.failed.iter().map(Some))
+            .flatten();
+        ids.any(|id| look(id.as_str()))
+    }
+}
+
+impl Subject for RollbackRow<'_> {
+    const NAME: &'static str = "rollback";
+    const FIELDS: &'static [Field] = &[
+        Field::text("id"),
+        Field::text("workflow"),
+        Field::one_of("state", STACKS),
+        Field::text("job"),
+        Field::text("topic"),
+        Field::text("tenant"),
+        Field::number("undone"),
+        Field::number("steps"),
+        Field::time("age"),
+    ];
+
+    fn texts(&self, field: &str, _now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        match field {
+            "id" => look(self.name()),
+            "workflow" => matches!(self.stack.of, Undone::Workflow(_)) && look(self.name()),
+            "state" => look(self.stack.state.name()),
+            "job" => self.job_ids(look),
+            "topic" => self.topics(look),
+            "tenant" => self.tenants(look),
+            _ => false,
+        }
+    }
+
+    fn amount(&self, field: &str, now: Timestamp) -> Option<i64> {
+        let count = |count: usize| i64::try_from(count).ok()?.checked_mul(1_000);
+        match field {
+            "undone" => count(self.stack.undone()),
+            "steps" => count(self.stack.steps.len()),
+            "age" => Some(ms(now.since(self.stack.last))),
+            _ => None,
+        }
+    }
+
+    fn label(&self, _key: &str) -> Option<&str> {
+        None
+    }
+
+    fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        look(self.name())
+            || look(self.stack.state.name())
+            || self.topics(look)
+            || self.tenants(look)
+            || self.job_ids(look)
+    }
+}
+
+/// A dead letter with its job, where that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct LetterRow<'a> {
+    /// The letter.
+    pub letter: &'a DeadLetter,
+    /// Its job.
+    pub job: Option<&'a Job>,
+}
+
+impl LetterRow<'_> {
+    fn topic(&self) -> Option<&str> {
+        let told = self.letter.topic.as_deref();
+        told.or_else(|| self.job?.topic())
+    }
+}
+
+impl Subject for LetterRow<'_> {
+    const NAME: &'static str = "dead letter";
+    const FIELDS: &'static [Field] = &[
+        Field::text("id"),
+        Field::text("job"),
+        Field::text("reason"),
+        Field::text("error"),
+        Field::text("status"),
+        Field::text("topic"),
+        Field::text("tenant"),
+        Field::text("workflow"),
+        Field::text("risk"),
+        Field::number("attempts"),
+        Field::time("age"),
+    ];
+
+    fn texts(&self, field: &str, _now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        let letter = self.letter;
+        match field {
+            "id" | "job" => look(letter.job.as_str()),
+            "reason" => letter.reason_code.as_deref().is_some_and(look),
+            "error" => letter.reason.as_deref().is_some_and(look),
+            "status" => letter.status.is_some_and(|status| look(&status.name())),
+            "topic" => self.topic().is_some_and(look),
+            _ => request_texts(self.job.and_then(|job| job.request.as_deref()), field, look),
+        }
+    }
+
+    fn amount(&self, field: &str, now: Timestamp) -> Option<i64> {
+        match field {
+            "attempts" => Some(i64::from(self.letter.attempts?) * 1_000),
+            "age" => Some(ms(now.since(self.letter.at))),
+            _ => None,
+        }
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.job?.request.as_ref()?.label(key)
+    }
+
+    fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        look(self.letter.job.as_str())
+            || self.letter.reason_code.as_deref().is_some_and(&mut *look)
+            || self.letter.reason.as_deref().is_some_and(&mut *look)
+            || self.topic().is_some_and(&mut *look)
+            || self.job.and_then(Job::tenant).is_some_and(look)
     }
 }
 

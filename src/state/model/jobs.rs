@@ -27,7 +27,7 @@ pub use job::{
     Undo, Verdict,
 };
 pub(crate) use job::{bounded, labels};
-pub(crate) use merge::error_name;
+pub(crate) use merge::{error_code, error_name};
 pub use phase::{Decision, JobState, WaitingOn};
 
 /// Where a job stands in the order that needs attention first.
@@ -127,6 +127,8 @@ pub(crate) struct Change {
     pub(crate) to: Option<JobState>,
     pub(crate) new: bool,
     pub(crate) decided: Option<Decision>,
+    /// Whether more became known of what was asked for.
+    pub(crate) asked: bool,
 }
 
 impl Jobs {
@@ -319,6 +321,7 @@ impl Jobs {
                 .get_or_insert_with(&id, || Arc::new(Job::new(id.clone(), at))),
         };
         let before = (!new).then(|| (Keys::of(row), row.decision()));
+        let asked_before = row.request.clone();
         let job = Arc::make_mut(row);
         let changed = edit(job);
         if !changed && !new {
@@ -334,6 +337,12 @@ impl Jobs {
         job.stall_queued |= due.is_some();
         let after = Keys::of(job);
         let decided = job.decision();
+        // A request is replaced as a whole, so the same one is the same place.
+        let asked = match (&asked_before, &job.request) {
+            (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        };
         if let Some(due) = due {
             self.stall_due.insert((due, id));
         }
@@ -348,6 +357,7 @@ impl Jobs {
             to: after.state,
             new,
             decided: decided.filter(|_| decided != decided_before),
+            asked,
         };
         self.reindex(before, after);
         if new && self.rows.len() > limits::JOBS {

@@ -1,17 +1,26 @@
-//! What was undone lately, from the jobs that do it.
+//! What would be undone, what is, and what was, from the jobs that do it.
 //!
 //! A compensation is an ordinary job that its labels tell apart:
 //! `saga_compensation` or `is_compensation` is `true`, `saga_workflow_id` names the
 //! workflow, and its parent is the job it undoes. Nothing else travels about a
-//! rollback, so this is what the packets and the plane's answers tell.
+//! rollback, so this is what the packets and the plane's answers tell. A job that
+//! succeeded in a workflow and carries a compensation is armed: it would be undone
+//! if its workflow ended FAILED_FATAL.
+//!
+//! Here it is kept whose undo is known; [`stack`] tells how each stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::JobId;
 use crate::state::limits;
-use crate::state::model::jobs::Job;
+use crate::state::model::jobs::{Job, JobState};
 use crate::time::Timestamp;
+use crate::wire::packet::JobStatus;
+
+mod stack;
+
+pub use stack::{Stack, StackState, Step, StepState, stack, stacks};
 
 /// Whose work is undone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +44,8 @@ pub struct Rollback {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollbacks {
     rows: BTreeMap<Undone, Arc<Rollback>>,
+    armed: BTreeMap<Undone, Timestamp>,
+    armed_by_age: BTreeSet<(Timestamp, Undone)>,
     dropped: u64,
 }
 
@@ -46,14 +57,33 @@ impl Rollbacks {
         rows
     }
 
-    /// Rollbacks that were forgotten because [`limits::ROLLBACKS`] were kept.
+    /// Everything of which an undo is known, armed or not, in the order of names.
+    pub fn all(&self) -> impl Iterator<Item = &Undone> {
+        let armed = self.armed.keys().filter(|of| !self.rows.contains_key(*of));
+        self.rows.keys().chain(armed)
+    }
+
+    /// Whether an undo of `of` is known.
+    pub fn has(&self, of: &Undone) -> bool {
+        self.rows.contains_key(of) || self.armed.contains_key(of)
+    }
+
+    /// The jobs that undo the work of `of`.
+    pub fn get(&self, of: &Undone) -> Option<&Arc<Rollback>> {
+        self.rows.get(of)
+    }
+
+    /// Rollbacks that were forgotten because [`limits::ROLLBACKS`] were kept, and
+    /// armed workflows because of [`limits::ARMED`].
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Takes in a job that changed, if it undoes another.
+    /// Takes in a job that changed, if it undoes another or would be undone.
     pub(crate) fn changed(&mut self, job: &Job) {
-        let Some(undone) = undone_by(job) else { return };
+        let Some(undone) = undone_by(job) else {
+            return self.arm(job);
+        };
         let row = self.rows.entry(undone).or_insert_with(|| {
             Arc::new(Rollback {
                 started: job.first_seen,
@@ -72,6 +102,38 @@ impl Rollbacks {
             }
         }
     }
+}
+
+impl Rollbacks {
+    fn arm(&mut self, job: &Job) {
+        let Some(of) = stack::armed_by(job) else {
+            return;
+        };
+        let at = job.since;
+        match self.armed.get_mut(&of) {
+            Some(known) if *known >= at => return,
+            Some(known) => {
+                self.armed_by_age.remove(&(*known, of.clone()));
+                *known = at;
+            }
+            None => {
+                self.armed.insert(of.clone(), at);
+            }
+        }
+        self.armed_by_age.insert((at, of));
+        if self.armed.len() > limits::ARMED
+            && let Some((_, oldest)) = self.armed_by_age.pop_first()
+        {
+            self.armed.remove(&oldest);
+            self.dropped += 1;
+        }
+    }
+}
+
+/// Whether a job ended FAILED_FATAL, which is what starts a rollback.
+pub fn is_fatal(job: &Job) -> bool {
+    let status = job.result.as_ref().and_then(|it| it.status);
+    job.state == Some(JobState::Failed) && status == Some(JobStatus::FailedFatal)
 }
 
 /// Whose work a job undoes; `None` if it is an ordinary one.
@@ -106,6 +168,25 @@ mod tests {
             })
             .collect();
         assert_eq!(rows, expected, "{script}");
+    }
+
+    #[test]
+    fn what_is_armed_is_bounded_and_the_oldest_goes_first() {
+        let script: String = (0..=limits::ARMED)
+            .map(|n| {
+                format!(
+                    "{n}s submit j{n} topic=job.a workflow=w{n} undo=job.u | {n}s succeed j{n} w |"
+                )
+            })
+            .collect();
+        let state = script::run(&script).expect("a script");
+        let rollbacks = &state.model.rollbacks;
+        let has = |name: &str| rollbacks.has(&Undone::Workflow(name.into()));
+        assert_eq!(rollbacks.all().count(), limits::ARMED);
+        assert_eq!(
+            (rollbacks.dropped(), has("w0"), has("w1")),
+            (1, false, true)
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::modal::{self, Answer, CancelDialog, DecideDialog, Modal};
+use super::modal::{self, Answer, CancelDialog, DecideDialog, Modal, RetryDialog};
 use super::review::REVEALED;
 use super::review::together::Reviews;
 use super::words::{settled, unanswered, words};
@@ -79,7 +79,11 @@ impl UiState {
                         palette.chosen = moved(palette.chosen, usize::MAX);
                         self.clamp_choice();
                     }
-                    Modal::Filter(_) | Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) => {}
+                    Modal::Filter(_)
+                    | Modal::Cancel(_)
+                    | Modal::Approve(_)
+                    | Modal::Reject(_)
+                    | Modal::Retry(_) => {}
                 }
             }
             _ => {}
@@ -108,6 +112,7 @@ impl UiState {
                 Modal::Cancel(_)
                 | Modal::Approve(_)
                 | Modal::Reject(_)
+                | Modal::Retry(_)
                 | Modal::Log(_)
                 | Modal::Json(_),
             )
@@ -160,6 +165,15 @@ impl UiState {
                     }
                 }
             },
+            Some(Modal::Retry(RetryDialog { form, .. })) => match form.confirm() {
+                Answer::Stay => {}
+                Answer::GoBack => self.leave_modal(),
+                Answer::Act => {
+                    if let Some(Modal::Retry(dialog)) = self.modals.pop() {
+                        self.send_retry(dialog.job, model, now, effects);
+                    }
+                }
+            },
             Some(
                 Modal::Approve(DecideDialog { form, .. })
                 | Modal::Reject(DecideDialog { form, .. }),
@@ -203,7 +217,7 @@ impl UiState {
                 .of_worker(&worker)
                 .map(|job| job.id.clone())
                 .collect(),
-            Subject::Pool(_) | Subject::Alert(_) => Vec::new(),
+            Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_) => Vec::new(),
         });
         jobs.filter(|job| {
             model
@@ -314,6 +328,7 @@ impl UiState {
                 }
                 Outcome::Refused(refusal) => self.not_cancelled(words(refusal), now),
             },
+            What::Retry { job } => self.retried(&job, at, outcome, now),
             What::Read { .. } | What::Refresh => match outcome {
                 Outcome::Done(_) => {}
                 Outcome::TimedOut => self.say(Tone::Warning, "No answer in time.", now),

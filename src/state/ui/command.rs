@@ -2,7 +2,7 @@
 //!
 //! A command does what its key does, dialog included; nothing acts from the line
 //! itself. Besides the actions there are `jobs FILTER`, `approvals FILTER`,
-//! `workers FILTER`, `filter EXPR`, `sort COLUMN`, `save NAME`, `view NAME` and `q`.
+//! `workers FILTER`, `rollbacks FILTER`, `filter EXPR`, `sort COLUMN`, `save NAME`, `view NAME` and `q`.
 
 use super::list::SortKey;
 use super::modal::Modal;
@@ -13,12 +13,14 @@ use crate::state::action::Action;
 use crate::state::effect::EffectQueue;
 use crate::state::model::Model;
 use crate::state::model::jobs::JobState;
+use crate::state::model::rollbacks;
 use crate::time::Timestamp;
 
 /// Commands that take a filter.
-const FILTERED: [(&str, View); 3] = [
+const FILTERED: [(&str, View); 4] = [
     ("approvals", View::Approvals),
     ("jobs", View::Jobs),
+    ("rollbacks", View::Rollbacks),
     ("workers", View::Workers),
 ];
 
@@ -187,6 +189,13 @@ impl UiState {
                                 .count(),
                             "workers",
                         ),
+                        View::Rollbacks => (
+                            rollbacks::stacks(model, now)
+                                .into_iter()
+                                .filter(|row| filter.matches_rollback(row, model, now))
+                                .count(),
+                            "rollbacks",
+                        ),
                         View::Overview | View::Jobs => (
                             model
                                 .jobs
@@ -316,6 +325,8 @@ impl UiState {
                     Command::Filter(view, text) => {
                         if let Some(view) = view {
                             self.show_view(view, model);
+                            // A view's filter is that of its first list.
+                            self.rollback_pane = 0;
                         }
                         if self.list_id() == ListId::Pressure {
                             self.show_view(View::Jobs, model);

@@ -201,6 +201,7 @@ impl UiState {
                 asked,
             } => *asked != Asked::Cancel && unsettled == job,
             What::Cancel { .. }
+            | What::Retry { .. }
             | What::Read { .. }
             | What::Reveal { .. }
             | What::Refresh

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::ids::{JobId, PoolName, WorkerId};
 use crate::time::{Elapsed, Timestamp};
@@ -28,6 +29,8 @@ pub enum Subject {
     Pool(PoolName),
     /// An alert, by the name it is kept under.
     Alert(Box<str>),
+    /// A workflow.
+    Workflow(Arc<str>),
 }
 
 impl Subject {
@@ -38,6 +41,7 @@ impl Subject {
             Self::Worker(id) => id.as_str(),
             Self::Pool(name) => name.as_str(),
             Self::Alert(name) => name,
+            Self::Workflow(id) => id,
         }
     }
 
@@ -45,7 +49,7 @@ impl Subject {
     pub fn job(&self) -> Option<&JobId> {
         match self {
             Self::Job(id) => Some(id),
-            Self::Worker(_) | Self::Pool(_) | Self::Alert(_) => None,
+            Self::Worker(_) | Self::Pool(_) | Self::Alert(_) | Self::Workflow(_) => None,
         }
     }
 
@@ -53,7 +57,7 @@ impl Subject {
     pub fn worker(&self) -> Option<&WorkerId> {
         match self {
             Self::Worker(id) => Some(id),
-            Self::Job(_) | Self::Pool(_) | Self::Alert(_) => None,
+            Self::Job(_) | Self::Pool(_) | Self::Alert(_) | Self::Workflow(_) => None,
         }
     }
 
@@ -61,7 +65,7 @@ impl Subject {
     pub fn pool(&self) -> Option<&PoolName> {
         match self {
             Self::Pool(name) => Some(name),
-            Self::Job(_) | Self::Worker(_) | Self::Alert(_) => None,
+            Self::Job(_) | Self::Worker(_) | Self::Alert(_) | Self::Workflow(_) => None,
         }
     }
 }
@@ -147,6 +151,10 @@ sort_keys! {
     Gpu = "gpu", "highest gpu first";
     /// Share of the slots in use, highest first.
     Slots = "slots", "fullest first";
+    /// What was undone of what is to be undone, least first.
+    Undone = "undone", "least undone first";
+    /// The cause, by its code.
+    Reason = "reason", "by reason";
     /// Silence, longest first.
     Heard = "heard", "longest silent first";
     /// Name or id.

@@ -34,6 +34,8 @@ pub enum Modal {
     Approve(DecideDialog),
     /// Reject the reviewed jobs.
     Reject(DecideDialog),
+    /// Retry a dead letter.
+    Retry(RetryDialog),
     /// What was done in this session; scrolled by this many lines.
     Log(usize),
     /// What is under the cursor, as JSON; scrolled by this many lines.
@@ -51,6 +53,7 @@ impl Modal {
         match self {
             Self::Cancel(dialog) => Some(&dialog.form),
             Self::Approve(dialog) | Self::Reject(dialog) => Some(&dialog.form),
+            Self::Retry(dialog) => Some(&dialog.form),
             Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) | Self::Json(_) => {
                 None
             }
@@ -61,6 +64,7 @@ impl Modal {
         match self {
             Self::Cancel(dialog) => Some(&mut dialog.form),
             Self::Approve(dialog) | Self::Reject(dialog) => Some(&mut dialog.form),
+            Self::Retry(dialog) => Some(&mut dialog.form),
             Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) | Self::Json(_) => {
                 None
             }
@@ -75,6 +79,7 @@ impl Modal {
             Self::Filter(prompt) => Some(&mut prompt.line),
             Self::Cancel(dialog) => dialog.form.text_mut(),
             Self::Approve(dialog) | Self::Reject(dialog) => dialog.form.text_mut(),
+            Self::Retry(dialog) => dialog.form.text_mut(),
             Self::Log(_) | Self::Json(_) => None,
         }
     }
@@ -137,6 +142,8 @@ pub(super) enum Answer {
 pub struct Form {
     /// The note or reason.
     pub note: Text,
+    /// Whether there is a note at all: some questions have nothing to be told.
+    pub has_note: bool,
     /// Whether the note may not be empty.
     pub note_needed: bool,
     /// What must be typed before it acts, if anything must.
@@ -153,11 +160,21 @@ impl Form {
     pub(super) fn new(note: &str, note_needed: bool, wanted: Option<String>) -> Self {
         Self {
             note: Text::note().holding(note),
+            has_note: true,
             note_needed,
             wanted,
             or: None,
             typed: Text::line(),
             focus: Focus::Note,
+        }
+    }
+
+    /// Two buttons and nothing to type; the safe one has the focus.
+    pub(super) fn plain() -> Self {
+        Self {
+            has_note: false,
+            focus: Focus::GoBack,
+            ..Self::new("", false, None)
         }
     }
 
@@ -195,7 +212,9 @@ impl Form {
     }
 
     pub(super) fn step(&mut self, forward: bool) {
-        let places: &[Focus] = if self.wanted.is_some() {
+        let places: &[Focus] = if !self.has_note {
+            &[Focus::GoBack, Focus::Act]
+        } else if self.wanted.is_some() {
             &[Focus::Note, Focus::Typed, Focus::GoBack, Focus::Act]
         } else {
             &[Focus::Note, Focus::GoBack, Focus::Act]
@@ -377,6 +396,15 @@ impl DecideDialog {
         self.form.want(Some(format!("{} {left}", self.verb)));
         self.form.or = one.then(|| format!("{} 1", self.verb));
     }
+}
+
+/// Retry a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryDialog {
+    /// The job of the letter.
+    pub job: JobId,
+    /// The buttons.
+    pub form: Form,
 }
 
 /// Applies an edit to the text with the keyboard. Says whether something changed.

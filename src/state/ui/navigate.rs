@@ -5,12 +5,15 @@ use std::sync::Arc;
 use super::history::Place;
 use super::list::Subject;
 use super::modal::{FilterPrompt, Help, Modal, Palette};
+use super::order::undone_row;
 use super::prompt::Text;
 use super::review::together::Reviews;
 use super::{Detail, Frozen, ListId, Tone, UiState, View, WorkersAs};
+use crate::ids::JobId;
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
 use crate::state::model::Model;
+use crate::state::model::rollbacks::{self, Undone};
 use crate::time::Timestamp;
 
 impl UiState {
@@ -59,6 +62,7 @@ impl UiState {
             Action::Approvals => self.show_view(View::Approvals, model),
             Action::Jobs => self.show_view(View::Jobs, model),
             Action::Workers => self.show_view(View::Workers, model),
+            Action::Rollbacks => self.show_view(View::Rollbacks, model),
             Action::NextView => self.step_view(1, model),
             Action::PreviousView => self.step_view(View::ALL.len() - 1, model),
             Action::LastView => {
@@ -155,6 +159,7 @@ impl UiState {
             Action::Cancel => self.ask_cancel(model, now),
             Action::Approve => self.ask_approve(model, now),
             Action::Reject => self.ask_reject(model, now),
+            Action::Retry => self.ask_retry(now),
             Action::Quit | Action::Suspend | Action::Repaint => {}
             Action::NextField
             | Action::PreviousField
@@ -212,6 +217,9 @@ impl UiState {
             ListId::Pressure | ListId::OldestApprovals | ListId::Alerts => {
                 self.pane = step(self.pane, ListId::OVERVIEW.len());
             }
+            ListId::Rollbacks | ListId::Steps | ListId::DeadLetters => {
+                self.rollback_pane = step(self.rollback_pane, ListId::ROLLBACKS.len());
+            }
             ListId::HeatMap => self.move_by(if right { 1 } else { -1 }),
             ListId::Pools => {
                 let pool = self.current().state.selected().and_then(Subject::pool);
@@ -239,6 +247,7 @@ impl UiState {
             (ListId::Approvals | ListId::OldestApprovals, Some(Subject::Job(_))) => {
                 self.open_review(model, effects, now);
             }
+            (ListId::Rollbacks, Some(_)) => self.rollback_pane = 1,
             (_, Some(Subject::Job(_))) => self.open_detail(model, effects, now),
             (ListId::Pools, Some(Subject::Pool(pool))) => {
                 if !self.open_pools.remove(&pool) {
@@ -260,7 +269,7 @@ impl UiState {
                     self.say(Tone::Warning, error, now);
                 }
             }
-            (_, Some(Subject::Alert(_)) | None) => {}
+            (_, Some(Subject::Alert(_) | Subject::Workflow(_)) | None) => {}
         }
     }
 
@@ -325,6 +334,9 @@ impl UiState {
 
     /// Puts the cursor of the present view on `subject`, or on what stands for it there.
     fn aim_at(&mut self, subject: Subject, model: &Model) {
+        if self.view == View::Rollbacks {
+            return self.aim_at_rollback(&subject, model);
+        }
         let there = match (self.view, subject) {
             (View::Jobs, Subject::Worker(worker)) => model
                 .jobs
@@ -332,6 +344,11 @@ impl UiState {
                 .next()
                 .map(|job| Subject::Job(job.id.clone())),
             (View::Jobs | View::Approvals, Subject::Job(job)) => Some(Subject::Job(job)),
+            (View::Jobs, Subject::Workflow(workflow)) => model
+                .jobs
+                .of_workflow(&workflow)
+                .max_by_key(|job| job.since)
+                .map(|job| Subject::Job(job.id.clone())),
             (View::Workers, Subject::Job(job)) => model
                 .jobs
                 .get(&job)
@@ -341,10 +358,13 @@ impl UiState {
             (View::Workers, Subject::Pool(pool)) if self.workers_as == WorkersAs::Pools => {
                 Some(Subject::Pool(pool))
             }
-            (View::Workers, Subject::Pool(_) | Subject::Alert(_))
+            (
+                View::Workers | View::Approvals,
+                Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_),
+            )
             | (View::Jobs, Subject::Pool(_) | Subject::Alert(_))
-            | (View::Approvals, Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_))
-            | (View::Overview, _) => None,
+            | (View::Approvals, Subject::Worker(_))
+            | (View::Overview | View::Rollbacks, _) => None,
         };
         let id = self.list_id();
         if let Some(there) = there
@@ -355,8 +375,38 @@ impl UiState {
         }
     }
 
+    /// From a job to what undoes it or its workflow, else to its dead letter.
+    fn aim_at_rollback(&mut self, subject: &Subject, model: &Model) {
+        let undo_of_job = |job: &JobId| {
+            let job = model.jobs.get(job)?;
+            let workflow = || job.request.as_ref()?.workflow_id.clone();
+            [
+                rollbacks::undone_by(job),
+                workflow().map(Undone::Workflow),
+                Some(Undone::Job(job.id.clone())),
+            ]
+            .into_iter()
+            .flatten()
+            .find(|of| model.rollbacks.has(of))
+        };
+        let (undo, job) = match subject {
+            Subject::Job(job) => (undo_of_job(job), Some(job)),
+            Subject::Workflow(workflow) => (Some(Undone::Workflow(Arc::clone(workflow))), None),
+            Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_) => (None, None),
+        };
+        if let Some(of) = undo.filter(|of| model.rollbacks.has(of)) {
+            self.rollback_pane = 0;
+            self.list_mut(ListId::Rollbacks).state.aim(undone_row(&of));
+        } else if let Some(job) = job.filter(|job| model.letters.get(job).is_some()) {
+            self.rollback_pane = 2;
+            let row = Subject::Job(job.clone());
+            self.list_mut(ListId::DeadLetters).state.aim(row);
+        }
+    }
+
     fn step_view(&mut self, by: usize, model: &Model) {
-        let next = (self.view as usize + by) % View::ALL.len();
+        let at = View::ALL.iter().position(|view| *view == self.view);
+        let next = (at.unwrap_or(0) + by) % View::ALL.len();
         self.show_view(View::ALL[next], model);
     }
 
@@ -374,7 +424,13 @@ impl UiState {
                     self.detail = Some(Detail::open(job.clone()));
                     self.read_job(&job, model, effects, now);
                 }
-                (_, Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_)) => {}
+                (
+                    _,
+                    Subject::Worker(_)
+                    | Subject::Pool(_)
+                    | Subject::Alert(_)
+                    | Subject::Workflow(_),
+                ) => {}
             }
         }
     }
@@ -397,7 +453,7 @@ impl UiState {
         let filter = if text.trim().is_empty() {
             None
         } else {
-            match self.view().filter(text) {
+            match self.list_id().filter(text) {
                 Ok(filter) => Some(filter),
                 Err(error) => return Some(error.to_string()),
             }

@@ -10,14 +10,16 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::list::{SortKey, Subject};
+use super::list::{ListState, SortKey, Subject};
 use super::{List, ListId, UiState, View};
 use crate::ids::JobId;
 use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::approvals::{Approval, held};
 use crate::state::model::jobs::{Job, JobState};
+use crate::state::model::letters::DeadLetter;
 use crate::state::model::pools::{Outlook, Pool};
+use crate::state::model::rollbacks::{self, Step, Undone};
 use crate::state::model::workers::{Load, Standing, Worker};
 use crate::time::Timestamp;
 
@@ -30,9 +32,14 @@ impl UiState {
         let height = self.height();
         let shown: &[ListId] = match self.view {
             View::Overview => &ListId::OVERVIEW,
+            View::Rollbacks => &ListId::ROLLBACKS,
             View::Approvals | View::Jobs | View::Workers => &[self.list_id()],
         };
         for id in shown {
+            if *id == ListId::Steps {
+                self.follow_rollback();
+            }
+            let steps_of = self.steps_of.as_ref().and_then(undone_of);
             let last_key = self.last_key;
             let open_pools = &self.open_pools;
             let list = self.lists.entry(*id).or_default();
@@ -52,6 +59,9 @@ impl UiState {
                 ListId::Workers | ListId::HeatMap => workers(list, *id, model, now),
                 ListId::Pools | ListId::Pressure => pools(list, *id, model, now),
                 ListId::Alerts => alerts(model, now),
+                ListId::Rollbacks => rollbacks(list, model, now),
+                ListId::Steps => steps(steps_of.as_ref(), model, now),
+                ListId::DeadLetters => letters(list, model, now),
             };
             if list.reverse {
                 rows.reverse();
@@ -63,10 +73,22 @@ impl UiState {
             // A key that asked for another order wants the row in its place.
             let arrived = list.state.ordered_at().and(list.state.arrived_at());
             let ended_here = |subject: &Subject| {
+                if matches!(id, ListId::Steps | ListId::Rollbacks | ListId::DeadLetters) {
+                    return false;
+                }
                 let ended = subject.job().and_then(|job| ended_at(job, model));
                 matches!((ended, arrived), (Some(ended), Some(arrived)) if ended >= arrived)
             };
             list.state.reorder(rows, exists, ended_here, height, now);
+        }
+    }
+
+    /// Brings the steps to the undo under the cursor, at once when that is another.
+    fn follow_rollback(&mut self) {
+        let selected = self.list(ListId::Rollbacks).state.selected();
+        if self.steps_of.as_ref() != selected {
+            self.steps_of = selected.cloned();
+            self.list_mut(ListId::Steps).state = ListState::default();
         }
     }
 
@@ -76,7 +98,10 @@ impl UiState {
             (ListId::Approvals | ListId::OldestApprovals, Subject::Job(job)) => {
                 model.approvals.get(job).is_some()
             }
+            (ListId::Rollbacks, of) => undone_of(of).is_some_and(|of| model.rollbacks.has(&of)),
+            (ListId::DeadLetters, Subject::Job(job)) => model.letters.get(job).is_some(),
             (_, Subject::Job(job)) => model.jobs.get(job).is_some(),
+            (_, Subject::Workflow(workflow)) => model.jobs.of_workflow(workflow).next().is_some(),
             (_, Subject::Worker(worker)) => model.workers.get(worker).is_some(),
             // Pools and alerts are summed up anew each time; a row that is not
             // there after that is gone.
@@ -94,6 +119,83 @@ pub fn ended_at(job: &JobId, model: &Model) -> Option<Timestamp> {
 /// The name under which an alert has its row.
 pub fn alert_row(alert: &Alert) -> Subject {
     Subject::Alert(alert.row().into())
+}
+
+/// Whose undo a row of the rollbacks is about.
+pub fn undone_of(subject: &Subject) -> Option<Undone> {
+    match subject {
+        Subject::Workflow(workflow) => Some(Undone::Workflow(Arc::clone(workflow))),
+        Subject::Job(job) => Some(Undone::Job(job.clone())),
+        Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_) => None,
+    }
+}
+
+/// The row of the rollbacks that is about `of`.
+pub fn undone_row(of: &Undone) -> Subject {
+    match of {
+        Undone::Workflow(workflow) => Subject::Workflow(Arc::clone(workflow)),
+        Undone::Job(job) => Subject::Job(job.clone()),
+    }
+}
+
+/// The row of a step: the job that undoes, else the one that would be undone.
+pub fn step_row(step: &Step) -> Option<Subject> {
+    step.job.clone().or(step.undoes.clone()).map(Subject::Job)
+}
+
+fn rollbacks(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
+    let mut rows = rollbacks::stacks(model, now);
+    let all = rows.len();
+    rows.retain(|row| {
+        list.filter
+            .as_ref()
+            .is_none_or(|filter| filter.matches_rollback(row, model, now))
+    });
+    match list.sort(ListId::Rollbacks) {
+        SortKey::State => rows.sort_by_key(|row| row.state),
+        SortKey::Name => rows.sort_by_key(|row| undone_row(&row.of).id().to_owned()),
+        SortKey::Undone => rows.sort_by_key(|row| (row.undone(), Reverse(row.steps.len()))),
+        SortKey::Updated => rows.sort_by_key(|row| Reverse(row.last)),
+        _ => {}
+    }
+    (rows.iter().map(|row| undone_row(&row.of)).collect(), all)
+}
+
+fn steps(of: Option<&Undone>, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
+    let stack = of.and_then(|of| rollbacks::stack(model, of, now));
+    let rows: Vec<Subject> = stack
+        .iter()
+        .flat_map(|stack| stack.steps.iter().filter_map(step_row))
+        .collect();
+    let all = rows.len();
+    (rows, all)
+}
+
+fn letters(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
+    let passes = |letter: &DeadLetter| {
+        list.filter
+            .as_ref()
+            .is_none_or(|filter| filter.matches_letter(letter, model, now))
+    };
+    let mut rows: Vec<_> = model
+        .letters
+        .newest()
+        .filter(|letter| passes(letter))
+        .collect();
+    match list.sort(ListId::DeadLetters) {
+        SortKey::Reason => rows.sort_by_key(|row| (row.reason_code.is_none(), &row.reason_code)),
+        SortKey::Topic => rows.sort_by_cached_key(|row| {
+            let topic = row.topic.clone().or_else(|| {
+                let job = model.jobs.get(&row.job)?;
+                job.request.as_ref()?.topic.clone()
+            });
+            (topic.is_none(), topic)
+        }),
+        SortKey::Name => rows.sort_by(|a, b| a.job.cmp(&b.job)),
+        _ => {}
+    }
+    let rows = rows.into_iter().map(|row| Subject::Job(row.job.clone()));
+    (rows.collect(), model.letters.len())
 }
 
 fn jobs(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {

@@ -25,6 +25,7 @@ impl UiState {
         match action {
             Action::Cancel => self.cannot_cancel(model),
             Action::Approve | Action::Reject => self.cannot_decide(action, model),
+            Action::Retry => self.cannot_retry(model),
             Action::Reveal
                 if self
                     .review()
@@ -72,6 +73,9 @@ impl UiState {
             Action::CopyJson | Action::Json if matches!(self.subject(), Some(Subject::Pool(_))) => {
                 Some("A pool has no JSON of its own: its workers have.".to_owned())
             }
+            Action::Filter if !open && self.list_id() == ListId::Steps => {
+                Some("Steps are few and stand in their order; h goes back to the list.".to_owned())
+            }
             Action::SaveView => self.cannot_save(),
             Action::Undo if self.undo.is_none() => {
                 Some("Nothing can be taken back: no undo window is open.".to_owned())
@@ -106,7 +110,7 @@ impl UiState {
             ));
         }
         if self.manners.read_only {
-            return Some("This console only reads (--read-only). A R X are off.".to_owned());
+            return Some("This console only reads (--read-only). A R X T are off.".to_owned());
         }
         if let Some(frozen) = &self.frozen {
             return Some(format!(
@@ -159,9 +163,23 @@ impl UiState {
             Some(Subject::Worker(worker)) => {
                 format!("{worker} has no job that could be cancelled.")
             }
-            Some(Subject::Pool(_) | Subject::Alert(_)) | None => {
+            Some(Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_)) | None => {
                 "No job is under the cursor.".to_owned()
             }
+        })
+    }
+
+    fn cannot_retry(&self, model: &Model) -> Option<String> {
+        let job = match self.subject() {
+            Some(Subject::Job(job)) if model.letters.get(&job).is_some() => job,
+            _ => return Some("No dead letter is under the cursor: 6 lists them.".to_owned()),
+        };
+        if self.is_retrying(&job) {
+            return Some("A retry of it is under way.".to_owned());
+        }
+        (!model.links.of(Source::Gateway).is_up()).then(|| {
+            "Not sent: only a gateway retries a dead letter, and none answers. Press T again when it is back."
+                .to_owned()
         })
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::modal::{Modal, Palette};
 use super::prompt::Text;
-use super::{Tone, UiState, View, What};
+use super::{ListId, Tone, UiState, View, What};
 use crate::state::effect::{Effect, EffectQueue};
 use crate::state::model::Model;
 use crate::time::Timestamp;
@@ -56,6 +56,11 @@ impl UiState {
     /// Why what is shown cannot be kept; `None` if it can.
     pub(super) fn cannot_save(&self) -> Option<String> {
         let open = self.review.is_some() || self.detail.is_some();
+        if !open && self.list_id() == ListId::DeadLetters {
+            return Some(
+                "Filters of workflows are kept, those of dead letters are not.".to_owned(),
+            );
+        }
         (open || self.current().filter.is_none())
             .then(|| "There is no filter to keep: / sets one.".to_owned())
     }
@@ -96,6 +101,7 @@ impl UiState {
             return self.say(Tone::Warning, format!("No view is kept as {name}."), now);
         };
         self.show_view(saved.view, model);
+        self.rollback_pane = 0;
         let before = self.current().filter_text.clone();
         match self.set_filter(&saved.filter) {
             Some(error) => self.say(Tone::Warning, error, now),

@@ -9,6 +9,7 @@ use crate::state::effect::Outcome;
 use crate::state::event::{LinkState, PoolFact, Source, Stamped};
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
 use crate::state::model::jobs::{JobFact, JobState, Request, Verdict};
+use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::step::State;
 
 mod together;
@@ -19,7 +20,7 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 ///
 /// Steps are separated by `|`; each starts 3 s after the one before, so that lists
 /// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
-/// tells of jobs, `only nats redis` says which servers are configured, `pools a b` tells of all pools, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
+/// tells of jobs, `only nats redis` says which servers are configured, `pools a b` tells of all pools, `letters a b` of all dead letters, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
 /// the last effect, as does `failed WHY`, `hear` takes a packet as in event files, `"text"`
 /// types; anything else is an action.
@@ -87,6 +88,27 @@ fn play(script: &str) -> (State, Vec<(EffectId, Effect)>) {
                 });
                 events.push(Event::Jobs(jobs.collect()));
                 events.push(Event::Approvals(facts));
+            }
+            "letters" => {
+                let letter = |job: &str| DeadLetter {
+                    job: job.into(),
+                    topic: None,
+                    status: None,
+                    reason_code: Some("boom".into()),
+                    reason: None,
+                    last_state: None,
+                    attempts: None,
+                    at: now,
+                };
+                let named = rest.split(' ').filter(|job| !job.is_empty());
+                events.push(Event::DeadLetters(LettersFact {
+                    letters: named.map(letter).collect(),
+                    ..LettersFact::default()
+                }));
+            }
+            "made" => {
+                let (id, _) = sent.last().expect("an effect");
+                events.push(Event::Outcome(*id, Outcome::Done(Some(rest.into()))));
             }
             "moved" => events.push(Event::Policy(rest.into())),
             "cut" => {
@@ -293,6 +315,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             Modal::Cancel(_) => " cancel?",
             Modal::Approve(_) => " approve?",
             Modal::Reject(_) => " reject?",
+            Modal::Retry(_) => " retry?",
             Modal::Log(_) => " log",
             Modal::Json(_) => " json",
         };
@@ -327,6 +350,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             } => {
                 text += &format!(" !{ruling:?} {job} {:?}", binding.job_hash.as_deref());
             }
+            Effect::Retry { job } => text += &format!(" !retry {job}"),
             Effect::CopyText(copied) => text += &format!(" !copy {copied}"),
             Effect::CopyJson => text += " !copy-json",
             Effect::KeepView { name, kept } => {
@@ -785,4 +809,59 @@ fn commands_do_what_their_keys_do() {
         "jobs [>a] cancel?Note::",
     );
     check("palette | \"aprove\" | confirm", "overview [] palette");
+}
+
+#[test]
+fn a_dead_letter_is_retried_by_a_dialog_whose_default_is_to_go_back() {
+    let open = "letters a b | rollbacks | left | retry";
+    check(open, "rollbacks [>b a] retry?GoBack::");
+    check(&format!("{open} | confirm"), "rollbacks [>b a]");
+    let asked = format!("{open} | next-field | confirm");
+    check(&asked, "rollbacks [>b a] says: … asked to retry. !retry b");
+    check(
+        &format!("{asked} | made b-retry-1 | tick"),
+        "rollbacks [>b a] says: retried b in 3000ms as the new job b-retry-1. !retry b",
+    );
+    check(
+        &format!("{asked} | +9 retry"),
+        "rollbacks [>b a] says: A retry of it is under way. !retry b",
+    );
+    check(
+        &format!("{asked} | refused no_dead_letter"),
+        "rollbacks [>b a] says: Not retried: the gateway has no dead letter of this job, or cannot retry any. \
+         No job was made; submit it again by hand. !retry b",
+    );
+}
+
+#[test]
+fn a_letter_that_is_gone_or_a_gateway_that_is_away_is_not_asked() {
+    check(
+        "tell a:failed | jobs | retry",
+        "jobs [>a] says: No dead letter is under the cursor: 6 lists them.",
+    );
+    check(
+        "letters a | rollbacks | left | retry | letters | next-field | confirm",
+        "rollbacks [] says: Not retried: it is no longer among the dead letters.",
+    );
+    check(
+        "letters a | rollbacks | left | cut | retry",
+        "rollbacks [>a] says: Not sent: only a gateway retries a dead letter, and none answers. \
+         Press T again when it is back.",
+    );
+}
+
+#[test]
+fn a_key_that_arrives_with_a_new_retry_dialog_is_swallowed() {
+    check(
+        "letters a | rollbacks | left | retry | +10 next-field | +10 confirm",
+        "rollbacks [>a] retry?GoBack:: ignored: confirm the dialog had just opened",
+    );
+}
+
+#[test]
+fn the_subject_is_kept_from_a_job_to_its_dead_letter() {
+    check(
+        "tell a:failed b:failed | letters a b | jobs | rollbacks",
+        "rollbacks [b >a]",
+    );
 }

@@ -62,6 +62,10 @@ pub(super) fn words(refusal: &Refusal) -> String {
             "the safety kernel does not answer, so nothing can be approved",
             "The job keeps waiting.",
         ),
+        ("no_dead_letter", _) => (
+            "the gateway has no dead letter of this job, or cannot retry any",
+            "No job was made; submit it again by hand.",
+        ),
         (_, 401) => ("the gateway refuses the key", "Fix the key, then r."),
         (_, 403) => ("your key may not do this", "Nothing was changed."),
         (_, 404) => (

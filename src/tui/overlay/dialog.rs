@@ -8,14 +8,14 @@ use crate::ids::JobId;
 use crate::state::event::Source;
 use crate::state::model::approvals::held;
 use crate::state::model::jobs::{Job, JobState};
-use crate::state::ui::modal::{CancelDialog, DecideDialog, Focus, Form, Modal};
+use crate::state::ui::modal::{CancelDialog, DecideDialog, Focus, Form, Modal, RetryDialog};
 use crate::state::ui::prompt::NOTE_BYTES;
 use crate::text::{self, Shown};
 use crate::time::Elapsed;
 use crate::tui::glyph::Glyph;
 use crate::tui::screen::prose;
 use crate::tui::theme::Role;
-use crate::tui::widget::pane::{fact, rows};
+use crate::tui::widget::pane::{fact, fact_rows, rows};
 use crate::tui::widget::words::{Ink, Words};
 use crate::view::Prose;
 use crate::view::together::{TogetherRow, deed, together};
@@ -37,6 +37,7 @@ pub(super) fn draw(front: &Front<'_>, modal: &Modal, area: Rect, buf: &mut Buffe
         }
         Modal::Approve(dialog) => approve(front, dialog, width),
         Modal::Reject(dialog) => reject(front, dialog, width),
+        Modal::Retry(dialog) => retry(front, dialog, width),
         Modal::Help(_) | Modal::Palette(_) | Modal::Filter(_) | Modal::Log(_) | Modal::Json(_) => {
             return;
         }
@@ -338,6 +339,63 @@ fn several_row(front: &Front<'_>, dialog: &DecideDialog, row: &TogetherRow) -> W
         (None, Some(false)) => words.bold("undo NO", Role::Crit),
         (None, None) => words.muted("undo unknown"),
     }
+}
+
+fn retry(front: &Front<'_>, dialog: &RetryDialog, width: usize) -> (String, Vec<Words>) {
+    let model = &front.state.model;
+    let letter = model.letters.get(&dialog.job);
+    let mut lines = Vec::new();
+    lines.extend(sentences(
+        "Retry makes a new job with a new id; this entry goes away.",
+        width,
+        Role::Text,
+    ));
+    let (copies, role) = match model.letters.retry_copies() {
+        Some(true) => ("Labels and risk tags are copied: yes.", Role::Text),
+        Some(false) => (
+            "This gateway drops labels and risk tags, so policy may judge the new job differently.",
+            Role::Warn,
+        ),
+        None => (
+            "Whether labels and risk tags are copied is unknown: no gateway has listed it.",
+            Role::Warn,
+        ),
+    };
+    lines.extend(sentences(copies, width, role));
+    lines
+        .push(Words::new().text("Nothing is undone first: what it did before it died stays done."));
+    lines.push(Words::new());
+    let mut part = |label: &str, value: Option<&str>| {
+        let value = value.unwrap_or("unknown");
+        lines.extend(fact_rows(
+            label,
+            &Words::new().line(value, Role::Text),
+            width,
+        ));
+    };
+    part("job", Some(dialog.job.as_str()));
+    let job = model.jobs.get(&dialog.job);
+    let topic = letter.and_then(|it| it.topic.as_deref());
+    part("topic", topic.or_else(|| job.and_then(|job| job.topic())));
+    part("tenant", job.and_then(|job| job.tenant()));
+    part("died of", letter.and_then(|it| it.reason_code.as_deref()));
+    part("", letter.and_then(|it| it.reason.as_deref()));
+    if letter.is_none() {
+        lines.push(Words::new());
+        lines.push(Words::new().ink(
+            "It is no longer among the dead letters; nothing to retry.",
+            Role::Warn,
+        ));
+    }
+    buttons(
+        front,
+        &dialog.form,
+        "",
+        "Retry as a new job",
+        width,
+        &mut lines,
+    );
+    ("Retry this dead letter".to_owned(), lines)
 }
 
 fn about(front: &Front<'_>, dialog: &DecideDialog, width: usize, yes: bool) -> Vec<Words> {

@@ -9,13 +9,13 @@ use crate::state::ui::{ListId, View};
 use crate::text::{self, Shown};
 use crate::tui::glyph::Glyph;
 use crate::tui::screen::frame::lamp_sign;
-use crate::tui::screen::{LEAST, Scene, jobs as jobs_screen, signs};
+use crate::tui::screen::{LEAST, Scene, jobs as jobs_screen, rollbacks as rollbacks_screen, signs};
 use crate::tui::theme::Role;
 use crate::tui::widget::pane::{self, Title};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{indent, split_row, split_rows};
 use crate::view::frame::{Mode, header};
-use crate::view::{self, jobs, workers};
+use crate::view::{self, jobs, rollbacks, workers};
 
 /// The one line under the least size: what is needed, what there is, and what
 /// must not be missed.
@@ -67,12 +67,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         scene.pen().put(buf, last, &words);
     }
     let (title, body) = split_row(body);
-    let name = match state.ui.view() {
-        View::Overview => "Overview",
-        View::Approvals => "Approvals",
-        View::Jobs => "Jobs",
-        View::Workers => "Workers",
-    };
+    let name = state.ui.view().title();
     Title::new(name, true).draw(scene.pen(), buf, title);
     let height = usize::from(body.height);
     let rows = match state.ui.view() {
@@ -80,6 +75,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         View::Workers => worker_rows(scene, height),
         View::Overview => overview_rows(scene),
         View::Approvals => approval_rows(scene, height),
+        View::Rollbacks => rollback_rows(scene, height),
     };
     if rows.is_empty() {
         let nothing = match state.ui.view() {
@@ -87,6 +83,10 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
             View::Workers => "No worker has been heard.",
             View::Overview => "",
             View::Approvals => "Nobody has to decide anything.",
+            View::Rollbacks => match state.ui.list_id() {
+                ListId::DeadLetters => "No dead letter is known.",
+                _ => "No workflow is armed.",
+            },
         };
         scene
             .pen()
@@ -220,6 +220,62 @@ fn approval_rows(scene: &Scene<'_>, height: usize) -> Vec<(bool, Words)> {
             Some((list.state.selected() == Some(subject), words))
         })
         .collect()
+}
+
+/// One line a row of the list that has the keyboard.
+fn rollback_rows(scene: &Scene<'_>, height: usize) -> Vec<(bool, Words)> {
+    match scene.state.ui.list_id() {
+        ListId::Steps => {
+            let view = rollbacks::under_cursor(scene.state, height);
+            let steps = view.map(|view| view.steps).unwrap_or_default().into_iter();
+            steps
+                .map(|step| {
+                    let (glyph, word, ink) = rollbacks_screen::step_sign(step.state);
+                    let topic = step.with.as_deref().map_or("unknown", rollbacks::short);
+                    let words = Words::new()
+                        .glyph(scene.glyphs, glyph, ink)
+                        .ink(format!(" {word}"), ink)
+                        .to(14)
+                        .shown(Shown::tail_of(topic, 24), Role::Text);
+                    (step.selected, words)
+                })
+                .collect()
+        }
+        ListId::DeadLetters => {
+            let view = rollbacks::letters(scene.state, height);
+            let rows = view.rows.iter();
+            rows.map(|row| {
+                let code = row.reason_code.as_deref().unwrap_or("unknown");
+                let words = Words::new()
+                    .shown(
+                        Shown::tail_of(text::id_tail(row.job.as_str()), 8),
+                        Role::Muted,
+                    )
+                    .to(10)
+                    .shown(Shown::head_of(code, 20), Role::Text)
+                    .to(32)
+                    .text(text::age(row.age));
+                (row.selected, words)
+            })
+            .collect()
+        }
+        _ => {
+            let view = rollbacks::rollbacks(scene.state, height);
+            let rows = view.rows.iter();
+            rows.map(|row| {
+                let (glyph, word, ink) = rollbacks_screen::stack_sign(row);
+                let words = Words::new()
+                    .glyph(scene.glyphs, glyph, ink)
+                    .ink(format!(" {word}"), ink)
+                    .to(14)
+                    .text(format!("{} of {}", row.undone, row.steps))
+                    .to(22)
+                    .shown(Shown::tail_of(&row.name, 17), Role::Text);
+                (row.selected, words)
+            })
+            .collect()
+        }
+    }
 }
 
 fn overview_rows(scene: &Scene<'_>) -> Vec<(bool, Words)> {

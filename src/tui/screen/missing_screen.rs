@@ -177,7 +177,7 @@ pub(super) fn no_workers(scene: &Scene<'_>, view: &WorkersView, area: Rect, buf:
 }
 
 /// What is being waited for, with its age; `None` once a server has answered.
-fn asking(scene: &Scene<'_>) -> Option<Words> {
+pub(super) fn asking(scene: &Scene<'_>) -> Option<Words> {
     let links = &scene.state.model.links;
     let now = scene.state.now;
     let waiting: Vec<Source> = Source::ALL

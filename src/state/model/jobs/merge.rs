@@ -543,7 +543,7 @@ fn cancelled(job: &mut Job, when: When, cancel: &JobCancel) -> bool {
 }
 
 /// The name of the number where the contract has one, else the sender's word.
-fn error_code(result: &JobResult) -> Text {
+pub(crate) fn error_code(result: &JobResult) -> Text {
     let number = result.error_code_enum;
     if number != ErrorCode::Unspecified && number.is_known() {
         return text(&error_name(number));

@@ -1,0 +1,456 @@
+//! How an undo stands, step by step, in the order in which its steps run: the
+//! failed job's own first, for it may have half happened, then the last success
+//! first.
+//!
+//! Derived from the jobs each time it is asked for, so that nothing here can
+//! disagree with them. Nobody tells which steps a plane has planned: what ran is
+//! known, what would run is worked out. Start at [`stack`].
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::{Undone, is_fatal, undone_by};
+use crate::ids::JobId;
+use crate::state::model::Model;
+use crate::state::model::jobs::{Decision, Job, JobState};
+use crate::state::shared::Text;
+use crate::time::{Elapsed, Timestamp};
+
+/// A step that nobody has heard of for this long after the last word of its
+/// rollback is no longer called to come: planes drop steps without a word.
+const QUIET: Elapsed = Elapsed::from_secs(60);
+
+/// An undo: what would be done, is done or was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Whose work.
+    pub of: Undone,
+    /// How it stands in all.
+    pub state: StackState,
+    /// The jobs whose fatal end started it, the last one first; empty while armed,
+    /// or when they are not known.
+    pub failed: Vec<JobId>,
+    /// When it started; `None` while armed.
+    pub started: Option<Timestamp>,
+    /// When something about it happened last.
+    pub last: Timestamp,
+    /// The steps, in the order in which they run.
+    pub steps: Vec<Step>,
+}
+
+impl Stack {
+    /// How many steps have undone what they undo.
+    pub fn undone(&self) -> usize {
+        self.count(|step| step.state.is_done())
+    }
+
+    /// How many steps are as `is` says.
+    pub fn count(&self, is: impl Fn(&Step) -> bool) -> usize {
+        self.steps.iter().filter(|step| is(step)).count()
+    }
+}
+
+/// How an undo stands in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StackState {
+    /// A step ended without having undone anything.
+    Broken,
+    /// A step waits for a person.
+    Approval,
+    /// Steps run or will run.
+    Running,
+    /// Nothing was heard of a step.
+    Unknown,
+    /// Everything was undone.
+    Undone,
+    /// Nothing failed; it would be undone if something did.
+    Armed,
+}
+
+impl StackState {
+    /// The name in filters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Approval => "approval",
+            Self::Running => "running",
+            Self::Unknown => "unknown",
+            Self::Undone => "undone",
+            Self::Armed => "armed",
+        }
+    }
+
+    fn class(self) -> u8 {
+        match self {
+            Self::Broken | Self::Approval | Self::Running | Self::Unknown => 0,
+            Self::Undone => 1,
+            Self::Armed => 2,
+        }
+    }
+}
+
+/// One step of an undo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The job that is undone; `None` if the job that does it does not say.
+    pub undoes: Option<JobId>,
+    /// The topic of that job.
+    pub undoes_topic: Text,
+    /// What undoes it: a topic.
+    pub topic: Text,
+    /// The job that does it; `None` before one was heard of.
+    pub job: Option<JobId>,
+    /// How it stands.
+    pub state: StepState,
+    /// It runs once for this key. Before it runs, only a key that the compensation
+    /// itself names is known: planes derive the others.
+    pub idempotency_key: Text,
+    /// What policy decided about it.
+    pub decision: Option<Decision>,
+}
+
+/// How a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepState {
+    /// It would run if its workflow ended FAILED_FATAL.
+    Armed,
+    /// Its turn comes.
+    WillRun,
+    /// It is a job in this state; `None` while that is not known.
+    Job(Option<JobState>),
+    /// Others ran and nothing was heard of it, or its job was forgotten.
+    Unknown,
+}
+
+impl StepState {
+    /// Whether it has undone what it undoes. Output that is held back was made
+    /// all the same.
+    pub fn is_done(self) -> bool {
+        matches!(
+            self,
+            Self::Job(Some(JobState::Succeeded | JobState::OutputQuarantined))
+        )
+    }
+
+    /// Whether it ended without having undone anything for certain.
+    pub fn is_broken(self) -> bool {
+        matches!(self, Self::Job(Some(state)) if state.is_terminal()) && !self.is_done()
+    }
+
+    /// The name in JSON: that of the job's state, else of the plane's own words for
+    /// steps that are no jobs yet; `None` is not known.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Armed => Some("RECORDED"),
+            Self::WillRun => Some("WAITING"),
+            Self::Job(state) => state.map(JobState::name),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Whose undo `job` is a step of, should it come to one; `None` for a job that
+/// cannot be undone or has nothing to undo yet.
+pub(super) fn armed_by(job: &Job) -> Option<Undone> {
+    let request = job.request.as_ref()?;
+    request.undo.as_ref()?;
+    let fatal = is_fatal(job);
+    if job.state != Some(JobState::Succeeded) && !fatal {
+        return None;
+    }
+    match &request.workflow_id {
+        Some(workflow) => Some(Undone::Workflow(Arc::clone(workflow))),
+        // Nobody undoes the success of a job that stands alone.
+        None => fatal.then(|| Undone::Job(job.id.clone())),
+    }
+}
+
+/// How the undo of `of` stands at `now`; `None` when nothing of it is known any more.
+pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
+    let members: Vec<&Arc<Job>> = match of {
+        Undone::Workflow(workflow) => model.jobs.of_workflow(workflow).collect(),
+        Undone::Job(job) => model.jobs.get(job).into_iter().collect(),
+    };
+    let members = members.into_iter().filter(|job| undone_by(job).is_none());
+    let (mut failed, mut targets) = (Vec::new(), Vec::new());
+    for job in members {
+        if is_fatal(job) {
+            failed.push(job);
+        }
+        if armed_by(job).as_ref() == Some(of) {
+            targets.push(job);
+        }
+    }
+    failed.sort_by_key(|job| (Reverse(job.since), job.id.clone()));
+    targets.sort_by_key(|job| (!is_fatal(job), Reverse(job.since), job.id.clone()));
+    let ran = model.rollbacks.get(of);
+    let jobs: &[JobId] = ran.map_or(&[], |ran| &ran.jobs);
+    if jobs.is_empty() && targets.is_empty() {
+        return None;
+    }
+    let failed_at = failed.iter().map(|job| job.since).min();
+    let started = ran.map(|ran| ran.started).or(failed_at);
+    let mut last = failed.iter().chain(&targets).map(|job| job.since).max();
+    let mut steps: Vec<Step> = Vec::new();
+    for id in jobs {
+        let job = model.jobs.get(id);
+        last = last.max(job.map(|job| job.since));
+        steps.push(ran_step(model, id, job));
+    }
+    let is_quiet = last.is_some_and(|last| now.since(last).as_millis() >= QUIET.as_millis());
+    let has_job = |target: &Job| {
+        steps
+            .iter()
+            .any(|it| it.undoes.as_ref() == Some(&target.id))
+    };
+    let left: Vec<bool> = targets.iter().map(|target| !has_job(target)).collect();
+    let last_with_job = left.iter().rposition(|left| !left);
+    let mut waiting = Vec::new();
+    for (place, target) in targets.iter().enumerate().filter(|(place, _)| left[*place]) {
+        // A success after the rollback began is armed for the next one.
+        let after = started.is_none_or(|started| target.since > started) && !is_fatal(target);
+        let state = if after {
+            StepState::Armed
+        } else if is_quiet || last_with_job.is_some_and(|last| place < last) {
+            StepState::Unknown
+        } else {
+            StepState::WillRun
+        };
+        waiting.push(to_come(target, state));
+    }
+    steps.extend(waiting);
+    Some(Stack {
+        of: of.clone(),
+        state: state_of(&steps),
+        failed: failed.iter().map(|job| job.id.clone()).collect(),
+        started,
+        last: last.or(started).unwrap_or_default(),
+        steps,
+    })
+}
+
+/// All that is known, what runs or is broken first, then the newest, armed last.
+pub fn stacks(model: &Model, now: Timestamp) -> Vec<Stack> {
+    let all = model.rollbacks.all();
+    let mut stacks: Vec<Stack> = all.filter_map(|of| stack(model, of, now)).collect();
+    stacks.sort_by(|a, b| {
+        let key = |it: &Stack| (it.state.class(), Reverse(it.started), Reverse(it.last));
+        key(a).cmp(&key(b)).then_with(|| a.of.cmp(&b.of))
+    });
+    stacks
+}
+
+fn state_of(steps: &[Step]) -> StackState {
+    let any = |is: &dyn Fn(StepState) -> bool| steps.iter().any(|step| is(step.state));
+    let runs = |state: StepState| match state {
+        StepState::WillRun => true,
+        StepState::Job(state) => !state.is_some_and(JobState::is_terminal),
+        StepState::Armed | StepState::Unknown => false,
+    };
+    if any(&StepState::is_broken) {
+        StackState::Broken
+    } else if any(&|state| state == StepState::Job(Some(JobState::ApprovalRequired))) {
+        StackState::Approval
+    } else if any(&runs) {
+        StackState::Running
+    } else if any(&|state| state == StepState::Unknown) {
+        StackState::Unknown
+    } else if any(&StepState::is_done) {
+        StackState::Undone
+    } else {
+        StackState::Armed
+    }
+}
+
+fn ran_step(model: &Model, id: &JobId, job: Option<&Arc<Job>>) -> Step {
+    let request = job.and_then(|job| job.request.as_ref());
+    let undoes = request.and_then(|it| it.parent.clone());
+    let original = undoes.as_ref().and_then(|id| model.jobs.get(id));
+    let named = original.and_then(|job| job.request.as_ref()?.undo.clone());
+    Step {
+        undoes_topic: original.and_then(|job| job.request.as_ref()?.topic.clone()),
+        topic: request.and_then(|it| it.topic.clone()),
+        state: job.map_or(StepState::Unknown, |job| StepState::Job(job.state)),
+        idempotency_key: request
+            .and_then(|it| it.idempotency_key.clone())
+            .or_else(|| named.and_then(|it| it.idempotency_key.clone())),
+        decision: job.and_then(|job| job.decision()),
+        job: Some(id.clone()),
+        undoes,
+    }
+}
+
+fn to_come(target: &Job, state: StepState) -> Step {
+    let request = target.request.as_ref();
+    let undo = request.and_then(|it| it.undo.as_ref());
+    Step {
+        undoes: Some(target.id.clone()),
+        undoes_topic: request.and_then(|it| it.topic.clone()),
+        topic: undo.map(|it| Arc::clone(&it.topic)),
+        job: None,
+        state,
+        idempotency_key: undo.and_then(|it| it.idempotency_key.clone()),
+        decision: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::script;
+
+    /// Four jobs of a workflow of which three can be undone; the last one fails.
+    const FAILS: &str = "0s submit a topic=job.a workflow=wf undo=job.undo_a | 1s succeed a w1 \
+        | 2s submit b topic=job.b workflow=wf | 3s succeed b w1 \
+        | 4s submit c topic=job.c workflow=wf undo=job.undo_c | 5s succeed c w1 \
+        | 6s submit d topic=job.d workflow=wf undo=job.undo_d | 7s fatal d w1";
+
+    /// The stacks after a script: name, state, undone of all, then each step as the
+    /// job it undoes, the one that does it, and how that stands.
+    #[track_caller]
+    fn check(script: &str, expected: &[&str]) {
+        let state = script::run(script).expect("a script");
+        let rows: Vec<String> = stacks(&state.model, state.now)
+            .into_iter()
+            .map(|stack| {
+                let name = match &stack.of {
+                    Undone::Workflow(name) => name.to_string(),
+                    Undone::Job(job) => format!("job {job}"),
+                };
+                let mut row = format!(
+                    "{name} {} {} of {}",
+                    stack.state.name(),
+                    stack.undone(),
+                    stack.steps.len()
+                );
+                for step in &stack.steps {
+                    let id = |id: &Option<JobId>| id.as_ref().map_or("-".into(), JobId::to_string);
+                    let stands = step.state.name().unwrap_or("?");
+                    row.push_str(&format!(
+                        ", {}:{} {stands}",
+                        id(&step.undoes),
+                        id(&step.job)
+                    ));
+                }
+                row
+            })
+            .collect();
+        assert_eq!(rows, expected, "{script}");
+    }
+
+    fn undo(id: &str, of: &str) -> String {
+        format!(
+            "submit {id} topic=job.undo_{of} parent={of} workflow=wf labels=saga_compensation:true,saga_workflow_id:wf"
+        )
+    }
+
+    #[test]
+    fn a_workflow_is_armed_by_successes_that_can_be_undone_the_last_one_first() {
+        let before: String = FAILS.rsplit_once("| 7s").expect("a step").0.to_owned();
+        check(&before, &["wf armed 0 of 2, c:- RECORDED, a:- RECORDED"]);
+        check("0s submit a topic=job.a undo=job.u | 1s succeed a w1", &[]);
+    }
+
+    #[test]
+    fn the_failed_jobs_own_undo_runs_first_then_the_last_success() {
+        check(
+            FAILS,
+            &["wf running 0 of 3, d:- WAITING, c:- WAITING, a:- WAITING"],
+        );
+        let script = format!("{FAILS} | 8s {} | 9s succeed x1 w2", undo("x1", "d"));
+        check(
+            &script,
+            &["wf running 1 of 3, d:x1 SUCCEEDED, c:- WAITING, a:- WAITING"],
+        );
+        check(
+            "0s submit a topic=job.a undo=job.u | 1s fatal a w1",
+            &["job a running 0 of 1, a:- WAITING"],
+        );
+    }
+
+    #[test]
+    fn a_denied_step_breaks_the_undo_although_others_go_on() {
+        let script = format!(
+            "{FAILS} | 8s {} | 9s denied x1 | 10s {} | 11s dispatch x2 w2",
+            undo("x1", "d"),
+            undo("x2", "c")
+        );
+        check(
+            &script,
+            &["wf broken 0 of 3, d:x1 DENIED, c:x2 DISPATCHED, a:- WAITING"],
+        );
+    }
+
+    #[test]
+    fn a_step_that_was_passed_over_or_never_came_is_unknown_not_done() {
+        // A plane that runs only what was recorded says nothing about the own undo.
+        let script = format!("{FAILS} | 8s {} | 9s succeed x2 w2", undo("x2", "c"));
+        check(
+            &script,
+            &["wf running 1 of 3, c:x2 SUCCEEDED, d:- null, a:- WAITING"
+                .replace("null", "?")
+                .as_str()],
+        );
+        check(
+            &format!(
+                "{FAILS} | 8s {} | 9s succeed x2 w2 | 80s tick",
+                undo("x2", "c")
+            ),
+            &["wf unknown 1 of 3, c:x2 SUCCEEDED, d:- ?, a:- ?"],
+        );
+    }
+
+    #[test]
+    fn all_undone_is_said_only_when_every_step_was() {
+        let script = format!(
+            "{FAILS} | 8s {} | 9s succeed x1 w2 | 10s {} | 11s succeed x2 w2 | 12s {} | 13s succeed x3 w2",
+            undo("x1", "d"),
+            undo("x2", "c"),
+            undo("x3", "a")
+        );
+        check(
+            &script,
+            &["wf undone 3 of 3, d:x1 SUCCEEDED, c:x2 SUCCEEDED, a:x3 SUCCEEDED"],
+        );
+        // FAILED, TIMEOUT, DENIED and a cancel undo nothing.
+        for end in ["fail d w1", "timeout d w1", "denied d", "cancelled d w1"] {
+            let script = FAILS.replace("fatal d w1", end);
+            check(&script, &["wf armed 0 of 2, c:- RECORDED, a:- RECORDED"]);
+        }
+    }
+
+    #[test]
+    fn what_is_broken_or_runs_comes_first_then_the_newest_then_what_is_armed() {
+        let one = |wf: &str, at: u64, rest: &str| {
+            format!(
+                "{at}s submit {wf}1 topic=job.a workflow={wf} undo=job.u | {at}s succeed {wf}1 w | {} | ",
+                rest.replace("WF", wf)
+            )
+        };
+        let undone = "9s submit WF2 topic=job.b workflow=WF | 10s fatal WF2 w | 11s submit WF3 topic=job.u parent=WF1 \
+             labels=saga_compensation:true,saga_workflow_id:WF | 12s succeed WF3 w";
+        let runs = "9s submit WF2 topic=job.b workflow=WF | 10s fatal WF2 w";
+        let script = [
+            one("armed", 1, "1s tick"),
+            one("undone", 2, undone),
+            one("runs", 3, runs),
+            one("armed-later", 4, "4s tick"),
+        ]
+        .concat();
+        let state = script::run(script.trim_end_matches("| ")).expect("a script");
+        let names: Vec<String> = stacks(&state.model, state.now)
+            .into_iter()
+            .map(|stack| format!("{:?}", stack.of))
+            .collect();
+        let names = names.join(" ").replace("Workflow", "");
+        assert_eq!(names, r#"("runs") ("undone") ("armed-later") ("armed")"#);
+    }
+
+    #[test]
+    fn an_undo_that_becomes_known_late_arms_its_workflow_all_the_same() {
+        check(
+            "0s told a SUCCEEDED topic=job.a workflow=wf partial=1 | 1s told a SUCCEEDED undo=job.u",
+            &["wf armed 0 of 1, a:- RECORDED"],
+        );
+    }
+}
