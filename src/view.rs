@@ -26,6 +26,7 @@ pub mod pools;
 pub mod review;
 pub mod rollbacks;
 pub mod together;
+pub mod traces;
 pub mod workers;
 
 /// A part of a sentence.

@@ -82,6 +82,8 @@ enum Which {
     Pools,
     Heat,
     Rollbacks,
+    /// The trace of the first job
+    Traces,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -161,6 +163,7 @@ fn frame(args: &RenderArgs, theme: &Theme) -> Result<Buffer, CliError> {
         Which::Pools => &[Action::Workers, Action::ByPool],
         Which::Heat => &[Action::Workers, Action::HeatMap],
         Which::Rollbacks => &[Action::Rollbacks],
+        Which::Traces => &[Action::Jobs, Action::Traces],
     };
     for action in actions {
         console.now(Event::User(action.clone()));

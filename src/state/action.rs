@@ -109,8 +109,8 @@ actions! {
     HalfPageUp = "half-page-up", Looks, "move up half a page";
     PageDown = "page-down", Looks, "move down a page";
     PageUp = "page-up", Looks, "move up a page";
-    Left = "left", Looks, "go to the pane or cell on the left";
-    Right = "right", Looks, "go to the pane or cell on the right";
+    Left = "left", Looks, "go to the pane or cell on the left; fold a row";
+    Right = "right", Looks, "go to the pane or cell on the right; unfold a row";
     Open = "open", Looks, "open the row under the cursor";
     Detail = "detail", Looks, "open the detail of the job under the cursor";
     Back = "back", Looks, "go back, close or clear one thing; never quits";
@@ -121,6 +121,7 @@ actions! {
     Jobs = "jobs", Looks, "show the jobs";
     Workers = "workers", Looks, "show the workers";
     Rollbacks = "rollbacks", Looks, "show what is undone, and the dead letters";
+    Traces = "traces", Looks, "show the trace or workflow of the job as a tree and over time";
     NextView = "next-view", Looks, "show the next view";
     PreviousView = "previous-view", Looks, "show the previous view";
     LastView = "last-view", Looks, "show the view before this one";

@@ -28,6 +28,8 @@ pub const ROLLBACK_STEPS: usize = 1_000;
 /// Workflows and lone jobs whose undo is known and was not asked for; the one that
 /// succeeded longest ago goes first.
 pub const ARMED: usize = 2_000;
+/// Jobs that the tree of one trace is made of; the oldest ones stay.
+pub const TRACE_JOBS: usize = 2_000;
 /// Dead letters; the oldest go first. A gateway is asked for as many.
 pub const LETTERS: usize = 500;
 /// Packets about jobs kept for their details; the oldest go first. At a busy 400 a

@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod pools;
 pub mod rollbacks;
 pub mod senders;
+pub mod traces;
 pub mod traffic;
 pub mod workers;
 

@@ -21,6 +21,7 @@ use crate::state::event::Event;
 use crate::state::filter::{ApprovalRow, Filter, FilterError, LetterRow, RollbackRow, WorkerRow};
 use crate::state::model::Model;
 use crate::state::model::jobs::{Asked, Job};
+use crate::state::model::traces::TraceOf;
 use crate::time::{Elapsed, Timestamp};
 
 mod act;
@@ -75,16 +76,19 @@ pub enum View {
     Workers,
     /// What is undone, and what could not be done.
     Rollbacks,
+    /// The jobs of a trace or workflow, as a tree and over time.
+    Traces,
 }
 
 impl View {
     /// Every view, in the order of its number.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Overview,
         Self::Approvals,
         Self::Jobs,
         Self::Workers,
         Self::Rollbacks,
+        Self::Traces,
     ];
 
     /// Reads a filter for the rows of this view.
@@ -96,7 +100,7 @@ impl View {
             Self::Approvals => Filter::parse::<ApprovalRow<'_>>(text),
             Self::Workers => Filter::parse::<WorkerRow<'_>>(text),
             Self::Rollbacks => Filter::parse::<RollbackRow<'_>>(text),
-            Self::Overview | Self::Jobs => Filter::parse::<Job>(text),
+            Self::Overview | Self::Jobs | Self::Traces => Filter::parse::<Job>(text),
         }
     }
 
@@ -108,6 +112,7 @@ impl View {
             Self::Jobs => 3,
             Self::Workers => 4,
             Self::Rollbacks => 6,
+            Self::Traces => 7,
         }
     }
 
@@ -119,6 +124,7 @@ impl View {
             Self::Jobs => "Jobs",
             Self::Workers => "Workers",
             Self::Rollbacks => "Rollbacks",
+            Self::Traces => "Traces",
         }
     }
 }
@@ -148,11 +154,13 @@ pub enum ListId {
     Steps,
     /// Jobs that could not be done.
     DeadLetters,
+    /// The jobs of a trace, as a tree.
+    Trace,
 }
 
 impl ListId {
     /// Every list.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Pressure,
         Self::OldestApprovals,
         Self::Alerts,
@@ -164,6 +172,7 @@ impl ListId {
         Self::Rollbacks,
         Self::Steps,
         Self::DeadLetters,
+        Self::Trace,
     ];
 
     /// The panes of the rollbacks, in the order in which `l` goes through them.
@@ -179,7 +188,7 @@ impl ListId {
             Self::Workers | Self::Pools | Self::HeatMap => View::Workers.filter(text),
             Self::Rollbacks | Self::Steps => View::Rollbacks.filter(text),
             Self::DeadLetters => Filter::parse::<LetterRow<'_>>(text),
-            Self::Jobs | Self::Pressure | Self::Alerts => View::Jobs.filter(text),
+            Self::Jobs | Self::Trace | Self::Pressure | Self::Alerts => View::Jobs.filter(text),
         }
     }
 
@@ -253,7 +262,7 @@ impl ListId {
                 SortKey::Topic,
                 SortKey::Name,
             ],
-            Self::Steps | Self::Pressure | Self::OldestApprovals | Self::Alerts => {
+            Self::Trace | Self::Steps | Self::Pressure | Self::OldestApprovals | Self::Alerts => {
                 &[SortKey::Attention]
             }
         }
@@ -446,6 +455,9 @@ pub struct UiState {
     rollback_pane: usize,
     /// Whose steps [`ListId::Steps`] has.
     steps_of: Option<Subject>,
+    trace: Option<TraceOf>,
+    /// Jobs of the trace whose descendants are hidden.
+    folded: BTreeSet<JobId>,
     workers_as: WorkersAs,
     open_pools: BTreeSet<PoolName>,
     detail: Option<Detail>,
@@ -496,6 +508,16 @@ impl UiState {
         &self.open_pools
     }
 
+    /// The trace that is looked at.
+    pub fn trace(&self) -> Option<&TraceOf> {
+        self.trace.as_ref()
+    }
+
+    /// Jobs of the trace whose descendants are hidden.
+    pub fn folded(&self) -> &BTreeSet<JobId> {
+        &self.folded
+    }
+
     /// The job detail, if one is open.
     pub fn detail(&self) -> Option<&Detail> {
         self.detail.as_ref()
@@ -535,6 +557,7 @@ impl UiState {
             (View::Rollbacks, _) => {
                 ListId::ROLLBACKS[self.rollback_pane.min(ListId::ROLLBACKS.len() - 1)]
             }
+            (View::Traces, _) => ListId::Trace,
             (View::Workers, WorkersAs::Pools) => ListId::Pools,
             (View::Workers, WorkersAs::HeatMap) => ListId::HeatMap,
             (View::Workers, WorkersAs::Table) => ListId::Workers,

@@ -67,6 +67,12 @@ pub enum Glyph {
     BarHalf,
     /// The empty part of a bar.
     BarEmpty,
+    /// The part of a chart in which a job waits for a person.
+    BarPerson,
+    /// A branch of a tree with more below it.
+    Branch,
+    /// The last branch of a tree.
+    LastBranch,
 }
 
 /// Which form of the signs this terminal can show.
@@ -144,6 +150,9 @@ fn forms(glyph: Glyph) -> (&'static str, &'static str) {
         Glyph::BarFull => ("━", "="),
         Glyph::BarHalf => ("╸", "-"),
         Glyph::BarEmpty => ("─", "."),
+        Glyph::BarPerson => ("╍", "~"),
+        Glyph::Branch => ("├", "+"),
+        Glyph::LastBranch => ("└", "+"),
     }
 }
 

@@ -53,6 +53,7 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
             (Action::Reload, "read again".to_owned()),
             (Action::CopyId, "copy id".to_owned()),
             (Action::Workers, "its worker".to_owned()),
+            (Action::Traces, "its trace".to_owned()),
             (Action::Back, "back".to_owned()),
             (Action::Help, "help".to_owned()),
         ]
@@ -94,6 +95,13 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
                 (Action::Right, "pane".to_owned()),
                 (Action::Retry, "retry".to_owned()),
                 (Action::Sort, "sort".to_owned()),
+                (Action::Filter, "filter".to_owned()),
+            ],
+            View::Traces => vec![
+                (Action::Open, "the job".to_owned()),
+                (Action::Left, "fold".to_owned()),
+                (Action::Right, "unfold".to_owned()),
+                (Action::Cancel, "cancel".to_owned()),
                 (Action::Filter, "filter".to_owned()),
             ],
             View::Workers => vec![
@@ -158,7 +166,7 @@ fn cannot(state: &State) -> String {
         return "A R X T need a gateway".to_owned();
     }
     if bus && links.of(Source::Gateway).state == LinkState::Absent {
-        return "A R need a gateway".to_owned();
+        return "A R T need a gateway".to_owned();
     }
     if ui.review().is_some() && ui.refusal(&Action::Approve, &state.model).is_some() {
         let gate = ui.gate(&state.model);
@@ -199,8 +207,8 @@ mod tests {
     fn what_no_server_here_can_ever_do_is_not_waited_for() {
         for (script, says) in [
             ("0s link redis up", "A R X T need a gateway"),
-            ("0s link nats up | 0s link redis up", "A R need a gateway"),
-            ("0s link nats up", "A R need a gateway"),
+            ("0s link nats up | 0s link redis up", "A R T need a gateway"),
+            ("0s link nats up", "A R T need a gateway"),
             (
                 "0s link nats up | 0s link gateway down",
                 "A R T wait for the gateway",

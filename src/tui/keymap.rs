@@ -79,6 +79,7 @@ const DEFAULTS: &[(Mode, &str, Action)] = &[
     (View, "3", Action::Jobs),
     (View, "4", Action::Workers),
     (View, "6", Action::Rollbacks),
+    (View, "7", Action::Traces),
     (View, "Tab", Action::NextView),
     (View, "shift-Tab", Action::PreviousView),
     (View, "-", Action::LastView),

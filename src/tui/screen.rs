@@ -31,6 +31,7 @@ pub(in crate::tui) mod prose;
 mod review;
 mod rollbacks;
 mod signs;
+mod traces;
 mod workers;
 
 /// The smallest screen that shows anything but its own size.
@@ -122,6 +123,7 @@ pub fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     match (ui.view(), ui.workers_as()) {
         (View::Jobs, _) => jobs::draw(scene, body, buf),
         (View::Rollbacks, _) => rollbacks::draw(scene, body, buf),
+        (View::Traces, _) => traces::draw(scene, body, buf),
         (View::Workers, WorkersAs::Table) => workers::draw(scene, body, buf),
         (View::Workers, WorkersAs::Pools) => pools::draw(scene, body, buf),
         (View::Workers, WorkersAs::HeatMap) => heat::draw(scene, body, buf),

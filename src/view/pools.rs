@@ -67,7 +67,9 @@ pub fn pools(state: &State, height: usize) -> PoolsView {
                         ..row(model, worker, now)
                     })))
                 }
-                Subject::Job(_) | Subject::Alert(_) | Subject::Workflow(_) => None,
+                Subject::Job(_) | Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen => {
+                    None
+                }
             }
         })
         .collect();

@@ -376,6 +376,24 @@ fn a_dead_letter_is_found_and_its_retry_is_recorded_before_it_is_asked() {
 }
 
 #[test]
+fn from_a_job_its_trace_is_one_key_away_and_enter_comes_back_to_it() {
+    let mut screen = demo();
+    screen.shows("LIVE");
+    screen.press("3");
+    screen.shows("attention first");
+    screen.until("a job under the cursor", |text| {
+        text.lines().any(|line| line.starts_with('▌'))
+    });
+    screen.press("7");
+    screen.shows("Where the time went");
+    screen.shows("The critical path is");
+    screen.press("\r");
+    screen.shows("Timeline");
+    screen.press("\x03");
+    assert_eq!(screen.ends().code(), Some(0));
+}
+
+#[test]
 fn help_is_searched_and_escape_never_quits() {
     let mut screen = demo();
     screen.shows("LIVE");

@@ -471,6 +471,38 @@ fn the_rollbacks_are_drawn_in_every_condition() {
     check_view_in(saga_conditions(), "rollbacks", &[Action::Rollbacks]);
 }
 
+#[test]
+fn the_traces_are_drawn_in_every_condition() {
+    check_view_in(
+        saga_conditions(),
+        "traces",
+        &[Action::Jobs, Action::First, Action::Traces],
+    );
+}
+
+#[test]
+fn a_trace_with_a_rollback_shows_what_undoes_what() {
+    let found = lines_with(
+        SAGAS,
+        &[Action::Rollbacks, Action::Traces],
+        &["undoes", "critical path", "worked  "],
+    );
+    let says: Vec<String> = found
+        .iter()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    for (line, begins) in says.iter().zip([
+        "├ undoes migrate_schema 5e92cc01 ● running ━",
+        "├ undoes deploy_app d0000002 ■ denied ·■",
+        "├ undoes switch_traff… b7714e0c ✓ succeeded ━",
+    ]) {
+        assert!(line.starts_with(begins), "{line} does not begin {begins}");
+    }
+    let path =
+        "The critical path is 2 jobs, 2m03s of 2m40s: data.migrate_schema, then data.migrate_down;";
+    assert!(says.iter().any(|line| line.starts_with(path)), "{says:#?}");
+}
+
 /// All views with what can be open in them.
 fn everything() -> Vec<(&'static str, Vec<Action>)> {
     vec![
@@ -483,6 +515,7 @@ fn everything() -> Vec<(&'static str, Vec<Action>)> {
         ("pools", vec![Action::Workers, Action::ByPool]),
         ("heat", vec![Action::Workers, Action::HeatMap]),
         ("rollbacks", vec![Action::Rollbacks]),
+        ("traces", vec![Action::Jobs, Action::Traces]),
         ("steps", vec![Action::Rollbacks, Action::Right]),
         ("letters", vec![Action::Rollbacks, Action::Left]),
     ]

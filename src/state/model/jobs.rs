@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ids::{JobId, WorkerId};
+use crate::ids::{JobId, TraceId, WorkerId};
 use crate::state::effect::EffectId;
 use crate::state::event::Heard;
 use crate::state::limits;
@@ -53,6 +53,7 @@ pub struct Jobs {
     stall_due: Ordered<(Timestamp, JobId)>,
     by_worker: SharedMap<WorkerId, Vec<JobId>>,
     by_workflow: BTreeMap<Arc<str>, Arc<Vec<JobId>>>,
+    by_trace: SharedMap<TraceId, Vec<JobId>>,
     counts: [u32; JobState::ALL.len() + 1],
     topics: BTreeMap<Arc<str>, TopicLoad>,
     asked: BTreeMap<EffectId, JobId>,
@@ -79,6 +80,7 @@ struct Keys {
     state: Option<JobState>,
     worker: Option<WorkerId>,
     workflow: Text,
+    trace: Option<TraceId>,
     topic: Text,
 }
 
@@ -113,6 +115,7 @@ impl Keys {
             state: job.state,
             worker: job.worker().filter(|_| with_worker).cloned(),
             workflow: request.and_then(|request| request.workflow_id.clone()),
+            trace: job.trace.clone(),
             topic: request.and_then(|request| request.topic.clone()),
         }
     }
@@ -211,6 +214,15 @@ impl Jobs {
             .get(workflow)
             .into_iter()
             .flat_map(|ids| ids.iter())
+            .filter_map(|id| self.rows.get(id))
+    }
+
+    /// Jobs of a trace, in the order of their ids.
+    pub fn of_trace(&self, trace: &TraceId) -> impl Iterator<Item = &Arc<Job>> {
+        self.by_trace
+            .get(trace)
+            .into_iter()
+            .flatten()
             .filter_map(|id| self.rows.get(id))
     }
 
@@ -390,6 +402,15 @@ impl Jobs {
                 ids.insert(place, id.clone());
             }
         }
+        if let Some(trace) = &after.trace {
+            // Most traces have one job, so room for one is enough at first.
+            let ids = self
+                .by_trace
+                .get_or_insert_with(trace, || Vec::with_capacity(1));
+            if let Err(place) = ids.binary_search(id) {
+                ids.insert(place, id.clone());
+            }
+        }
         self.born.insert((after.born, id.clone()));
         self.order.insert(after.place);
     }
@@ -422,6 +443,21 @@ impl Jobs {
             if ids.is_empty() {
                 self.by_workflow.remove(workflow);
             }
+        }
+        if let Some(trace) = &keys.trace {
+            self.leave_trace(trace, id);
+        }
+    }
+
+    fn leave_trace(&mut self, trace: &TraceId, id: &JobId) {
+        let Some(ids) = self.by_trace.get_mut(trace) else {
+            return;
+        };
+        if let Ok(place) = ids.binary_search(id) {
+            ids.remove(place);
+        }
+        if ids.is_empty() {
+            self.by_trace.remove(trace);
         }
     }
 

@@ -217,7 +217,9 @@ impl UiState {
                 .of_worker(&worker)
                 .map(|job| job.id.clone())
                 .collect(),
-            Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_) => Vec::new(),
+            Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen => {
+                Vec::new()
+            }
         });
         jobs.filter(|job| {
             model

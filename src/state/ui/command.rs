@@ -2,7 +2,7 @@
 //!
 //! A command does what its key does, dialog included; nothing acts from the line
 //! itself. Besides the actions there are `jobs FILTER`, `approvals FILTER`,
-//! `workers FILTER`, `rollbacks FILTER`, `filter EXPR`, `sort COLUMN`, `save NAME`, `view NAME` and `q`.
+//! `workers FILTER`, `rollbacks FILTER`, `traces FILTER`, `trace ID`, `filter EXPR`, `sort COLUMN`, `save NAME`, `view NAME` and `q`.
 
 use super::list::SortKey;
 use super::modal::Modal;
@@ -14,13 +14,15 @@ use crate::state::effect::EffectQueue;
 use crate::state::model::Model;
 use crate::state::model::jobs::JobState;
 use crate::state::model::rollbacks;
+use crate::state::model::traces::{self, TraceOf};
 use crate::time::Timestamp;
 
 /// Commands that take a filter.
-const FILTERED: [(&str, View); 4] = [
+const FILTERED: [(&str, View); 5] = [
     ("approvals", View::Approvals),
     ("jobs", View::Jobs),
     ("rollbacks", View::Rollbacks),
+    ("traces", View::Traces),
     ("workers", View::Workers),
 ];
 
@@ -44,6 +46,7 @@ enum Command {
     Save(String),
     Show(String),
     Sort(String),
+    Trace(String),
 }
 
 /// Whether an action can be asked for by its name: fields and cursor keys cannot.
@@ -87,6 +90,9 @@ fn read(line: &str) -> Result<Command, String> {
     }
     if word == "sort" && !rest.is_empty() {
         return Ok(Command::Sort(rest.to_owned()));
+    }
+    if word == "trace" && !rest.is_empty() {
+        return Ok(Command::Trace(rest.to_owned()));
     }
     if word == "filter" && !rest.is_empty() {
         return Ok(Command::Filter(None, rest.to_owned()));
@@ -196,7 +202,7 @@ impl UiState {
                                 .count(),
                             "rollbacks",
                         ),
-                        View::Overview | View::Jobs => (
+                        View::Overview | View::Jobs | View::Traces => (
                             model
                                 .jobs
                                 .by_attention()
@@ -211,6 +217,13 @@ impl UiState {
             Ok(Command::Sort(name)) => match self.sort_key(&name) {
                 Ok(key) => format!("Sorts {}.", key.word()),
                 Err(error) => error,
+            },
+            Ok(Command::Trace(id)) => match TraceOf::named(model, &id) {
+                Some(of) => {
+                    let jobs = traces::members(model, &of).len();
+                    format!("{jobs} jobs of {}.", of.name())
+                }
+                None => format!("No trace, workflow or job is known as {id}."),
             },
             Ok(Command::Save(name)) => match (self.cannot_save(), self.saved().get(&*name)) {
                 (Some(reason), _) => reason,
@@ -320,6 +333,7 @@ impl UiState {
                         }
                         Err(error) => self.say(Tone::Warning, error, now),
                     },
+                    Command::Trace(id) => self.open_trace(&id, model, now),
                     Command::Save(name) => self.save(&name, effects, now),
                     Command::Show(name) => self.show_saved(&name, model, now),
                     Command::Filter(view, text) => {

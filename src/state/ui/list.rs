@@ -31,6 +31,8 @@ pub enum Subject {
     Alert(Box<str>),
     /// A workflow.
     Workflow(Arc<str>),
+    /// The parents of known jobs that nobody has heard of.
+    Unseen,
 }
 
 impl Subject {
@@ -42,6 +44,7 @@ impl Subject {
             Self::Pool(name) => name.as_str(),
             Self::Alert(name) => name,
             Self::Workflow(id) => id,
+            Self::Unseen => "",
         }
     }
 
@@ -49,7 +52,9 @@ impl Subject {
     pub fn job(&self) -> Option<&JobId> {
         match self {
             Self::Job(id) => Some(id),
-            Self::Worker(_) | Self::Pool(_) | Self::Alert(_) | Self::Workflow(_) => None,
+            Self::Worker(_) | Self::Pool(_) | Self::Alert(_) | Self::Workflow(_) | Self::Unseen => {
+                None
+            }
         }
     }
 
@@ -57,7 +62,9 @@ impl Subject {
     pub fn worker(&self) -> Option<&WorkerId> {
         match self {
             Self::Worker(id) => Some(id),
-            Self::Job(_) | Self::Pool(_) | Self::Alert(_) | Self::Workflow(_) => None,
+            Self::Job(_) | Self::Pool(_) | Self::Alert(_) | Self::Workflow(_) | Self::Unseen => {
+                None
+            }
         }
     }
 
@@ -65,7 +72,9 @@ impl Subject {
     pub fn pool(&self) -> Option<&PoolName> {
         match self {
             Self::Pool(name) => Some(name),
-            Self::Job(_) | Self::Worker(_) | Self::Alert(_) | Self::Workflow(_) => None,
+            Self::Job(_) | Self::Worker(_) | Self::Alert(_) | Self::Workflow(_) | Self::Unseen => {
+                None
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::history::Place;
-use super::list::Subject;
+use super::list::{ListState, Subject};
 use super::modal::{FilterPrompt, Help, Modal, Palette};
 use super::order::undone_row;
 use super::prompt::Text;
@@ -14,6 +14,7 @@ use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
 use crate::state::model::Model;
 use crate::state::model::rollbacks::{self, Undone};
+use crate::state::model::traces::{self, TraceOf};
 use crate::time::Timestamp;
 
 impl UiState {
@@ -63,6 +64,7 @@ impl UiState {
             Action::Jobs => self.show_view(View::Jobs, model),
             Action::Workers => self.show_view(View::Workers, model),
             Action::Rollbacks => self.show_view(View::Rollbacks, model),
+            Action::Traces => self.show_view(View::Traces, model),
             Action::NextView => self.step_view(1, model),
             Action::PreviousView => self.step_view(View::ALL.len() - 1, model),
             Action::LastView => {
@@ -232,6 +234,7 @@ impl UiState {
                     self.current_mut().state.invalidate();
                 }
             }
+            ListId::Trace => self.fold(!right),
             ListId::Approvals | ListId::Jobs | ListId::Workers => {}
         }
     }
@@ -269,7 +272,7 @@ impl UiState {
                     self.say(Tone::Warning, error, now);
                 }
             }
-            (_, Some(Subject::Alert(_) | Subject::Workflow(_)) | None) => {}
+            (_, Some(Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen) | None) => {}
         }
     }
 
@@ -337,6 +340,9 @@ impl UiState {
         if self.view == View::Rollbacks {
             return self.aim_at_rollback(&subject, model);
         }
+        if self.view == View::Traces {
+            return self.aim_at_trace(&subject, model);
+        }
         let there = match (self.view, subject) {
             (View::Jobs, Subject::Worker(worker)) => model
                 .jobs
@@ -360,11 +366,11 @@ impl UiState {
             }
             (
                 View::Workers | View::Approvals,
-                Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_),
+                Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen,
             )
-            | (View::Jobs, Subject::Pool(_) | Subject::Alert(_))
+            | (View::Jobs, Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen)
             | (View::Approvals, Subject::Worker(_))
-            | (View::Overview | View::Rollbacks, _) => None,
+            | (View::Overview | View::Rollbacks | View::Traces, _) => None,
         };
         let id = self.list_id();
         if let Some(there) = there
@@ -372,6 +378,64 @@ impl UiState {
             && self.current().state.selected() != Some(&there)
         {
             self.current_mut().state.aim(there);
+        }
+    }
+
+    /// From a job, or what stands for one, to the trace it belongs to.
+    fn aim_at_trace(&mut self, subject: &Subject, model: &Model) {
+        let job = match subject {
+            Subject::Job(job) => model.jobs.get(job),
+            Subject::Worker(worker) => model.jobs.of_worker(worker).next(),
+            Subject::Workflow(workflow) => {
+                return self.show_trace(TraceOf::Workflow(Arc::clone(workflow)));
+            }
+            Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen => None,
+        };
+        let Some(job) = job else { return };
+        // A job that is in the tree already keeps the tree.
+        let shown = self.trace.as_ref().is_some_and(|of| {
+            let mut members = traces::members(model, of).into_iter();
+            members.any(|member| member.id == job.id)
+        });
+        if !shown {
+            self.show_trace(TraceOf::job(job));
+        }
+        let row = Subject::Job(job.id.clone());
+        self.list_mut(ListId::Trace).state.aim(row);
+    }
+
+    /// Shows the tree of `of`, all of it unfolded.
+    fn show_trace(&mut self, of: TraceOf) {
+        if self.trace.as_ref() != Some(&of) {
+            self.trace = Some(of);
+            self.folded.clear();
+            self.list_mut(ListId::Trace).state = ListState::default();
+        }
+    }
+
+    /// `:trace ID`.
+    pub(super) fn open_trace(&mut self, id: &str, model: &Model, now: Timestamp) {
+        match TraceOf::named(model, id) {
+            Some(of) => {
+                self.show_view(View::Traces, model);
+                self.show_trace(of);
+            }
+            None => {
+                let says = format!("No trace, workflow or job is known as {id}.");
+                self.say(Tone::Warning, says, now);
+            }
+        }
+    }
+
+    /// `h` and `l` in a tree.
+    fn fold(&mut self, fold: bool) {
+        if let Some(Subject::Job(job)) = self.current().state.selected().cloned() {
+            if fold {
+                self.folded.insert(job);
+            } else {
+                self.folded.remove(&job);
+            }
+            self.current_mut().state.invalidate();
         }
     }
 
@@ -392,7 +456,9 @@ impl UiState {
         let (undo, job) = match subject {
             Subject::Job(job) => (undo_of_job(job), Some(job)),
             Subject::Workflow(workflow) => (Some(Undone::Workflow(Arc::clone(workflow))), None),
-            Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_) => (None, None),
+            Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen => {
+                (None, None)
+            }
         };
         if let Some(of) = undo.filter(|of| model.rollbacks.has(of)) {
             self.rollback_pane = 0;
@@ -429,7 +495,8 @@ impl UiState {
                     Subject::Worker(_)
                     | Subject::Pool(_)
                     | Subject::Alert(_)
-                    | Subject::Workflow(_),
+                    | Subject::Workflow(_)
+                    | Subject::Unseen,
                 ) => {}
             }
         }

@@ -8,6 +8,7 @@
 )]
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::list::{ListState, SortKey, Subject};
@@ -20,6 +21,7 @@ use crate::state::model::jobs::{Job, JobState};
 use crate::state::model::letters::DeadLetter;
 use crate::state::model::pools::{Outlook, Pool};
 use crate::state::model::rollbacks::{self, Step, Undone};
+use crate::state::model::traces::{self, Node, TraceOf};
 use crate::state::model::workers::{Load, Standing, Worker};
 use crate::time::Timestamp;
 
@@ -33,12 +35,13 @@ impl UiState {
         let shown: &[ListId] = match self.view {
             View::Overview => &ListId::OVERVIEW,
             View::Rollbacks => &ListId::ROLLBACKS,
-            View::Approvals | View::Jobs | View::Workers => &[self.list_id()],
+            View::Approvals | View::Jobs | View::Workers | View::Traces => &[self.list_id()],
         };
         for id in shown {
             if *id == ListId::Steps {
                 self.follow_rollback();
             }
+            let (trace, folded) = (self.trace.as_ref(), &self.folded);
             let steps_of = self.steps_of.as_ref().and_then(undone_of);
             let last_key = self.last_key;
             let open_pools = &self.open_pools;
@@ -48,7 +51,10 @@ impl UiState {
                 // Pools and alerts are only summed up when rows are ordered: until
                 // then those that were there are.
                 let stays = |subject: &Subject| {
-                    matches!(subject, Subject::Pool(_) | Subject::Alert(_)) || exists(subject)
+                    matches!(
+                        subject,
+                        Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen
+                    ) || exists(subject)
                 };
                 list.state.forget(stays, now);
                 continue;
@@ -62,6 +68,7 @@ impl UiState {
                 ListId::Rollbacks => rollbacks(list, model, now),
                 ListId::Steps => steps(steps_of.as_ref(), model, now),
                 ListId::DeadLetters => letters(list, model, now),
+                ListId::Trace => trace_rows(list, trace, folded, model, now),
             };
             if list.reverse {
                 rows.reverse();
@@ -73,7 +80,10 @@ impl UiState {
             // A key that asked for another order wants the row in its place.
             let arrived = list.state.ordered_at().and(list.state.arrived_at());
             let ended_here = |subject: &Subject| {
-                if matches!(id, ListId::Steps | ListId::Rollbacks | ListId::DeadLetters) {
+                if matches!(
+                    id,
+                    ListId::Steps | ListId::Rollbacks | ListId::DeadLetters | ListId::Trace
+                ) {
                     return false;
                 }
                 let ended = subject.job().and_then(|job| ended_at(job, model));
@@ -105,7 +115,7 @@ impl UiState {
             (_, Subject::Worker(worker)) => model.workers.get(worker).is_some(),
             // Pools and alerts are summed up anew each time; a row that is not
             // there after that is gone.
-            (_, Subject::Pool(_) | Subject::Alert(_)) => false,
+            (_, Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen) => false,
         }
     }
 }
@@ -126,7 +136,7 @@ pub fn undone_of(subject: &Subject) -> Option<Undone> {
     match subject {
         Subject::Workflow(workflow) => Some(Undone::Workflow(Arc::clone(workflow))),
         Subject::Job(job) => Some(Undone::Job(job.clone())),
-        Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_) => None,
+        Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen => None,
     }
 }
 
@@ -196,6 +206,54 @@ fn letters(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) 
     }
     let rows = rows.into_iter().map(|row| Subject::Job(row.job.clone()));
     (rows.collect(), model.letters.len())
+}
+
+/// The row of a place in the tree.
+pub fn node_row(node: &Node) -> Subject {
+    node.job.clone().map_or(Subject::Unseen, Subject::Job)
+}
+
+/// The tree without what is folded; with a filter the matches and all above them.
+fn trace_rows(
+    list: &List,
+    of: Option<&TraceOf>,
+    folded: &BTreeSet<JobId>,
+    model: &Model,
+    now: Timestamp,
+) -> (Vec<Subject>, usize) {
+    let nodes = of.map_or_else(Vec::new, |of| traces::tree(model, of));
+    let all = nodes.iter().filter(|node| node.job.is_some()).count();
+    let mut rows = Vec::new();
+    if let Some(filter) = &list.filter {
+        let matches = |node: &Node| {
+            let job = node.job.as_ref().and_then(|job| model.jobs.get(job));
+            job.is_some_and(|job| filter.matches_job(job, now))
+        };
+        // From the last row on, so that each knows whether one below it matches.
+        let mut wanted_depth = 0;
+        for node in nodes.iter().rev() {
+            let depth = node.rails.len();
+            if depth < wanted_depth || matches(node) {
+                rows.push(node_row(node));
+                wanted_depth = depth;
+            }
+            wanted_depth = wanted_depth.min(depth);
+        }
+        rows.reverse();
+        return (rows, all);
+    }
+    let mut hidden = 0;
+    for node in &nodes {
+        if hidden > 0 {
+            hidden -= 1;
+            continue;
+        }
+        if node.job.as_ref().is_some_and(|job| folded.contains(job)) {
+            hidden = node.below;
+        }
+        rows.push(node_row(node));
+    }
+    (rows, all)
 }
 
 fn jobs(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
@@ -420,7 +478,7 @@ fn trouble(pool: &Pool) -> (u8, u64) {
 /// The same rows with the workers of open pools below their pool.
 fn with_workers(
     rows: Vec<Subject>,
-    open: &std::collections::BTreeSet<crate::ids::PoolName>,
+    open: &BTreeSet<crate::ids::PoolName>,
     model: &Model,
     now: Timestamp,
 ) -> Vec<Subject> {

@@ -76,6 +76,11 @@ impl UiState {
             Action::Filter if !open && self.list_id() == ListId::Steps => {
                 Some("Steps are few and stand in their order; h goes back to the list.".to_owned())
             }
+            Action::CopyId | Action::CopyJson | Action::Json
+                if self.subject() == Some(Subject::Unseen) =>
+            {
+                Some("No job is under the cursor.".to_owned())
+            }
             Action::SaveView => self.cannot_save(),
             Action::Undo if self.undo.is_none() => {
                 Some("Nothing can be taken back: no undo window is open.".to_owned())
@@ -163,9 +168,8 @@ impl UiState {
             Some(Subject::Worker(worker)) => {
                 format!("{worker} has no job that could be cancelled.")
             }
-            Some(Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_)) | None => {
-                "No job is under the cursor.".to_owned()
-            }
+            Some(Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen)
+            | None => "No job is under the cursor.".to_owned(),
         })
     }
 

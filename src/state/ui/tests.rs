@@ -20,7 +20,7 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 ///
 /// Steps are separated by `|`; each starts 3 s after the one before, so that lists
 /// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
-/// tells of jobs, `only nats redis` says which servers are configured, `pools a b` tells of all pools, `letters a b` of all dead letters, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
+/// tells of jobs, `only nats redis` says which servers are configured, `pools a b` tells of all pools, `letters a b` of all dead letters, `asks a b<a` of running jobs of one trace with their parents, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
 /// the last effect, as does `failed WHY`, `hear` takes a packet as in event files, `"text"`
 /// types; anything else is an action.
@@ -88,6 +88,20 @@ fn play(script: &str) -> (State, Vec<(EffectId, Effect)>) {
                 });
                 events.push(Event::Jobs(jobs.collect()));
                 events.push(Event::Approvals(facts));
+            }
+            "asks" => {
+                let fact = |pair: &str| {
+                    let (id, parent) = pair.split_once('<').unwrap_or((pair, ""));
+                    JobFact {
+                        trace: Some("t".into()),
+                        request: Some(Request {
+                            parent: (!parent.is_empty()).then(|| parent.into()),
+                            ..Request::default()
+                        }),
+                        ..job(&format!("{id}:running"))
+                    }
+                };
+                events.push(Event::Jobs(rest.split(' ').map(fact).collect()));
             }
             "letters" => {
                 let letter = |job: &str| DeadLetter {
@@ -863,5 +877,50 @@ fn the_subject_is_kept_from_a_job_to_its_dead_letter() {
     check(
         "tell a:failed b:failed | letters a b | jobs | rollbacks",
         "rollbacks [b >a]",
+    );
+}
+
+#[test]
+fn a_trace_is_folded_and_a_filter_keeps_what_is_above_a_match() {
+    let tree = "asks a b<a c<b d<a e<gone | jobs | traces";
+    check(tree, "traces [>a b c d  e]");
+    check(&format!("{tree} | down | left"), "traces [a >b d  e]");
+    check(
+        &format!("{tree} | down | left | right"),
+        "traces [a >b c d  e]",
+    );
+    check(
+        &format!("{tree} | filter | \"id:c\" | confirm"),
+        "traces [>a b c]",
+    );
+    check(
+        &format!("{tree} | filter | \"id:e\" | confirm"),
+        "traces [> e]",
+    );
+    check(
+        &format!("{tree} | last | open"),
+        "jobs detail=e [a b c d >e]",
+    );
+}
+
+#[test]
+fn a_trace_is_named_and_one_that_is_not_known_says_so() {
+    check(
+        "tell x:running | asks a b<a | palette | \"trace t\" | confirm",
+        "traces [>a b]",
+    );
+    check(
+        "asks a | palette | \"trace nothing\" | confirm",
+        "overview [] says: No trace, workflow or job is known as nothing.",
+    );
+}
+
+#[test]
+fn a_job_of_the_tree_keeps_the_tree_and_another_one_changes_it() {
+    let tree = "tell x:running | asks a b<a | palette | \"trace t\" | confirm";
+    check(&format!("{tree} | last | jobs | traces"), "traces [a >b]");
+    check(
+        &format!("{tree} | jobs | palette | \"jobs id:x\" | confirm | traces"),
+        "traces [>x]",
     );
 }
