@@ -31,7 +31,8 @@ use error::Answer;
 pub use error::{Conflict, GatewayError};
 use types::{
     ApprovalItem, Cancelled, DeadLetterRecord, Decided, Decision, DecisionRecord, JobDetail,
-    JobRecord, JobsQuery, List, Memory, PoolRecord, Retried, Status, Submitted, WorkerRecord,
+    JobRecord, JobsQuery, List, LoggedDecision, Memory, PoolRecord, Retried, Rules, Status,
+    Submitted, WorkerRecord,
 };
 
 /// Longer than a gateway on the same continent needs to take a connection.
@@ -354,6 +355,46 @@ impl GatewayClient {
     pub async fn snapshots(&self) -> Result<Vec<String>, GatewayError> {
         let answer: types::Snapshots = self.read(&["policy", "snapshots"], &[]).await?;
         Ok(answer.snapshots)
+    }
+
+    /// `GET /policy/rules`, in the order of evaluation.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotFound`] where rules are not listed, and the others.
+    pub async fn rules(&self) -> Result<Rules, GatewayError> {
+        let path = ["policy", "rules"];
+        let value = self.value(Method::GET, &path, &[], None, None).await?;
+        let default = value.get("default_decision").and_then(Value::as_str);
+        let default_decision = default.unwrap_or_default().to_owned();
+        let list = lenient::list(value).map_err(|says| self.not_understood(says))?;
+        Ok(Rules {
+            items: list.items,
+            default_decision,
+        })
+    }
+
+    /// `GET /governance/decisions`: the log of the last 24 h, newest first, from
+    /// `cursor` on, 500 a page.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotFound`] on the older generation, and the others.
+    pub async fn logged_decisions(
+        &self,
+        cursor: Option<&str>,
+    ) -> Result<List<LoggedDecision>, GatewayError> {
+        let mut query = vec![("limit", LIST_LIMIT)];
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        self.list(&["governance", "decisions"], &query).await
+    }
+
+    /// `POST /policy/explain`: what policy says of a request now; nothing is counted.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn explain(&self, question: &Value) -> Result<Value, GatewayError> {
+        let path = ["policy", "explain"];
+        self.value(Method::POST, &path, &[], Some(question), None)
+            .await
     }
 
     /// `GET /memory?ptr=`: the bytes behind a pointer.

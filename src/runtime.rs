@@ -37,6 +37,7 @@ mod backfill;
 mod effects;
 mod facts;
 mod ingress;
+mod policy;
 mod records;
 pub(crate) use ingress::event_of;
 #[cfg(test)]
@@ -251,6 +252,8 @@ impl Runtime {
                 | Effect::Retry { .. }
                 | Effect::ReadPayload { .. }
                 | Effect::ReadJob(_)
+                | Effect::ReadPolicy
+                | Effect::Explain { .. }
                 | Effect::Refresh
                 | Effect::KeepView { .. }
                 | Effect::LogReveal { .. } => {

@@ -229,6 +229,8 @@ impl Tui {
                     | Effect::Retry { .. }
                     | Effect::ReadPayload { .. }
                     | Effect::ReadJob(_)
+                    | Effect::ReadPolicy
+                    | Effect::Explain { .. }
                     | Effect::Refresh
                     | Effect::KeepView { .. }
                     | Effect::LogReveal { .. } => {}

@@ -22,6 +22,7 @@ pub mod jobs;
 pub mod limits;
 pub mod missing;
 pub mod overview;
+pub mod policy;
 pub mod pools;
 pub mod review;
 pub mod rollbacks;

@@ -81,6 +81,7 @@ enum Which {
     Workers,
     Pools,
     Heat,
+    Policy,
     Rollbacks,
     /// The trace of the first job
     Traces,
@@ -162,6 +163,7 @@ fn frame(args: &RenderArgs, theme: &Theme) -> Result<Buffer, CliError> {
         Which::Workers => &[Action::Workers],
         Which::Pools => &[Action::Workers, Action::ByPool],
         Which::Heat => &[Action::Workers, Action::HeatMap],
+        Which::Policy => &[Action::Policy],
         Which::Rollbacks => &[Action::Rollbacks],
         Which::Traces => &[Action::Jobs, Action::Traces],
     };
@@ -240,7 +242,7 @@ impl Console {
                 let detail = self.demo.job_answer(job);
                 detail.map(|detail| answers::job(detail).expect(OURS))
             }
-            Effect::Refresh => None,
+            Effect::Refresh | Effect::ReadPolicy | Effect::Explain { .. } => None,
             Effect::Cancel { .. }
             | Effect::Decide { .. }
             | Effect::Retry { .. }

@@ -294,6 +294,46 @@ pub struct PoolRecord {
     pub topics: Vec<String>,
 }
 
+/// A rule of the policy.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the contract's HTTP answers"
+)]
+pub struct RuleRecord {
+    pub id: String,
+    pub decision: String,
+    pub reason: String,
+    pub constraints: Option<Value>,
+}
+
+/// The rules in the order of evaluation.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Rules {
+    /// The rules.
+    pub items: Vec<RuleRecord>,
+    /// What is decided when none matches; empty if it does not say.
+    pub default_decision: String,
+}
+
+/// A decision in the gateway's log.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the contract's HTTP answers"
+)]
+pub struct LoggedDecision {
+    #[serde(deserialize_with = "id")]
+    pub job_id: JobId,
+    pub matched_rule: String,
+    /// In lower case, such as `constrain`.
+    pub verdict: String,
+    #[serde(deserialize_with = "instant")]
+    pub timestamp: Option<Timestamp>,
+}
+
 /// A job that could not be done.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(default)]
@@ -343,6 +383,16 @@ pub struct Status {
     pub capabilities: Vec<String>,
     /// Fields of a decision that it compares under the job's lock.
     pub expect: Vec<String>,
+    /// Its line to the safety kernel; ours alone tells.
+    pub kernel: Option<Value>,
+    /// The policy in force and its file; ours alone tells.
+    pub policy: Option<Value>,
+    /// The breakers, for admins.
+    pub circuit_breakers: Option<Value>,
+    /// `open` or `closed`; ours alone tells.
+    pub fail_mode: String,
+    /// Jobs that ran unjudged.
+    pub input_fail_open_total: Option<u64>,
 }
 
 impl Status {

@@ -65,6 +65,8 @@ impl Outside {
                 Outcome::Done(None)
             }
             Effect::ReadJob(job) => self.read_job(job).await,
+            Effect::ReadPolicy => self.read_policy().await,
+            Effect::Explain { job } => self.explain(job).await,
             Effect::Refresh => {
                 self.refresh.notify_waiters();
                 if let Some(reconnect) = &self.sources.reconnect {
@@ -473,7 +475,7 @@ impl Outside {
     }
 }
 
-fn failed(reason: &str) -> Outcome {
+pub(super) fn failed(reason: &str) -> Outcome {
     Outcome::Failed {
         reason: Arc::from(reason),
     }
@@ -516,7 +518,7 @@ fn before_sending(error: &GatewayError) -> Outcome {
     }
 }
 
-fn outcome_of(error: &GatewayError) -> Outcome {
+pub(super) fn outcome_of(error: &GatewayError) -> Outcome {
     let plane = |status: u16, code: &str, text: &str| {
         Outcome::Refused(Refusal {
             by: Refuser::Plane,

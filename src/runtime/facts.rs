@@ -182,7 +182,7 @@ pub(super) fn own_hash(detail: &JobDetail) -> Text {
     Some(Arc::from(job_hash(&stored).as_str()))
 }
 
-fn stored_request(json: Option<&Value>) -> Option<JobRequest> {
+pub(super) fn stored_request(json: Option<&Value>) -> Option<JobRequest> {
     let json = json?.to_string();
     read_request(json.as_bytes()).ok()
 }

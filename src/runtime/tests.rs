@@ -430,3 +430,79 @@ async fn a_retry_is_written_down_first_and_names_the_new_job() {
     );
     task.abort();
 }
+
+/// A gateway of which `j1` can be explained, with one rule and no log.
+fn explaining() -> axum::Router {
+    use axum::Json;
+    use axum::routing::{get, post};
+    use serde_json::{Value, json};
+    axum::Router::new()
+        .route("/api/v1/status", get(async || r#"{"fail_mode":"closed"}"#))
+        .route(
+            "/api/v1/policy/rules",
+            get(async || r#"{"items":[{"id":"r1","decision":"allow","constraints":{"budgets":{"max_retries":1}}}]}"#),
+        )
+        .route("/api/v1/policy/snapshots", get(async || r#"{"snapshots":["v1:ab"]}"#))
+        .route(
+            "/api/v1/jobs/j1",
+            get(async || r#"{"id":"j1","state":"PENDING","request":{"jobId":"j1","topic":"job.a","tenantId":"acme","labels":{"env":"stage"},"meta":{"riskTags":["prod"]}}}"#),
+        )
+        .route(
+            "/api/v1/policy/explain",
+            post(async |Json(asked): Json<Value>| {
+                // What was asked comes back, so that a test sees it.
+                let reason = format!("{} {} {} {}", asked["topic"], asked["tenant"], asked["labels"]["env"], asked["meta"]["risk_tags"][0]);
+                Json(json!({"decision": "DECISION_TYPE_ALLOW", "ruleId": "r1", "reason": reason}))
+            }),
+        )
+}
+
+#[tokio::test]
+async fn policy_is_read_and_a_stored_request_is_explained_with_all_that_policy_looks_at() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let task =
+        tokio::spawn(async move { axum::serve(listener, explaining()).await.expect("serves") });
+    let endpoint = Endpoint {
+        url,
+        ..Endpoint::default()
+    };
+    let sources = Sources {
+        gateway: Some(Arc::new(
+            GatewayClient::new(&endpoint).expect("an endpoint"),
+        )),
+        ..Sources::default()
+    };
+    let mut runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+    let mut state = State::default();
+    let job = JobId::from("j1");
+    let done = Outcome::Done(None);
+    assert_eq!(runtime.run_now(&Effect::ReadPolicy).await, done);
+    let explain = Effect::Explain { job: job.clone() };
+    assert_eq!(runtime.run_now(&explain).await, done);
+    run_until(&mut runtime, &mut state, |state| {
+        state.model.policy.explained(&job).is_some() && state.model.policy.told().is_some()
+    })
+    .await;
+    let explained = state.model.policy.explained(&job).expect("explained");
+    assert_eq!(
+        explained.reason.as_deref(),
+        Some(r#""job.a" "acme" "stage" "prod""#)
+    );
+    assert!(explained.stored && explained.rules.is_empty());
+    let rows = state.model.policy.rows();
+    let rule = rows[0]
+        .decision
+        .map(crate::state::model::jobs::Decision::name);
+    assert_eq!(rule, Some("ALLOW_WITH_CONSTRAINTS"));
+    assert!(state.model.policy.log().is_none(), "a 404 is no empty log");
+    let missing = Effect::Explain {
+        job: JobId::from("j2"),
+    };
+    let refused = runtime.run_now(&missing).await;
+    assert!(matches!(refused, Outcome::Refused(_)), "{refused:?}");
+    task.abort();
+}

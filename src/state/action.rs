@@ -120,6 +120,7 @@ actions! {
     Approvals = "approvals", Looks, "show the approvals that wait for a person";
     Jobs = "jobs", Looks, "show the jobs";
     Workers = "workers", Looks, "show the workers";
+    Policy = "policy", Looks, "show the rules with their hits, the kernel and the snapshots";
     Rollbacks = "rollbacks", Looks, "show what is undone, and the dead letters";
     Traces = "traces", Looks, "show the trace or workflow of the job as a tree and over time";
     NextView = "next-view", Looks, "show the next view";
@@ -143,6 +144,7 @@ actions! {
     CopyId = "copy-id", Looks, "copy the id under the cursor (OSC 52)";
     CopyJson = "copy-json", Looks, "copy what is under the cursor as JSON (OSC 52)";
     Json = "json", Looks, "show what is under the cursor as JSON, as capdeck get prints it";
+    Explain = "explain", Looks, "explain rule by rule what policy says of the job now";
     Undo = "undo", Looks, "take back cleared marks, a changed filter or a kept view, for 10 s";
     SaveView = "save-view", Looks, "keep this list with its filter under a name; :view shows it again";
     Reload = "reload", Looks, "read again: reload what is open, reconnect now";

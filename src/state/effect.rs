@@ -95,6 +95,16 @@ pub enum Effect {
     /// Ask the gateway, or the store without one, for one job now, with its request,
     /// decisions and timeline.
     ReadJob(JobId),
+    /// Ask the gateway for rules, snapshots, the kernel's health and decisions.
+    ReadPolicy,
+    /// Ask what policy says of a job now, rule by rule; the answer comes as
+    /// [`Event::Explained`] before the outcome.
+    ///
+    /// [`Event::Explained`]: crate::state::event::Event::Explained
+    Explain {
+        /// The job.
+        job: JobId,
+    },
     /// Ask all sources again now, and try again those that are away.
     Refresh,
     /// Write into the operator's log that secrets were shown.

@@ -8,6 +8,7 @@ use crate::state::effect::{EffectId, Outcome};
 use crate::state::model::approvals::{ApprovalFact, Payload};
 use crate::state::model::jobs::JobFact;
 use crate::state::model::letters::LettersFact;
+use crate::state::model::policy::{Explanation, PolicyFact};
 use crate::time::Timestamp;
 use crate::wire::packet::Packet;
 
@@ -45,6 +46,10 @@ pub enum Event {
     DeadLetters(LettersFact),
     /// The policy snapshot that is in force.
     Policy(Arc<str>),
+    /// What the gateway tells about policy: rules, snapshots, kernel, decisions.
+    PolicyTold(Box<PolicyFact>),
+    /// What policy says of a job, rule by rule.
+    Explained(Box<Explanation>),
     /// All approvals that the plane lists, those that ended included.
     Approvals(Vec<ApprovalFact>),
     /// Records of the store that could not be read, all that are known now.

@@ -30,6 +30,10 @@ pub const ROLLBACK_STEPS: usize = 1_000;
 pub const ARMED: usize = 2_000;
 /// Jobs that the tree of one trace is made of; the oldest ones stay.
 pub const TRACE_JOBS: usize = 2_000;
+/// Rules with counts of their own; the verdicts of later ones are not counted.
+pub const RULES: usize = 2_000;
+/// Policy snapshots of which it is kept when they came into force.
+pub const SNAPSHOTS: usize = 100;
 /// Dead letters; the oldest go first. A gateway is asked for as many.
 pub const LETTERS: usize = 500;
 /// Packets about jobs kept for their details; the oldest go first. At a busy 400 a

@@ -15,6 +15,7 @@ pub mod letters;
 pub mod link;
 pub mod packets;
 pub mod pipeline;
+pub mod policy;
 pub mod pools;
 pub mod rollbacks;
 pub mod senders;
@@ -53,6 +54,8 @@ pub struct Model {
     pub traffic: traffic::Traffic,
     /// The lines to our servers.
     pub links: link::Links,
+    /// What policy says, and how its kernel is.
+    pub policy: policy::Policy,
     /// The policy snapshot that is in force; `None` if nobody told.
     pub snapshot: Option<Arc<str>>,
     /// Records of the store that could not be read.
@@ -85,7 +88,12 @@ impl Model {
             }
             Event::Pools(facts) => self.pools.told(facts),
             Event::DeadLetters(facts) => self.letters.told(facts, now),
-            Event::Policy(snapshot) => self.snapshot = Some(Arc::clone(snapshot)),
+            Event::Policy(snapshot) => {
+                self.policy.in_force(snapshot, now);
+                self.snapshot = Some(Arc::clone(snapshot));
+            }
+            Event::PolicyTold(fact) => self.policy.learn(fact, now),
+            Event::Explained(explanation) => self.policy.explain(explanation),
             Event::Approvals(facts) => {
                 for fact in facts {
                     self.told(&fact.job, now);
@@ -168,6 +176,13 @@ impl Model {
     fn changed(&mut self, change: &jobs::Change, now: Timestamp) {
         self.pools.changed(change, now);
         self.decisions.changed(change, now);
+        if let Some(decision) = change.decided
+            && let Some(job) = self.jobs.get(&change.id)
+        {
+            let verdict = job.verdict.as_ref();
+            let rule = verdict.and_then(|verdict| verdict.rule_id.clone());
+            self.policy.judged(&rule, decision, now);
+        }
         if (change.new || change.from != change.to || change.asked)
             && let Some(job) = self.jobs.get(&change.id)
         {

@@ -21,9 +21,10 @@ use crate::state::model::jobs::{
     Decision, Happened, JobFact, JobState, Moment, Request, Undo, Verdict, WaitingOn,
 };
 use crate::state::model::letters::{DeadLetter, LettersFact};
+use crate::state::model::policy::{Breaker, Kernel, Log, PolicyFact, Rule};
 use crate::state::shared::{Text, text};
 use crate::state::step::State;
-use crate::time::Timestamp;
+use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{
     ActorType, Body, Budget, Compensation, Heartbeat, JobCancel, JobMetadata, JobProgress,
     JobRequest, JobResult, JobStatus, Packet, SystemAlert, WireWarning,
@@ -98,7 +99,7 @@ impl<'a> Step<'a> {
 
     /// Reads the verb. Packets: `submit dispatch progress succeed fail fatal
     /// retryable denied timeout cancelled inflight odd dlq cancel beat alert`; the
-    /// rest: `malformed link tick told pool letter policy approval decided nothing-waits
+    /// rest: `malformed link tick told pool letter rules policy approval decided nothing-waits
     /// payload`.
     fn event(&self) -> Result<Event, String> {
         let job = self.names.first().copied().unwrap_or("");
@@ -196,6 +197,7 @@ impl<'a> Step<'a> {
                 heard_at: self.value("heard").map(instant).transpose()?,
             }]),
             "letter" => Event::DeadLetters(self.letter(job, worker)?),
+            "rules" => Event::PolicyTold(Box::new(self.rules(job)?)),
             "policy" => Event::Policy(Arc::from(job)),
             "approval" => Event::Approvals(vec![self.approval(job)?]),
             "nothing-waits" => Event::Approvals(Vec::new()),
@@ -426,6 +428,68 @@ impl<'a> Step<'a> {
             complete: self.value("partial").is_none(),
             ..Request::default()
         })
+    }
+
+    /// `rules deny-pii:DENY,allow:ALLOW log=allow:ALLOW:500 snapshots=s2,s1 breaker=open
+    /// failures=3 tries=30s answers=no p99=6 fails=open broken="line 3"`.
+    fn rules(&self, rules: &str) -> Result<PolicyFact, String> {
+        let decision = |name: &str| Decision::read(name).ok_or(format!("no decision `{name}`"));
+        let mut fact = PolicyFact {
+            rules: (!rules.is_empty()).then(Vec::new),
+            unmatched: self.value("unmatched").and_then(Decision::read),
+            snapshots: self.list("snapshots"),
+            ..PolicyFact::default()
+        };
+        for rule in rules.split(',').filter(|it| !it.is_empty()) {
+            let (id, does) = rule.split_once(':').ok_or("a rule is id:DECISION")?;
+            fact.rules.get_or_insert_default().push(Rule {
+                id: Arc::from(id),
+                decision: Some(decision(does)?),
+                reason: None,
+            });
+        }
+        if let Some(log) = self.value("log") {
+            let mut kept = Log::default();
+            for line in log.split(',') {
+                let parts: Vec<&str> = line.split(':').collect();
+                let [id, does, count] = parts.as_slice() else {
+                    return Err("a log is rule:DECISION:count".to_owned());
+                };
+                let count: u64 = count.parse().map_err(|_| "no count")?;
+                kept.counts.entry(text(id)).or_default()[decision(does)? as usize] += count;
+                kept.read += usize::try_from(count).unwrap_or(0);
+            }
+            fact.log = Some(kept);
+        }
+        let millis = |key| -> Result<Option<Elapsed>, String> {
+            let ms = self.number(key)?;
+            Ok(ms
+                .and_then(|ms| u64::try_from(ms).ok())
+                .map(Elapsed::from_millis))
+        };
+        let count = |key| -> Result<Option<u64>, String> {
+            Ok(self.number(key)?.and_then(|it| u64::try_from(it).ok()))
+        };
+        fact.kernel = self.value("answers").map(|answers| Kernel {
+            answers: Some(answers == "yes"),
+            error: self.optional("error"),
+            fails_open: self.value("fails").map(|it| it == "open"),
+            broken: self.optional("broken"),
+            ..Kernel::default()
+        });
+        if let Some(kernel) = &mut fact.kernel {
+            kernel.p50 = millis("p50")?;
+            kernel.p99 = millis("p99")?;
+            if let Some(state) = self.value("breaker") {
+                kernel.breaker = Some(Breaker {
+                    state: Arc::from(state),
+                    failures: count("failures")?,
+                    threshold: Some(3),
+                    tries_at: self.value("tries").map(instant).transpose()?,
+                });
+            }
+        }
+        Ok(fact)
     }
 
     fn letter(&self, job: &str, status: &str) -> Result<LettersFact, String> {

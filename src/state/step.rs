@@ -41,6 +41,8 @@ impl State {
             | Event::Pools(_)
             | Event::DeadLetters(_)
             | Event::Policy(_)
+            | Event::PolicyTold(_)
+            | Event::Explained(_)
             | Event::Approvals(_)
             | Event::Unreadable(_)
             | Event::Payload(_)

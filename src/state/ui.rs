@@ -21,6 +21,7 @@ use crate::state::event::Event;
 use crate::state::filter::{ApprovalRow, Filter, FilterError, LetterRow, RollbackRow, WorkerRow};
 use crate::state::model::Model;
 use crate::state::model::jobs::{Asked, Job};
+use crate::state::model::policy::RuleRow;
 use crate::state::model::traces::TraceOf;
 use crate::time::{Elapsed, Timestamp};
 
@@ -33,6 +34,7 @@ pub mod list;
 pub mod modal;
 mod navigate;
 pub mod order;
+mod policy;
 pub mod prompt;
 mod refusal;
 mod retry;
@@ -74,6 +76,8 @@ pub enum View {
     Jobs,
     /// The workers.
     Workers,
+    /// The rules, how often they decide, and the kernel that asks them.
+    Policy,
     /// What is undone, and what could not be done.
     Rollbacks,
     /// The jobs of a trace or workflow, as a tree and over time.
@@ -82,11 +86,12 @@ pub enum View {
 
 impl View {
     /// Every view, in the order of its number.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Overview,
         Self::Approvals,
         Self::Jobs,
         Self::Workers,
+        Self::Policy,
         Self::Rollbacks,
         Self::Traces,
     ];
@@ -99,6 +104,7 @@ impl View {
         match self {
             Self::Approvals => Filter::parse::<ApprovalRow<'_>>(text),
             Self::Workers => Filter::parse::<WorkerRow<'_>>(text),
+            Self::Policy => Filter::parse::<RuleRow>(text),
             Self::Rollbacks => Filter::parse::<RollbackRow<'_>>(text),
             Self::Overview | Self::Jobs | Self::Traces => Filter::parse::<Job>(text),
         }
@@ -111,6 +117,7 @@ impl View {
             Self::Approvals => 2,
             Self::Jobs => 3,
             Self::Workers => 4,
+            Self::Policy => 5,
             Self::Rollbacks => 6,
             Self::Traces => 7,
         }
@@ -123,6 +130,7 @@ impl View {
             Self::Approvals => "Approvals",
             Self::Jobs => "Jobs",
             Self::Workers => "Workers",
+            Self::Policy => "Policy",
             Self::Rollbacks => "Rollbacks",
             Self::Traces => "Traces",
         }
@@ -156,11 +164,13 @@ pub enum ListId {
     DeadLetters,
     /// The jobs of a trace, as a tree.
     Trace,
+    /// The rules of the policy.
+    Rules,
 }
 
 impl ListId {
     /// Every list.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Pressure,
         Self::OldestApprovals,
         Self::Alerts,
@@ -173,6 +183,7 @@ impl ListId {
         Self::Steps,
         Self::DeadLetters,
         Self::Trace,
+        Self::Rules,
     ];
 
     /// The panes of the rollbacks, in the order in which `l` goes through them.
@@ -186,6 +197,7 @@ impl ListId {
         match self {
             Self::Approvals | Self::OldestApprovals => View::Approvals.filter(text),
             Self::Workers | Self::Pools | Self::HeatMap => View::Workers.filter(text),
+            Self::Rules => View::Policy.filter(text),
             Self::Rollbacks | Self::Steps => View::Rollbacks.filter(text),
             Self::DeadLetters => Filter::parse::<LetterRow<'_>>(text),
             Self::Jobs | Self::Trace | Self::Pressure | Self::Alerts => View::Jobs.filter(text),
@@ -256,6 +268,7 @@ impl ListId {
                 SortKey::Undone,
                 SortKey::Updated,
             ],
+            Self::Rules => &[SortKey::Attention, SortKey::Hits, SortKey::Name],
             Self::DeadLetters => &[
                 SortKey::Updated,
                 SortKey::Reason,
@@ -408,6 +421,10 @@ enum What {
     Read {
         job: JobId,
     },
+    Policy,
+    Explain {
+        job: JobId,
+    },
     Reveal {
         job: JobId,
     },
@@ -429,6 +446,8 @@ impl What {
             Self::Cancel { .. } | Self::Retry { .. } => 1,
             Self::Decide(round) => 1 + round.rest.len(),
             Self::Read { .. }
+            | Self::Policy
+            | Self::Explain { .. }
             | Self::Reveal { .. }
             | Self::Settle { .. }
             | Self::Refresh
@@ -456,6 +475,12 @@ pub struct UiState {
     /// Whose steps [`ListId::Steps`] has.
     steps_of: Option<Subject>,
     trace: Option<TraceOf>,
+    /// When policy was asked for last.
+    policy_asked: Option<Timestamp>,
+    /// Why the last question about policy was not answered.
+    policy_refused: Option<Arc<str>>,
+    /// Why policy did not explain the job that it was asked to explain last.
+    unexplained: Option<(JobId, Arc<str>)>,
     /// Jobs of the trace whose descendants are hidden.
     folded: BTreeSet<JobId>,
     workers_as: WorkersAs,
@@ -557,6 +582,7 @@ impl UiState {
             (View::Rollbacks, _) => {
                 ListId::ROLLBACKS[self.rollback_pane.min(ListId::ROLLBACKS.len() - 1)]
             }
+            (View::Policy, _) => ListId::Rules,
             (View::Traces, _) => ListId::Trace,
             (View::Workers, WorkersAs::Pools) => ListId::Pools,
             (View::Workers, WorkersAs::HeatMap) => ListId::HeatMap,
@@ -711,6 +737,7 @@ impl UiState {
             }
         }
         self.keep_up(model, now, false);
+        self.keep_policy_fresh(model, now, effects);
     }
 
     /// Looks at what the model has just taken in: an answer to an effect, a job
@@ -733,6 +760,7 @@ impl UiState {
             effects.push(Effect::Bell);
         }
         self.keep_up(model, now, matches!(event, Event::Packet(_)));
+        self.keep_policy_fresh(model, now, effects);
     }
 
     /// Brings orders, marks and dialogs up to what the model holds.

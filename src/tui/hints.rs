@@ -54,6 +54,7 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
             (Action::CopyId, "copy id".to_owned()),
             (Action::Workers, "its worker".to_owned()),
             (Action::Traces, "its trace".to_owned()),
+            (Action::Explain, "explain".to_owned()),
             (Action::Back, "back".to_owned()),
             (Action::Help, "help".to_owned()),
         ]
@@ -82,6 +83,12 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
                 (Action::Sort, "sort".to_owned()),
                 (Action::Filter, "filter".to_owned()),
                 (Action::CopyId, "copy id".to_owned()),
+            ],
+            View::Policy => vec![
+                (Action::Open, "its jobs".to_owned()),
+                (Action::Sort, "sort".to_owned()),
+                (Action::Filter, "filter".to_owned()),
+                (Action::Reload, "read again".to_owned()),
             ],
             View::Rollbacks => vec![
                 (

@@ -18,6 +18,7 @@ use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{Pen, split_rows};
 
 mod dialog;
+mod explain;
 mod help;
 mod json;
 mod palette;
@@ -60,6 +61,7 @@ pub fn draw(front: &Front<'_>, area: Rect, buf: &mut Buffer) -> Option<Drawn> {
         Modal::Filter(_) => return None,
         Modal::Log(scroll) => help::log(front, *scroll, area, buf),
         Modal::Json(scroll) => json::draw(front, *scroll, area, buf),
+        Modal::Explain { job, scroll } => explain::draw(front, job, *scroll, area, buf),
         Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) | Modal::Retry(_) => {
             if area.width < NEEDS.0 || area.height < NEEDS.1 {
                 let says = format!(
@@ -225,8 +227,9 @@ mod tests {
     use crate::state::action::{Action, Edit};
     use crate::state::effect::EffectQueue;
     use crate::state::event::{Event, LinkState, Source, Stamped};
-    use crate::state::model::jobs::{JobFact, JobState};
+    use crate::state::model::jobs::{Decision, JobFact, JobState};
     use crate::state::model::letters::{DeadLetter, LettersFact};
+    use crate::state::model::policy::{Explanation, FactTrace, RuleTrace};
     use crate::time::Timestamp;
     use crate::tui::glyph::Glyphs;
     use crate::tui::theme::{Depth, Theme};
@@ -244,6 +247,45 @@ mod tests {
             Event::Link(Source::Gateway, LinkState::Up),
             Event::Jobs(vec![fact("job-aaaa"), fact("job-bbbb")]),
         ];
+        if actions.contains("explain") {
+            let fact = |field: &str, seen: Option<&str>| FactTrace {
+                field: field.into(),
+                wanted: Some("prod".into()),
+                seen: seen.map(Into::into),
+                holds: seen == Some("prod"),
+            };
+            let rule = |id: &str, outcome: &str, facts: Vec<FactTrace>| RuleTrace {
+                id: id.into(),
+                decision: Some(Decision::RequireApproval),
+                outcome: Some(outcome.into()),
+                facts,
+            };
+            events.push(Event::Explained(Box::new(Explanation {
+                job: "job-aaaa".into(),
+                decision: Some(Decision::RequireApproval),
+                rule_id: Some("approval-prod".into()),
+                reason: Some("writes wait for a person".into()),
+                snapshot: Some("v3:8c1f00112233445566778899aabba2e7".into()),
+                rules: vec![
+                    rule(
+                        "deny-stage",
+                        "does not match",
+                        vec![
+                            fact("topics", Some("prod")),
+                            fact("labels.env", Some("stage")),
+                        ],
+                    ),
+                    rule(
+                        "approval-prod",
+                        "decides",
+                        vec![fact("risk_tags", Some("prod"))],
+                    ),
+                    rule("all", "matches too, and agrees", Vec::new()),
+                    rule("pack", "does not match", vec![fact("pack_ids", None)]),
+                ],
+                stored: true,
+            })));
+        }
         if actions.contains("retry") {
             let letter = DeadLetter {
                 job: "job-bbbb".into(),
@@ -326,6 +368,12 @@ mod tests {
     }
 
     #[test]
+    fn an_explanation_tells_of_each_rule_what_it_asks_and_what_it_met() {
+        let explained = state("jobs | explain");
+        insta::assert_snapshot!(drawn(&explained, 100, 18, Glyphs::UNICODE));
+    }
+
+    #[test]
     fn help_is_searched_and_says_what_cannot_work() {
         let help = state("jobs | help | \"cop\"");
         insta::assert_snapshot!(drawn(&help, 80, 16, Glyphs::UNICODE));
@@ -349,6 +397,7 @@ mod tests {
             "jobs | cancel",
             "jobs | mark | down | mark | cancel",
             "rollbacks | left | retry",
+            "jobs | explain",
             "help",
             "palette",
             "palette | \"aprove\" | confirm",

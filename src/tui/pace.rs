@@ -33,6 +33,8 @@ impl Urgency {
             | Event::Link(..)
             | Event::Approvals(_)
             | Event::Policy(_)
+            | Event::PolicyTold(_)
+            | Event::Explained(_)
             | Event::Payload(_) => Some(Self::Now),
             Event::Packet(heard) if heard.route == Route::Heartbeat => Some(Self::Beat),
             Event::Packet(_)

@@ -26,6 +26,7 @@ mod minimum;
 mod missing_screen;
 mod overview;
 mod payload;
+mod policy;
 mod pools;
 pub(in crate::tui) mod prose;
 mod review;
@@ -123,6 +124,7 @@ pub fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     match (ui.view(), ui.workers_as()) {
         (View::Jobs, _) => jobs::draw(scene, body, buf),
         (View::Rollbacks, _) => rollbacks::draw(scene, body, buf),
+        (View::Policy, _) => policy::draw(scene, body, buf),
         (View::Traces, _) => traces::draw(scene, body, buf),
         (View::Workers, WorkersAs::Table) => workers::draw(scene, body, buf),
         (View::Workers, WorkersAs::Pools) => pools::draw(scene, body, buf),

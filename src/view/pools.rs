@@ -67,9 +67,11 @@ pub fn pools(state: &State, height: usize) -> PoolsView {
                         ..row(model, worker, now)
                     })))
                 }
-                Subject::Job(_) | Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen => {
-                    None
-                }
+                Subject::Job(_)
+                | Subject::Alert(_)
+                | Subject::Workflow(_)
+                | Subject::Unseen
+                | Subject::Rule(_) => None,
             }
         })
         .collect();

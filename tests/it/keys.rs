@@ -376,6 +376,30 @@ fn a_dead_letter_is_found_and_its_retry_is_recorded_before_it_is_asked() {
 }
 
 #[test]
+fn policy_is_shown_and_a_job_is_explained() {
+    let mut screen = demo();
+    screen.shows("LIVE");
+    screen.press("5");
+    screen.shows("Rules, first match wins");
+    screen.until("a rule and the snapshot in force", |text| {
+        text.contains("no rule matched") && text.contains("current")
+    });
+    screen.press("3");
+    screen.shows("attention first");
+    screen.until("a job under the cursor", |text| {
+        text.lines().any(|line| line.starts_with('▌'))
+    });
+    screen.press("E");
+    screen.shows("Now policy says");
+    screen.press("\x1b");
+    screen.until("the window closed", |text| {
+        !text.contains("Now policy says")
+    });
+    screen.press("\x03");
+    assert_eq!(screen.ends().code(), Some(0));
+}
+
+#[test]
 fn from_a_job_its_trace_is_one_key_away_and_enter_comes_back_to_it() {
     let mut screen = demo();
     screen.shows("LIVE");

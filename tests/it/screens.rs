@@ -472,6 +472,63 @@ fn the_rollbacks_are_drawn_in_every_condition() {
 }
 
 #[test]
+fn policy_is_drawn_in_every_condition() {
+    check_view_in(saga_conditions(), "policy", &[Action::Policy]);
+}
+
+/// The lines of the view of policy that hold one of `words`, after a gateway told
+/// `rules`.
+fn policy_lines(rules: &str, words: &[&str]) -> Vec<String> {
+    let script = format!(
+        "0s link nats up | 0s link gateway up | 1s policy v1:ab \
+         | 2s told a PENDING decision=ALLOW rule=allow-known | 3s told b PENDING decision=UNAVAILABLE \
+         | 4s rules {rules} | 5s tick"
+    );
+    let found = lines_with(&script, &[Action::Policy], words);
+    found.iter().map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn an_open_breaker_tells_when_it_is_tried_and_how_many_jobs_wait() {
+    let found = policy_lines(
+        "allow-known:ALLOW answers=yes breaker=open failures=3 tries=26s fails=open",
+        &["Kernel", "breaker", "again", "if down", "waiting"],
+    );
+    assert!(found[0].ends_with("✗ open, tries in 21s"), "{found:#?}");
+    let says = found.join(" ");
+    for part in [
+        "open, 3 of 3 failures",
+        "FAIL OPEN: jobs run",
+        "1 job waits for it",
+    ] {
+        assert!(says.contains(part), "{part}: {found:#?}");
+    }
+}
+
+#[test]
+fn what_a_gateway_does_not_tell_of_policy_is_said_to_be_unknown() {
+    let found = policy_lines("", &["Kernel", "answers", "allow-known", "does not list"]);
+    assert!(found[0].contains("· unknown"), "{found:#?}");
+    assert!(found[1].contains("unknown: not told"), "{found:#?}");
+    assert!(found[2].contains("— allow-known"), "{found:#?}");
+    assert!(
+        found[3].starts_with("This gateway does not list its rules"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_broken_file_and_a_slow_kernel_are_said() {
+    let found = policy_lines(
+        "allow-known:ALLOW answers=yes p50=90 p99=900 broken=\"line 3: no rule\"",
+        &["Kernel", "p99", "broken"],
+    );
+    assert!(found[0].ends_with("◐ slow"), "{found:#?}");
+    assert!(found[1].contains("p50 90ms, p99 900ms"), "{found:#?}");
+    assert!(found[2].contains("the last one is broken"), "{found:#?}");
+}
+
+#[test]
 fn the_traces_are_drawn_in_every_condition() {
     check_view_in(
         saga_conditions(),
@@ -514,6 +571,7 @@ fn everything() -> Vec<(&'static str, Vec<Action>)> {
         ("workers", vec![Action::Workers]),
         ("pools", vec![Action::Workers, Action::ByPool]),
         ("heat", vec![Action::Workers, Action::HeatMap]),
+        ("policy", vec![Action::Policy]),
         ("rollbacks", vec![Action::Rollbacks]),
         ("traces", vec![Action::Jobs, Action::Traces]),
         ("steps", vec![Action::Rollbacks, Action::Right]),
@@ -535,6 +593,7 @@ fn hostile() -> String {
          | 5s approval \"w{bad}\" topic={q} actor={q} rule={q} reason={q} snapshot={q} hash={q} risk={q} context={q} undo={q} labels=\"mcp.tool:{bad},mcp.server:{bad}\" \
          | 5s approval \"d{bad}\" status=approved who={q} note={q} rule={q} topic={q} \
          | 5s submit \"c{bad}\" topic={q} parent={q} labels=\"saga_compensation:true,saga_workflow_id:{bad}\" | 5s denied \"c{bad}\" {q} code={q} message={q} \
+         | 5s told {q} DENIED decision=DENY rule={q} reason={q} \
          | 5s letter {q} FAILED topic={q} code={q} reason={q} \
          | 5s payload \"w{bad}\" pointer={q} text=\"{bad}\\n{bad}\" \
          | 6s link gateway down reason={q} | 7s tick"

@@ -5,6 +5,7 @@ use crate::state::model::alerts::Alert;
 use crate::state::model::approvals::Approval;
 use crate::state::model::jobs::{Job, Jobs, Request};
 use crate::state::model::letters::DeadLetter;
+use crate::state::model::policy::RuleRow;
 use crate::state::model::rollbacks::{Stack, Undone};
 use crate::state::model::workers::{Standing, Worker};
 use crate::time::{Elapsed, Timestamp};
@@ -332,6 +333,43 @@ impl Subject for RollbackRow<'_> {
             || self.topics(look)
             || self.tenants(look)
             || self.job_ids(look)
+    }
+}
+
+impl Subject for RuleRow {
+    const NAME: &'static str = "rule";
+    const FIELDS: &'static [Field] = &[
+        Field::text("id"),
+        Field::text("rule"),
+        Field::one_of("does", DECISIONS),
+        Field::text("reason"),
+        Field::number("hits"),
+    ];
+
+    fn texts(&self, field: &str, _now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        match field {
+            "id" | "rule" => self.id.as_deref().is_some_and(look),
+            "does" => self.decision.is_some_and(|decision| look(decision.name())),
+            "reason" => self.reason.as_deref().is_some_and(look),
+            _ => false,
+        }
+    }
+
+    fn amount(&self, field: &str, _now: Timestamp) -> Option<i64> {
+        match field {
+            "hits" => i64::try_from(self.hits()).ok()?.checked_mul(1_000),
+            _ => None,
+        }
+    }
+
+    fn label(&self, _key: &str) -> Option<&str> {
+        None
+    }
+
+    fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.id.as_deref().is_some_and(&mut *look)
+            || self.decision.is_some_and(|decision| look(decision.name()))
+            || self.reason.as_deref().is_some_and(look)
     }
 }
 

@@ -74,7 +74,9 @@ impl UiState {
                 };
                 match top {
                     Modal::Help(help) => help.scroll = moved(help.scroll, last),
-                    Modal::Log(scroll) | Modal::Json(scroll) => *scroll = moved(*scroll, last),
+                    Modal::Log(scroll) | Modal::Json(scroll) | Modal::Explain { scroll, .. } => {
+                        *scroll = moved(*scroll, last);
+                    }
                     Modal::Palette(palette) => {
                         palette.chosen = moved(palette.chosen, usize::MAX);
                         self.clamp_choice();
@@ -114,7 +116,8 @@ impl UiState {
                 | Modal::Reject(_)
                 | Modal::Retry(_)
                 | Modal::Log(_)
-                | Modal::Json(_),
+                | Modal::Json(_)
+                | Modal::Explain { .. },
             )
             | None => {}
         }
@@ -153,7 +156,7 @@ impl UiState {
                     self.filter_was(prompt.before, now);
                 }
             }
-            Some(Modal::Help(_) | Modal::Log(_) | Modal::Json(_)) => {
+            Some(Modal::Help(_) | Modal::Log(_) | Modal::Json(_) | Modal::Explain { .. }) => {
                 self.modals.pop();
             }
             Some(Modal::Cancel(CancelDialog { form, .. })) => match form.confirm() {
@@ -217,9 +220,11 @@ impl UiState {
                 .of_worker(&worker)
                 .map(|job| job.id.clone())
                 .collect(),
-            Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen => {
-                Vec::new()
-            }
+            Subject::Pool(_)
+            | Subject::Alert(_)
+            | Subject::Workflow(_)
+            | Subject::Unseen
+            | Subject::Rule(_) => Vec::new(),
         });
         jobs.filter(|job| {
             model
@@ -290,6 +295,7 @@ impl UiState {
             return;
         };
         match what {
+            What::Policy | What::Explain { .. } => self.policy_answered(&what, outcome),
             What::Keep { name } => {
                 let (tone, text) = match outcome {
                     Outcome::Done(_) => match self.manners.saved.contains_key(&name) {

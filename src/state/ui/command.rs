@@ -18,9 +18,10 @@ use crate::state::model::traces::{self, TraceOf};
 use crate::time::Timestamp;
 
 /// Commands that take a filter.
-const FILTERED: [(&str, View); 5] = [
+const FILTERED: [(&str, View); 6] = [
     ("approvals", View::Approvals),
     ("jobs", View::Jobs),
+    ("policy", View::Policy),
     ("rollbacks", View::Rollbacks),
     ("traces", View::Traces),
     ("workers", View::Workers),
@@ -194,6 +195,15 @@ impl UiState {
                                 .filter(|row| filter.matches_worker(row, model, now))
                                 .count(),
                             "workers",
+                        ),
+                        View::Policy => (
+                            model
+                                .policy
+                                .rows()
+                                .iter()
+                                .filter(|row| filter.matches(*row, now))
+                                .count(),
+                            "rules",
                         ),
                         View::Rollbacks => (
                             rollbacks::stacks(model, now)

@@ -203,6 +203,8 @@ impl UiState {
             What::Cancel { .. }
             | What::Retry { .. }
             | What::Read { .. }
+            | What::Policy
+            | What::Explain { .. }
             | What::Reveal { .. }
             | What::Refresh
             | What::Keep { .. } => false,

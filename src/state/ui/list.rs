@@ -33,6 +33,8 @@ pub enum Subject {
     Workflow(Arc<str>),
     /// The parents of known jobs that nobody has heard of.
     Unseen,
+    /// A rule of the policy; `None` stands for "no rule matched".
+    Rule(Option<Arc<str>>),
 }
 
 impl Subject {
@@ -44,7 +46,8 @@ impl Subject {
             Self::Pool(name) => name.as_str(),
             Self::Alert(name) => name,
             Self::Workflow(id) => id,
-            Self::Unseen => "",
+            Self::Rule(Some(id)) => id,
+            Self::Rule(None) | Self::Unseen => "",
         }
     }
 
@@ -52,9 +55,12 @@ impl Subject {
     pub fn job(&self) -> Option<&JobId> {
         match self {
             Self::Job(id) => Some(id),
-            Self::Worker(_) | Self::Pool(_) | Self::Alert(_) | Self::Workflow(_) | Self::Unseen => {
-                None
-            }
+            Self::Worker(_)
+            | Self::Pool(_)
+            | Self::Alert(_)
+            | Self::Workflow(_)
+            | Self::Unseen
+            | Self::Rule(_) => None,
         }
     }
 
@@ -62,9 +68,12 @@ impl Subject {
     pub fn worker(&self) -> Option<&WorkerId> {
         match self {
             Self::Worker(id) => Some(id),
-            Self::Job(_) | Self::Pool(_) | Self::Alert(_) | Self::Workflow(_) | Self::Unseen => {
-                None
-            }
+            Self::Job(_)
+            | Self::Pool(_)
+            | Self::Alert(_)
+            | Self::Workflow(_)
+            | Self::Unseen
+            | Self::Rule(_) => None,
         }
     }
 
@@ -72,9 +81,12 @@ impl Subject {
     pub fn pool(&self) -> Option<&PoolName> {
         match self {
             Self::Pool(name) => Some(name),
-            Self::Job(_) | Self::Worker(_) | Self::Alert(_) | Self::Workflow(_) | Self::Unseen => {
-                None
-            }
+            Self::Job(_)
+            | Self::Worker(_)
+            | Self::Alert(_)
+            | Self::Workflow(_)
+            | Self::Unseen
+            | Self::Rule(_) => None,
         }
     }
 }
@@ -162,6 +174,8 @@ sort_keys! {
     Slots = "slots", "fullest first";
     /// What was undone of what is to be undone, least first.
     Undone = "undone", "least undone first";
+    /// How often it decided, most first.
+    Hits = "hits", "most hits first";
     /// The cause, by its code.
     Reason = "reason", "by reason";
     /// Silence, longest first.

@@ -40,6 +40,13 @@ pub enum Modal {
     Log(usize),
     /// What is under the cursor, as JSON; scrolled by this many lines.
     Json(usize),
+    /// What policy says of a job now, rule by rule.
+    Explain {
+        /// The job.
+        job: JobId,
+        /// Lines scrolled.
+        scroll: usize,
+    },
 }
 
 impl Modal {
@@ -54,9 +61,12 @@ impl Modal {
             Self::Cancel(dialog) => Some(&dialog.form),
             Self::Approve(dialog) | Self::Reject(dialog) => Some(&dialog.form),
             Self::Retry(dialog) => Some(&dialog.form),
-            Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) | Self::Json(_) => {
-                None
-            }
+            Self::Help(_)
+            | Self::Palette(_)
+            | Self::Filter(_)
+            | Self::Log(_)
+            | Self::Json(_)
+            | Self::Explain { .. } => None,
         }
     }
 
@@ -65,9 +75,12 @@ impl Modal {
             Self::Cancel(dialog) => Some(&mut dialog.form),
             Self::Approve(dialog) | Self::Reject(dialog) => Some(&mut dialog.form),
             Self::Retry(dialog) => Some(&mut dialog.form),
-            Self::Help(_) | Self::Palette(_) | Self::Filter(_) | Self::Log(_) | Self::Json(_) => {
-                None
-            }
+            Self::Help(_)
+            | Self::Palette(_)
+            | Self::Filter(_)
+            | Self::Log(_)
+            | Self::Json(_)
+            | Self::Explain { .. } => None,
         }
     }
 
@@ -80,7 +93,7 @@ impl Modal {
             Self::Cancel(dialog) => dialog.form.text_mut(),
             Self::Approve(dialog) | Self::Reject(dialog) => dialog.form.text_mut(),
             Self::Retry(dialog) => dialog.form.text_mut(),
-            Self::Log(_) | Self::Json(_) => None,
+            Self::Log(_) | Self::Json(_) | Self::Explain { .. } => None,
         }
     }
 }

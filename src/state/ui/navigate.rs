@@ -63,6 +63,8 @@ impl UiState {
             Action::Approvals => self.show_view(View::Approvals, model),
             Action::Jobs => self.show_view(View::Jobs, model),
             Action::Workers => self.show_view(View::Workers, model),
+            Action::Policy => self.show_view(View::Policy, model),
+            Action::Explain => self.ask_why(model, effects, now),
             Action::Rollbacks => self.show_view(View::Rollbacks, model),
             Action::Traces => self.show_view(View::Traces, model),
             Action::NextView => self.step_view(1, model),
@@ -235,7 +237,7 @@ impl UiState {
                 }
             }
             ListId::Trace => self.fold(!right),
-            ListId::Approvals | ListId::Jobs | ListId::Workers => {}
+            ListId::Approvals | ListId::Jobs | ListId::Workers | ListId::Rules => {}
         }
     }
 
@@ -272,7 +274,23 @@ impl UiState {
                     self.say(Tone::Warning, error, now);
                 }
             }
-            (_, Some(Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen) | None) => {}
+            (_, Some(Subject::Rule(Some(rule)))) => {
+                self.show_view(View::Jobs, model);
+                let error = self.set_filter(&format!("rule:{rule}"));
+                if let Some(error) = error {
+                    self.say(Tone::Warning, error, now);
+                }
+            }
+            (
+                _,
+                Some(
+                    Subject::Alert(_)
+                    | Subject::Workflow(_)
+                    | Subject::Unseen
+                    | Subject::Rule(None),
+                )
+                | None,
+            ) => {}
         }
     }
 
@@ -366,11 +384,27 @@ impl UiState {
             }
             (
                 View::Workers | View::Approvals,
-                Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen,
+                Subject::Pool(_)
+                | Subject::Alert(_)
+                | Subject::Workflow(_)
+                | Subject::Unseen
+                | Subject::Rule(_),
             )
-            | (View::Jobs, Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen)
+            | (
+                View::Jobs,
+                Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_),
+            )
             | (View::Approvals, Subject::Worker(_))
+            | (View::Policy, Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_))
+            | (View::Policy, Subject::Workflow(_) | Subject::Unseen)
             | (View::Overview | View::Rollbacks | View::Traces, _) => None,
+            // From a job to the rule that judged it.
+            (View::Policy, Subject::Job(job)) => model
+                .jobs
+                .get(&job)
+                .and_then(|job| job.verdict.as_ref())
+                .map(|verdict| Subject::Rule(verdict.rule_id.clone())),
+            (View::Policy, rule @ Subject::Rule(_)) => Some(rule),
         };
         let id = self.list_id();
         if let Some(there) = there
@@ -389,7 +423,7 @@ impl UiState {
             Subject::Workflow(workflow) => {
                 return self.show_trace(TraceOf::Workflow(Arc::clone(workflow)));
             }
-            Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen => None,
+            Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_) => None,
         };
         let Some(job) = job else { return };
         // A job that is in the tree already keeps the tree.
@@ -456,9 +490,11 @@ impl UiState {
         let (undo, job) = match subject {
             Subject::Job(job) => (undo_of_job(job), Some(job)),
             Subject::Workflow(workflow) => (Some(Undone::Workflow(Arc::clone(workflow))), None),
-            Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen => {
-                (None, None)
-            }
+            Subject::Worker(_)
+            | Subject::Pool(_)
+            | Subject::Alert(_)
+            | Subject::Unseen
+            | Subject::Rule(_) => (None, None),
         };
         if let Some(of) = undo.filter(|of| model.rollbacks.has(of)) {
             self.rollback_pane = 0;
@@ -496,7 +532,8 @@ impl UiState {
                     | Subject::Pool(_)
                     | Subject::Alert(_)
                     | Subject::Workflow(_)
-                    | Subject::Unseen,
+                    | Subject::Unseen
+                    | Subject::Rule(_),
                 ) => {}
             }
         }
@@ -533,7 +570,11 @@ impl UiState {
     }
 
     fn reload(&mut self, model: &mut Model, effects: &mut EffectQueue, now: Timestamp) {
-        if self.review.is_some() {
+        if self.view == View::Policy && self.review.is_none() && self.detail.is_none() {
+            self.policy_asked = None;
+            self.keep_policy_fresh(model, now, effects);
+            self.say(Tone::Muted, "Reading policy again.", now);
+        } else if self.review.is_some() {
             self.reload_review(model, effects, now);
         } else if let Some(detail) = &self.detail {
             let job = detail.job.clone();

@@ -35,7 +35,9 @@ impl UiState {
         let shown: &[ListId] = match self.view {
             View::Overview => &ListId::OVERVIEW,
             View::Rollbacks => &ListId::ROLLBACKS,
-            View::Approvals | View::Jobs | View::Workers | View::Traces => &[self.list_id()],
+            View::Approvals | View::Jobs | View::Workers | View::Policy | View::Traces => {
+                &[self.list_id()]
+            }
         };
         for id in shown {
             if *id == ListId::Steps {
@@ -53,7 +55,7 @@ impl UiState {
                 let stays = |subject: &Subject| {
                     matches!(
                         subject,
-                        Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen
+                        Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_)
                     ) || exists(subject)
                 };
                 list.state.forget(stays, now);
@@ -68,6 +70,7 @@ impl UiState {
                 ListId::Rollbacks => rollbacks(list, model, now),
                 ListId::Steps => steps(steps_of.as_ref(), model, now),
                 ListId::DeadLetters => letters(list, model, now),
+                ListId::Rules => rules(list, model, now),
                 ListId::Trace => trace_rows(list, trace, folded, model, now),
             };
             if list.reverse {
@@ -115,7 +118,7 @@ impl UiState {
             (_, Subject::Worker(worker)) => model.workers.get(worker).is_some(),
             // Pools and alerts are summed up anew each time; a row that is not
             // there after that is gone.
-            (_, Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen) => false,
+            (_, Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_)) => false,
         }
     }
 }
@@ -136,7 +139,11 @@ pub fn undone_of(subject: &Subject) -> Option<Undone> {
     match subject {
         Subject::Workflow(workflow) => Some(Undone::Workflow(Arc::clone(workflow))),
         Subject::Job(job) => Some(Undone::Job(job.clone())),
-        Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen => None,
+        Subject::Worker(_)
+        | Subject::Pool(_)
+        | Subject::Alert(_)
+        | Subject::Unseen
+        | Subject::Rule(_) => None,
     }
 }
 
@@ -206,6 +213,23 @@ fn letters(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) 
     }
     let rows = rows.into_iter().map(|row| Subject::Job(row.job.clone()));
     (rows.collect(), model.letters.len())
+}
+
+fn rules(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
+    let mut rows = model.policy.rows();
+    let all = rows.len();
+    rows.retain(|row| {
+        list.filter
+            .as_ref()
+            .is_none_or(|filter| filter.matches(row, now))
+    });
+    match list.sort(ListId::Rules) {
+        SortKey::Hits => rows.sort_by_key(|row| Reverse(row.hits())),
+        SortKey::Name => rows.sort_by(|a, b| (a.id.is_none(), &a.id).cmp(&(b.id.is_none(), &b.id))),
+        _ => {}
+    }
+    let rows = rows.into_iter().map(|row| Subject::Rule(row.id));
+    (rows.collect(), all)
 }
 
 /// The row of a place in the tree.

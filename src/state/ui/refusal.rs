@@ -26,6 +26,14 @@ impl UiState {
             Action::Cancel => self.cannot_cancel(model),
             Action::Approve | Action::Reject => self.cannot_decide(action, model),
             Action::Retry => self.cannot_retry(model),
+            Action::Explain => match self.subject() {
+                Some(Subject::Job(_)) if model.links.of(Source::Gateway).is_up() => None,
+                Some(Subject::Job(job)) if model.policy.explained(&job).is_some() => None,
+                Some(Subject::Job(_)) => {
+                    Some("Only a gateway explains what policy says, and none answers.".to_owned())
+                }
+                _ => Some("No job is under the cursor: E explains one, in any list.".to_owned()),
+            },
             Action::Reveal
                 if self
                     .review()
@@ -77,9 +85,12 @@ impl UiState {
                 Some("Steps are few and stand in their order; h goes back to the list.".to_owned())
             }
             Action::CopyId | Action::CopyJson | Action::Json
-                if self.subject() == Some(Subject::Unseen) =>
+                if matches!(self.subject(), Some(Subject::Unseen | Subject::Rule(None))) =>
             {
-                Some("No job is under the cursor.".to_owned())
+                Some("What is under the cursor has no id.".to_owned())
+            }
+            Action::CopyJson | Action::Json if matches!(self.subject(), Some(Subject::Rule(_))) => {
+                Some("A rule has no JSON of its own: Enter shows the jobs it judged.".to_owned())
             }
             Action::SaveView => self.cannot_save(),
             Action::Undo if self.undo.is_none() => {
@@ -168,7 +179,13 @@ impl UiState {
             Some(Subject::Worker(worker)) => {
                 format!("{worker} has no job that could be cancelled.")
             }
-            Some(Subject::Pool(_) | Subject::Alert(_) | Subject::Workflow(_) | Subject::Unseen)
+            Some(
+                Subject::Pool(_)
+                | Subject::Alert(_)
+                | Subject::Workflow(_)
+                | Subject::Unseen
+                | Subject::Rule(_),
+            )
             | None => "No job is under the cursor.".to_owned(),
         })
     }

@@ -332,6 +332,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             Modal::Retry(_) => " retry?",
             Modal::Log(_) => " log",
             Modal::Json(_) => " json",
+            Modal::Explain { .. } => " explain",
         };
         if let Some(form) = modal.form() {
             text += &format!(
@@ -364,6 +365,8 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             } => {
                 text += &format!(" !{ruling:?} {job} {:?}", binding.job_hash.as_deref());
             }
+            Effect::ReadPolicy => text += " !policy",
+            Effect::Explain { job } => text += &format!(" !explain {job}"),
             Effect::Retry { job } => text += &format!(" !retry {job}"),
             Effect::CopyText(copied) => text += &format!(" !copy {copied}"),
             Effect::CopyJson => text += " !copy-json",
@@ -922,5 +925,42 @@ fn a_job_of_the_tree_keeps_the_tree_and_another_one_changes_it() {
     check(
         &format!("{tree} | jobs | palette | \"jobs id:x\" | confirm | traces"),
         "traces [>x]",
+    );
+}
+
+#[test]
+fn policy_is_asked_for_while_it_is_looked_at_and_not_more_often_than_every_ten_seconds() {
+    check("tell a:running | jobs | tick", "jobs [>a]");
+    let asked = "policy [] !policy";
+    check("policy", asked);
+    check("policy | tick", asked);
+    // The answer is 3 s later; then ten seconds pass.
+    check("policy | done | tick", asked);
+    check(
+        "policy | done | tick | tick | tick",
+        "policy [] !policy !policy",
+    );
+    check(
+        "policy | done | freeze | tick | tick | tick",
+        "policy [] frozen !policy",
+    );
+}
+
+#[test]
+fn a_job_is_explained_in_a_window_and_a_refusal_is_said_there() {
+    let asked = "jobs [>a] explain !explain a";
+    check("tell a:running | jobs | explain", asked);
+    check("tell a:running | jobs | explain | refused busy", asked);
+    check(
+        "tell a:running | jobs | explain | back",
+        "jobs [>a] !explain a",
+    );
+    check(
+        "tell a:running | jobs | cut | explain",
+        "jobs [>a] says: Only a gateway explains what policy says, and none answers.",
+    );
+    check(
+        "policy | explain",
+        "policy [] says: No job is under the cursor: E explains one, in any list. !policy",
     );
 }

@@ -38,9 +38,12 @@ pub(super) fn draw(front: &Front<'_>, modal: &Modal, area: Rect, buf: &mut Buffe
         Modal::Approve(dialog) => approve(front, dialog, width),
         Modal::Reject(dialog) => reject(front, dialog, width),
         Modal::Retry(dialog) => retry(front, dialog, width),
-        Modal::Help(_) | Modal::Palette(_) | Modal::Filter(_) | Modal::Log(_) | Modal::Json(_) => {
-            return;
-        }
+        Modal::Help(_)
+        | Modal::Palette(_)
+        | Modal::Filter(_)
+        | Modal::Log(_)
+        | Modal::Json(_)
+        | Modal::Explain { .. } => return,
     };
     lines.insert(0, Words::new());
     lines.push(Words::new());

@@ -10,8 +10,8 @@ use crate::text::{self, Shown};
 use crate::tui::glyph::Glyph;
 use crate::tui::screen::frame::lamp_sign;
 use crate::tui::screen::{
-    LEAST, Scene, jobs as jobs_screen, rollbacks as rollbacks_screen, signs,
-    traces as traces_screen,
+    LEAST, Scene, jobs as jobs_screen, policy as policy_screen, rollbacks as rollbacks_screen,
+    signs, traces as traces_screen,
 };
 use crate::tui::theme::Role;
 use crate::tui::widget::pane::{self, Title};
@@ -79,6 +79,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         View::Overview => overview_rows(scene),
         View::Approvals => approval_rows(scene, height),
         View::Rollbacks => rollback_rows(scene, height),
+        View::Policy => policy_screen::least_rows(scene, height),
         View::Traces => traces_screen::least_rows(scene, height),
     };
     if rows.is_empty() {
@@ -87,6 +88,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
             View::Workers => "No worker has been heard.",
             View::Overview => "",
             View::Approvals => "Nobody has to decide anything.",
+            View::Policy => "No rule is known.",
             View::Traces => "No trace is selected: 7 on a job.",
             View::Rollbacks => match state.ui.list_id() {
                 ListId::DeadLetters => "No dead letter is known.",
