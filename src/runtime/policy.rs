@@ -218,6 +218,7 @@ fn question_of(request: &JobRequest) -> Value {
         "job_id": request.job_id.as_str(),
         "topic": request.topic,
         "tenant": request.tenant().unwrap_or_default(),
+        "workflow_id": request.workflow_id,
         "principal_id": request.principal_id,
         "labels": request.labels,
         "meta": {
@@ -239,6 +240,7 @@ fn question_of_record(detail: &JobDetail) -> Value {
         "job_id": record.id.as_str(),
         "topic": record.topic,
         "tenant": record.tenant,
+        "workflow_id": detail.workflow_id,
         "principal_id": record.principal,
         "labels": detail.labels,
         "meta": {
