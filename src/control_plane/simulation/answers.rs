@@ -102,13 +102,6 @@ impl Simulation {
         pools.collect()
     }
 
-    /// The answer to `GET /api/v1/dlq`: at most `limit` dead letters, the newest first.
-    pub fn dead_letters_answer(&self, limit: usize) -> Value {
-        let letters = self.ledger.dead_letters().take(limit);
-        let items: Vec<Value> = letters.map(types::dead_letter_item).collect();
-        json!({ "items": items })
-    }
-
     /// The answer to `GET /api/v1/policy/snapshots`.
     pub fn snapshots_answer(&self) -> Value {
         json!({ "snapshots": self.snapshots })
