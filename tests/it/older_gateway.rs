@@ -37,6 +37,8 @@ fn an_older_gateway_is_shown_and_its_refusal_comes_in_words() {
         knows.judged_by = "v1:ab|cfg:cd".to_owned();
         knows.policy = "v1:ab|cfg:ef".to_owned();
     }
+    // Seen by the poll first: a round under way at the press would tell the old one.
+    says(&screen, "to v1:ab|cfg:ef.");
     screen.press("r");
     says(&screen, "from v1:ab|cfg:cd to v1:ab|cfg:ef.");
 
