@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -268,6 +269,23 @@ pub trait SafetyKernel: Send + Sync + fmt::Debug + 'static {
         question: &'a Question,
     ) -> BoxFuture<'a, Result<Verdict, KernelError>> {
         self.check(question)
+    }
+
+    /// As [`SafetyKernel::simulate`], with how each rule met the question, in order;
+    /// `None` from a kernel that tells verdicts alone.
+    ///
+    /// # Errors
+    /// [`KernelError`] when there is no verdict.
+    fn explain<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> BoxFuture<'a, Result<(Verdict, Option<Vec<explain::RuleTrace>>), KernelError>> {
+        Box::pin(async move { Ok((self.simulate(question).await?, None)) })
+    }
+
+    /// The policy in force; `None` from a kernel that does not show it.
+    fn policy_in_force(&self) -> Option<Arc<policy::Policy>> {
+        None
     }
 
     /// Snapshots that were in force, newest first; the first is in force now.

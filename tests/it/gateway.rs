@@ -521,6 +521,19 @@ async fn policy_is_asked_without_a_job() {
         assert_eq!(said.body["constraints"]["budgets"]["maxRuntimeMs"], "60000");
         assert_eq!(said.body["remediations"][0]["title"], "Read only");
     }
+    let rules = bench.get("/api/v1/policy/rules").await;
+    assert_eq!(rules.status, 200, "{}", rules.body);
+    assert_eq!(rules.body["default_decision"], "deny");
+    let listed = rules.body["items"].as_array().unwrap();
+    let hold = listed.iter().find(|rule| rule["id"] == "hold").unwrap();
+    assert_eq!(hold["decision"], "require_approval");
+    assert_eq!(hold["constraints"]["budgets"]["max_runtime_ms"], 60000);
+    let explained = bench.post("/api/v1/policy/explain", &body).await;
+    let traced = explained.body["rules"].as_array().unwrap();
+    assert_eq!(traced.len(), listed.len(), "each rule is told of");
+    let hold = traced.iter().find(|rule| rule["id"] == "hold").unwrap();
+    assert_eq!(hold["outcome"], "decides");
+    assert_eq!(hold["facts"][0]["holds"], true, "{hold}");
     let nothing = bench
         .post("/api/v1/policy/evaluate", &json!({"topic": "job.x"}))
         .await;

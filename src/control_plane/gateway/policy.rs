@@ -1,17 +1,19 @@
 //! Asking policy about a job that nobody submits: `POST /policy/evaluate`, which
 //! counts the request for rules with a velocity, and `/simulate` and `/explain`,
-//! which do not.
+//! which do not. And the rules themselves: `GET /policy/rules`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::App;
 use super::actions::optional_json;
 use super::answer::{Answer, Refusal, ok};
+use crate::control_plane::kernel::explain::RuleTrace;
 use crate::control_plane::kernel::{Constraints, Decision, Question, Verdict};
 use crate::ids::JobId;
 use crate::wire::packet::ActorType;
@@ -77,6 +79,75 @@ pub(super) async fn simulate(State(app): State<Arc<App>>, request: Request) -> A
     let question = question(asked)?;
     let verdict = app.simulate(&question).await?;
     ok(&response(question.job_id.as_str(), &verdict))
+}
+
+/// As [`simulate`], and beyond the contract `rules`: how each rule met the request,
+/// from a kernel that tells.
+pub(super) async fn explain(State(app): State<Arc<App>>, request: Request) -> Answer {
+    let asked: Asked = optional_json(request).await?;
+    let question = question(asked)?;
+    let (verdict, rules) = app.explain(&question).await?;
+    let mut answer = response(question.job_id.as_str(), &verdict);
+    if let (Some(rules), Value::Object(answer)) = (rules, &mut answer) {
+        let rules = rules.iter().map(trace).collect();
+        answer.insert("rules".to_owned(), Value::Array(rules));
+    }
+    ok(&answer)
+}
+
+fn trace(rule: &RuleTrace) -> Value {
+    let facts: Vec<Value> = rule
+        .facts
+        .iter()
+        .map(|fact| {
+            json!({
+                "field": fact.field,
+                "wanted": fact.wanted,
+                "seen": fact.seen,
+                "holds": fact.holds,
+            })
+        })
+        .collect();
+    json!({
+        "id": rule.id,
+        "decision": in_yaml(rule.decision),
+        "outcome": rule.outcome.says(),
+        "facts": facts,
+    })
+}
+
+/// The rules in the order in which they are asked, and what is decided when none
+/// matches.
+pub(super) async fn rules(State(app): State<Arc<App>>) -> Answer {
+    let Some(policy) = app.kernel.policy_in_force() else {
+        let says = "this kernel does not show its rules";
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "rules_not_shown", says));
+    };
+    let items: Vec<Value> = policy
+        .rules
+        .iter()
+        .map(|rule| {
+            let mut item = json!({
+                "id": rule.id,
+                "decision": in_yaml(rule.decision),
+                "reason": rule.reason,
+            });
+            if let Some(constraints) = &rule.constraints {
+                item["constraints"] = json!(constraints);
+            }
+            item
+        })
+        .collect();
+    ok(&json!({
+        "items": items,
+        "default_decision": in_yaml(policy.default_decision),
+        "policy_snapshot": policy.snapshot,
+    }))
+}
+
+/// A decision as policy files write it.
+fn in_yaml(decision: Decision) -> String {
+    decision.name().to_ascii_lowercase()
 }
 
 fn question(asked: Asked) -> Result<Question, Refusal> {

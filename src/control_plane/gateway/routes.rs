@@ -72,7 +72,8 @@ pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
         .route("/policy/snapshots", get(snapshots))
         .route("/policy/evaluate", post(policy::evaluate))
         .route("/policy/simulate", post(policy::simulate))
-        .route("/policy/explain", post(policy::simulate))
+        .route("/policy/explain", post(policy::explain))
+        .route("/policy/rules", get(policy::rules))
         .route("/memory", get(memory))
         .route("/stream", get(stream::stream))
         .route("/openapi.json", get(openapi));

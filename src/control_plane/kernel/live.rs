@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::evaluate::{evaluate, simulate};
+use super::explain::{RuleTrace, explain};
 use super::policy::Policy;
 use super::signature::PolicyKey;
 use super::velocity::Rates;
@@ -287,6 +288,22 @@ impl SafetyKernel for PolicyKernel {
             let now = self.clock.now();
             Ok(simulate(&policy, question, &self.rates(), now))
         })
+    }
+
+    fn explain<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> BoxFuture<'a, Result<(Verdict, Option<Vec<RuleTrace>>), KernelError>> {
+        let policy = self.policy();
+        Box::pin(async move {
+            let now = self.clock.now();
+            let explained = explain(&policy, question, &self.rates(), now);
+            Ok((explained.verdict, Some(explained.rules)))
+        })
+    }
+
+    fn policy_in_force(&self) -> Option<Arc<Policy>> {
+        Some(self.policy())
     }
 
     fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>> {

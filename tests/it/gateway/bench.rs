@@ -8,7 +8,9 @@ use bytes::Bytes;
 use capdeck::bus::local::LocalBus;
 use capdeck::bus::{Bus, Pattern, Subscription};
 use capdeck::control_plane::gateway::{Gateway, Keyring, Options, Parts};
+use capdeck::control_plane::kernel::explain::RuleTrace;
 use capdeck::control_plane::kernel::live::PolicyKernel;
+use capdeck::control_plane::kernel::policy::Policy;
 use capdeck::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
 use capdeck::control_plane::ledger::{Ledger, SharedLedger};
 use capdeck::control_plane::scheduler::placement::Routes;
@@ -69,6 +71,20 @@ impl SafetyKernel for Scripted {
             Some(error) => Box::pin(async { Err(error) }),
             None => self.policy.simulate(question),
         }
+    }
+
+    fn explain<'a>(
+        &'a self,
+        question: &'a Question,
+    ) -> BoxFuture<'a, Result<(Verdict, Option<Vec<RuleTrace>>), KernelError>> {
+        match self.gone() {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.policy.explain(question),
+        }
+    }
+
+    fn policy_in_force(&self) -> Option<Arc<Policy>> {
+        self.policy.policy_in_force()
     }
 
     fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>> {
