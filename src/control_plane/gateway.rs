@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
-use crate::control_plane::kernel::explain::RuleTrace;
+use crate::control_plane::kernel::explain::Explained;
 use crate::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
 use crate::control_plane::ledger::{self, SharedLedger};
 use crate::control_plane::scheduler::placement::Routes;
@@ -277,10 +277,7 @@ impl App {
         }
     }
 
-    async fn explain(
-        &self,
-        question: &Question,
-    ) -> Result<(Verdict, Option<Vec<RuleTrace>>), KernelError> {
+    async fn explain(&self, question: &Question) -> Result<Explained, KernelError> {
         tokio::select! {
             answer = self.kernel.explain(question) => answer,
             () = sleep(&*self.clock, KERNEL_LIMIT) => Err(KernelError::TimedOut),

@@ -271,16 +271,20 @@ pub trait SafetyKernel: Send + Sync + fmt::Debug + 'static {
         self.check(question)
     }
 
-    /// As [`SafetyKernel::simulate`], with how each rule met the question, in order;
-    /// `None` from a kernel that tells verdicts alone.
+    /// As [`SafetyKernel::simulate`], with how each rule met the question.
     ///
     /// # Errors
     /// [`KernelError`] when there is no verdict.
     fn explain<'a>(
         &'a self,
         question: &'a Question,
-    ) -> BoxFuture<'a, Result<(Verdict, Option<Vec<explain::RuleTrace>>), KernelError>> {
-        Box::pin(async move { Ok((self.simulate(question).await?, None)) })
+    ) -> BoxFuture<'a, Result<explain::Explained, KernelError>> {
+        Box::pin(async move {
+            Ok(explain::Explained {
+                verdict: self.simulate(question).await?,
+                rules: None,
+            })
+        })
     }
 
     /// The policy in force; `None` from a kernel that does not show it.

@@ -86,9 +86,9 @@ pub(super) async fn simulate(State(app): State<Arc<App>>, request: Request) -> A
 pub(super) async fn explain(State(app): State<Arc<App>>, request: Request) -> Answer {
     let asked: Asked = optional_json(request).await?;
     let question = question(asked)?;
-    let (verdict, rules) = app.explain(&question).await?;
-    let mut answer = response(question.job_id.as_str(), &verdict);
-    if let (Some(rules), Value::Object(answer)) = (rules, &mut answer) {
+    let explained = app.explain(&question).await?;
+    let mut answer = response(question.job_id.as_str(), &explained.verdict);
+    if let (Some(rules), Value::Object(answer)) = (explained.rules, &mut answer) {
         let rules = rules.iter().map(trace).collect();
         answer.insert("rules".to_owned(), Value::Array(rules));
     }

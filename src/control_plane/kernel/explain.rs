@@ -20,6 +20,16 @@ pub struct Explanation {
     pub rules: Vec<RuleTrace>,
 }
 
+/// A verdict, with the way to it where the kernel tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// What would be decided.
+    pub verdict: Verdict,
+    /// How each rule met the question, in order; `None` from a kernel that tells
+    /// verdicts alone.
+    pub rules: Option<Vec<RuleTrace>>,
+}
+
 /// How one rule met the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleTrace {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::evaluate::{evaluate, simulate};
-use super::explain::{RuleTrace, explain};
+use super::explain::{Explained, explain};
 use super::policy::Policy;
 use super::signature::PolicyKey;
 use super::velocity::Rates;
@@ -293,12 +293,15 @@ impl SafetyKernel for PolicyKernel {
     fn explain<'a>(
         &'a self,
         question: &'a Question,
-    ) -> BoxFuture<'a, Result<(Verdict, Option<Vec<RuleTrace>>), KernelError>> {
+    ) -> BoxFuture<'a, Result<Explained, KernelError>> {
         let policy = self.policy();
         Box::pin(async move {
             let now = self.clock.now();
             let explained = explain(&policy, question, &self.rates(), now);
-            Ok((explained.verdict, Some(explained.rules)))
+            Ok(Explained {
+                verdict: explained.verdict,
+                rules: Some(explained.rules),
+            })
         })
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use capdeck::bus::local::LocalBus;
 use capdeck::bus::{Bus, Pattern, Subscription};
 use capdeck::control_plane::gateway::{Gateway, Keyring, Options, Parts};
-use capdeck::control_plane::kernel::explain::RuleTrace;
+use capdeck::control_plane::kernel::explain::Explained;
 use capdeck::control_plane::kernel::live::PolicyKernel;
 use capdeck::control_plane::kernel::policy::Policy;
 use capdeck::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
@@ -76,7 +76,7 @@ impl SafetyKernel for Scripted {
     fn explain<'a>(
         &'a self,
         question: &'a Question,
-    ) -> BoxFuture<'a, Result<(Verdict, Option<Vec<RuleTrace>>), KernelError>> {
+    ) -> BoxFuture<'a, Result<Explained, KernelError>> {
         match self.gone() {
             Some(error) => Box::pin(async { Err(error) }),
             None => self.policy.explain(question),
