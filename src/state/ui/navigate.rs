@@ -48,8 +48,8 @@ impl UiState {
                     None => self.move_by(if forward { 1 } else { -1 }),
                 }
             }
-            Action::Left => self.sideways(false),
-            Action::Right => self.sideways(true),
+            Action::Left => self.sideways(false, model),
+            Action::Right => self.sideways(true, model),
             Action::Open => self.open(model, now, effects),
             Action::Detail => self.open_detail(model, effects, now),
             Action::Review => self.open_review(model, effects, now),
@@ -207,7 +207,7 @@ impl UiState {
         }
     }
 
-    fn sideways(&mut self, right: bool) {
+    fn sideways(&mut self, right: bool, model: &Model) {
         if let Some(review) = self.review.as_mut().map(Reviews::shown_mut) {
             review.facts = right;
             return;
@@ -226,14 +226,20 @@ impl UiState {
             }
             ListId::HeatMap => self.move_by(if right { 1 } else { -1 }),
             ListId::Pools => {
-                let pool = self.current().state.selected().and_then(Subject::pool);
-                if let Some(pool) = pool.cloned() {
+                let pool = match self.current().state.selected() {
+                    Some(Subject::Worker(worker)) => {
+                        model.workers.get(worker).and_then(|it| it.pool.clone())
+                    }
+                    selected => selected.and_then(Subject::pool).cloned(),
+                };
+                if let Some(pool) = pool {
                     if right {
                         self.open_pools.insert(pool);
+                        self.current_mut().state.invalidate();
                     } else {
                         self.open_pools.remove(&pool);
+                        self.current_mut().state.aim(Subject::Pool(pool));
                     }
-                    self.current_mut().state.invalidate();
                 }
             }
             ListId::Trace => self.fold(!right),
@@ -348,8 +354,17 @@ impl UiState {
         self.review = None;
         self.detail = None;
         self.view = view;
+        self.order_anew();
         if let Some(subject) = subject {
             self.aim_at(subject, model);
+        }
+    }
+
+    /// The lists that are shown from now on are brought up to the model at once: as
+    /// they were left is not as things are.
+    fn order_anew(&mut self) {
+        for id in self.shown_lists() {
+            self.list_mut(id).state.invalidate();
         }
     }
 
@@ -407,8 +422,19 @@ impl UiState {
             (View::Policy, rule @ Subject::Rule(_)) => Some(rule),
         };
         let id = self.list_id();
+        let there = there.map(|there| match there {
+            // A folded pool stands for its workers.
+            Subject::Worker(worker) if id == ListId::Pools => {
+                let pool = model.workers.get(&worker).and_then(|it| it.pool.clone());
+                match pool.filter(|pool| !self.open_pools.contains(pool)) {
+                    Some(pool) => Subject::Pool(pool),
+                    None => Subject::Worker(worker),
+                }
+            }
+            there => there,
+        });
         if let Some(there) = there
-            && Self::exists(id, &there, model)
+            && (Self::exists(id, &there, model) || matches!(there, Subject::Pool(_)))
             && self.current().state.selected() != Some(&there)
         {
             self.current_mut().state.aim(there);
@@ -516,6 +542,7 @@ impl UiState {
         self.review = None;
         self.detail = None;
         self.view = place.view;
+        self.order_anew();
         if let Some(subject) = place.open {
             self.aim_at(subject.clone(), model);
             match (place.view, subject) {
@@ -546,6 +573,7 @@ impl UiState {
         } else {
             shape
         };
+        self.order_anew();
         if let Some(subject) = subject {
             self.aim_at(subject, model);
         }

@@ -29,26 +29,33 @@ use crate::time::Timestamp;
 const OVER_PRESSURE: u32 = 90_000;
 
 impl UiState {
+    /// The lists of the present view.
+    pub(super) fn shown_lists(&self) -> impl Iterator<Item = ListId> + use<> {
+        let (panes, one): (&'static [ListId], _) = match self.view {
+            View::Overview => (&ListId::OVERVIEW, None),
+            View::Rollbacks => (&ListId::ROLLBACKS, None),
+            View::Approvals | View::Jobs | View::Workers | View::Policy | View::Traces => {
+                (&[], Some(self.list_id()))
+            }
+        };
+        panes.iter().copied().chain(one)
+    }
+
     /// Brings the lists of the present view up to `model`, those that may move now.
     pub(super) fn order_lists(&mut self, model: &Model, now: Timestamp) {
         let height = self.height();
-        let shown: &[ListId] = match self.view {
-            View::Overview => &ListId::OVERVIEW,
-            View::Rollbacks => &ListId::ROLLBACKS,
-            View::Approvals | View::Jobs | View::Workers | View::Policy | View::Traces => {
-                &[self.list_id()]
-            }
-        };
-        for id in shown {
-            if *id == ListId::Steps {
+        for id in self.shown_lists() {
+            if id == ListId::Steps {
                 self.follow_rollback();
             }
             let (trace, folded) = (self.trace.as_ref(), &self.folded);
             let steps_of = self.steps_of.as_ref().and_then(undone_of);
             let last_key = self.last_key;
             let open_pools = &self.open_pools;
-            let list = self.lists.entry(*id).or_default();
-            let exists = |subject: &Subject| Self::exists(*id, subject, model);
+            let list = self.lists.entry(id).or_default();
+            let exists = |subject: &Subject| {
+                Self::exists(id, subject, model) && !is_folded(id, subject, open_pools, model)
+            };
             if !list.state.may_reorder(now, last_key) {
                 // Pools and alerts are only summed up when rows are ordered: until
                 // then those that were there are.
@@ -63,9 +70,9 @@ impl UiState {
             }
             let (mut rows, unfiltered) = match id {
                 ListId::Jobs => jobs(list, model, now),
-                ListId::Approvals | ListId::OldestApprovals => approvals(list, *id, model, now),
-                ListId::Workers | ListId::HeatMap => workers(list, *id, model, now),
-                ListId::Pools | ListId::Pressure => pools(list, *id, model, now),
+                ListId::Approvals | ListId::OldestApprovals => approvals(list, id, model, now),
+                ListId::Workers | ListId::HeatMap => workers(list, id, model, now),
+                ListId::Pools | ListId::Pressure => pools(list, id, model, now),
                 ListId::Alerts => alerts(model, now),
                 ListId::Rollbacks => rollbacks(list, model, now),
                 ListId::Steps => steps(steps_of.as_ref(), model, now),
@@ -76,7 +83,7 @@ impl UiState {
             if list.reverse {
                 rows.reverse();
             }
-            if *id == ListId::Pools {
+            if id == ListId::Pools {
                 rows = with_workers(rows, open_pools, model, now);
             }
             list.unfiltered = unfiltered;
@@ -121,6 +128,20 @@ impl UiState {
             (_, Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_)) => false,
         }
     }
+}
+
+/// Whether `subject` is a worker whose pool hides it.
+fn is_folded(
+    id: ListId,
+    subject: &Subject,
+    open: &BTreeSet<crate::ids::PoolName>,
+    model: &Model,
+) -> bool {
+    let (ListId::Pools, Subject::Worker(worker)) = (id, subject) else {
+        return false;
+    };
+    let pool = model.workers.get(worker).and_then(|it| it.pool.as_ref());
+    pool.is_none_or(|pool| !open.contains(pool))
 }
 
 /// When a job ended; `None` if it has not, or nothing is known of it.

@@ -434,6 +434,33 @@ fn a_view_keeps_the_subject() {
 }
 
 #[test]
+fn a_view_is_in_order_when_it_is_entered() {
+    check(
+        "tell a:running | jobs | overview | tell a:running b:running | +100 jobs",
+        "jobs [>a b]",
+    );
+    check(
+        "hear beat w1 pool=p | workers | by-pool | by-pool | hear beat w2 pool=q | +100 by-pool",
+        "workers [>p q]",
+    );
+}
+
+#[test]
+fn a_folded_pool_stands_for_its_workers() {
+    let by_pool = "hear beat w1 pool=p | hear beat w2 pool=p | workers | by-pool";
+    check(by_pool, "workers [>p]");
+    check(&format!("{by_pool} | open"), "workers [>p w1 w2]");
+    check(
+        &format!("{by_pool} | open | down | by-pool | by-pool | tick"),
+        "workers [p >w1 w2]",
+    );
+    check(
+        &format!("{by_pool} | open | down | left | tick"),
+        "workers [>p]",
+    );
+}
+
+#[test]
 fn escape_clears_one_thing_and_never_quits() {
     check("tell a:running | jobs | detail", "jobs detail=a [>a]");
     check(
