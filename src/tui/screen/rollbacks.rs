@@ -63,7 +63,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     } else {
         let known = scene.state.ui.list(ListId::Rollbacks).state.order().len();
         let letters = scene.state.ui.list(ListId::DeadLetters).state.order().len();
-        let rows = |count: usize, most: u16| (count.min(50) as u16).clamp(1, most) + 2;
+        let rows = |count: usize, most: u16| (count.min(50) as u16).clamp(1, most.max(1)) + 2;
         let (workflows, rest) = split_rows(body, rows(known, body.height / 7));
         let below = rows(letters, body.height / 10);
         let (steps, letters) = split_rows(rest, rest.height.saturating_sub(below));
