@@ -356,6 +356,30 @@ mod tests {
     }
 
     #[test]
+    fn a_dialog_about_several_jobs_tells_what_is_lost_and_whose_they_are() {
+        let script = "0s link nats up | 0s submit a1 topic=job.gpu.tune tenant=acme | 0s beat w1 pool=gpu \
+            | 0s dispatch a1 w1 topic=job.gpu.tune | 0s submit b1 topic=job.gpu.tune tenant=orbit \
+            | 0s progress a1 5% | 120s submit c1 topic=job.gpu.tune tenant=acme | 121s tick";
+        let mut state = crate::state::script::run(script).expect("a script");
+        let keys = "jobs mark down mark down mark cancel";
+        for (seq, action) in (1_000..).zip(keys.split(' ')) {
+            let event = Stamped {
+                seq,
+                at: state.now,
+                value: Event::User(action.parse().expect("an action")),
+            };
+            state.step(&event, &mut EffectQueue::new());
+        }
+        let text = drawn(&state, 80, 24, Glyphs::UNICODE);
+        for says in [
+            "1 running job loses 2m01s of work, 2 waiting jobs never start.",
+            "Nothing is undone. Tenants: acme 2, orbit 1. All in pool gpu.",
+        ] {
+            assert!(text.contains(says), "{says}: {text}");
+        }
+    }
+
+    #[test]
     fn a_retry_dialog_tells_what_is_new_and_what_is_lost() {
         let retry = state("rollbacks | left | retry");
         insta::assert_snapshot!(drawn(&retry, 80, 20, Glyphs::UNICODE));
@@ -383,6 +407,37 @@ mod tests {
     fn the_palette_completes_and_previews() {
         let palette = state("palette | \"jobs state:run\"");
         insta::assert_snapshot!(drawn(&palette, 80, 12, Glyphs::UNICODE));
+    }
+
+    #[test]
+    fn a_command_that_wants_a_name_says_so() {
+        for command in ["save", "view", "filter", "trace"] {
+            let text = drawn(
+                &state(&format!("palette | \"{command} \"")),
+                100,
+                24,
+                Glyphs::UNICODE,
+            );
+            assert!(!text.contains("No command"), "{text}");
+            assert!(
+                text.to_lowercase().contains(&format!("{command} ")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_filter_says_first_where_and_what_is_wrong() {
+        let text = drawn(
+            &state("jobs | filter | \"age>5x\" | confirm"),
+            80,
+            12,
+            Glyphs::UNICODE,
+        );
+        assert!(
+            text.contains("column 1: age>5x wants a number and s, m"),
+            "{text}"
+        );
     }
 
     #[test]

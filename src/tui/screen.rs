@@ -31,7 +31,7 @@ mod pools;
 pub(in crate::tui) mod prose;
 mod review;
 mod rollbacks;
-mod signs;
+pub(super) mod signs;
 mod traces;
 mod workers;
 

@@ -487,7 +487,7 @@ fn sentences(job: &Job, now: Timestamp) -> Prose {
                 .own(". ");
         }
         if let Some(undo) = &request.undo {
-            says = says.own("Undone by ").outside(undo.topic.clone()).own(". ");
+            says = says.outside(undo.topic.clone()).own(" would undo it. ");
         }
     }
     match job.error_code() {

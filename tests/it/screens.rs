@@ -775,6 +775,34 @@ fn the_cursor_of_the_oldest_approvals_moves_in_the_order_that_is_drawn() {
 }
 
 #[test]
+fn a_word_that_a_field_never_holds_is_followed_by_what_was_meant() {
+    let mut console = Console::play("0s link nats up | 0s submit a topic=job.x | 1s tick");
+    console.user(Action::Jobs);
+    console.user(Action::Filter);
+    for c in "state:pendng".chars() {
+        console.user(Action::Edit(Edit::Insert(c)));
+    }
+    console.user(Action::Confirm);
+    let text = text_of(&console.draw(&dark(), Glyphs::UNICODE, 120, 36));
+    let says = "No job matches state:pendng. Did you mean state:pending? Esc shows all 1.";
+    assert!(text.contains(says), "{text}");
+}
+
+#[test]
+fn a_screen_that_is_too_small_says_both_sizes_and_what_must_not_be_missed() {
+    let mut console = Console::play("0s link nats up | 1s tick");
+    for (columns, rows, sizes) in [
+        (30, 9, "capdeck needs 40x12\nthis is 30x9"),
+        (39, 11, "capdeck needs 40x12, this is 39x11"),
+        (60, 11, "capdeck needs 40x12, this is 60x11"),
+    ] {
+        let text = text_of(&console.draw(&dark(), Glyphs::UNICODE, columns, rows));
+        assert!(text.contains(sizes), "{columns}x{rows}: {text}");
+        assert!(text.contains("◆ 0"), "{columns}x{rows}: {text}");
+    }
+}
+
+#[test]
 fn the_header_tells_how_often_the_gateway_is_asked() {
     let script =
         "0s link nats up | 0s link gateway up | 1s requests 4 | 20s requests 60 | 30s tick";
@@ -791,6 +819,23 @@ fn one_state_is_always_one_picture() {
         console.draw(&theme, Glyphs::UNICODE, 120, 36)
     };
     assert_eq!(picture(), picture());
+}
+
+#[test]
+fn every_screen_is_drawn_at_every_small_height() {
+    let theme = dark();
+    for (_, actions) in everything() {
+        let mut console = Console::play(&hostile());
+        for action in actions {
+            console.user(action);
+        }
+        for columns in [1, 39, 40, 59, 60, 80, 120, 160] {
+            for rows in 0..26 {
+                let buf = console.draw(&theme, Glyphs::UNICODE, columns, rows);
+                assert_eq!(buf.area, Rect::new(0, 0, columns, rows));
+            }
+        }
+    }
 }
 
 proptest::proptest! {

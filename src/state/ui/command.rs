@@ -27,6 +27,27 @@ const FILTERED: [(&str, View); 6] = [
     ("workers", View::Workers),
 ];
 
+/// Commands that say nothing without a name, and what they do with one.
+const WITH_A_NAME: [(&str, &str); 5] = [
+    (
+        "filter",
+        "filter WORDS: shows the rows that match; / shows them while it is typed.",
+    ),
+    (
+        "save",
+        "save NAME: keeps this view with its filter; view NAME shows it again.",
+    ),
+    ("sort", "sort COLUMN: sorts by the column."),
+    (
+        "trace",
+        "trace ID: shows the tree of a trace, a workflow or a job.",
+    ),
+    (
+        "view",
+        "view NAME: shows a view that was kept with save NAME.",
+    ),
+];
+
 /// At most this many completions are offered.
 const OFFERED: usize = 8;
 
@@ -108,6 +129,9 @@ fn read(line: &str) -> Result<Command, String> {
     match name.parse::<Action>() {
         Ok(action) if is_command(&action) => Ok(Command::Action(action)),
         Ok(_) | Err(_) => {
+            if let Some((_, help)) = WITH_A_NAME.iter().find(|(word, _)| *word == name) {
+                return Err((*help).to_owned());
+            }
             let names = Action::named()
                 .filter(|action| is_command(action))
                 .filter_map(Action::name);

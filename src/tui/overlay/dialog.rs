@@ -1,5 +1,8 @@
 //! The dialogs: what will happen, to what, and the way back.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -13,7 +16,7 @@ use crate::state::ui::prompt::NOTE_BYTES;
 use crate::text::{self, Shown};
 use crate::time::Elapsed;
 use crate::tui::glyph::Glyph;
-use crate::tui::screen::prose;
+use crate::tui::screen::{prose, signs};
 use crate::tui::theme::Role;
 use crate::tui::widget::pane::{fact, fact_rows, rows};
 use crate::tui::widget::words::{Ink, Words};
@@ -25,6 +28,9 @@ const WIDTH: u16 = 70;
 
 /// Jobs that a dialog lists one by one.
 const LISTED: usize = 12;
+
+/// Tenants and pools that a dialog names.
+const NAMED: usize = 4;
 
 pub(super) fn draw(front: &Front<'_>, modal: &Modal, area: Rect, buf: &mut Buffer) {
     let width = usize::from(WIDTH.min(area.width.saturating_sub(6)));
@@ -106,14 +112,32 @@ fn cancel(front: &Front<'_>, dialog: &CancelDialog, width: usize) -> (String, Ve
                 .get(job)
                 .is_some_and(|job| job.state.is_some_and(JobState::is_with_worker))
         };
-        let run = left.iter().copied().filter(|job| running(job)).count();
-        let waiting = left.len() - run;
-        lines.extend(sentences(
-            &format!("{run} running jobs lose their work, {waiting} waiting jobs never start."),
-            width,
-            Role::Text,
-        ));
-        lines.push(Words::new().text("Nothing is undone."));
+        let run: Vec<&JobId> = left.iter().copied().filter(running).collect();
+        let waiting = (left.len() - run.len()) as u64;
+        let mut effect = Vec::new();
+        if !run.is_empty() {
+            let work = run.iter().filter_map(|job| model.jobs.get(job));
+            let work = work.map(|job| now.since(job.since).as_millis()).sum();
+            effect.push(format!(
+                "{} {} of work",
+                text::count(run.len() as u64, "running job loses", "running jobs lose"),
+                duration(Elapsed::from_millis(work))
+            ));
+        }
+        if waiting > 0 {
+            effect.push(text::count(
+                waiting,
+                "waiting job never starts",
+                "waiting jobs never start",
+            ));
+        }
+        let effect = match effect.is_empty() {
+            true => "Nothing is left to cancel.".to_owned(),
+            false => format!("{}.", effect.join(", ")),
+        };
+        lines.extend(sentences(&effect, width, Role::Text));
+        let whose = format!("Nothing is undone. {}", whose(front, &left));
+        lines.extend(sentences(whose.trim_end(), width, Role::Text));
         lines.push(Words::new());
         for id in dialog.jobs.iter().take(LISTED) {
             lines.push(listed(front, id, dialog.ended.contains(id)));
@@ -138,6 +162,48 @@ fn cancel(front: &Front<'_>, dialog: &CancelDialog, width: usize) -> (String, Ve
     lines.extend(note_rows(front, &dialog.form, "reason", 1, width));
     buttons(front, &dialog.form, "type", &act, width, &mut lines);
     (title, lines)
+}
+
+/// Whose jobs they are and where they run: `Tenants: acme 4, orbit 1. All in pool
+/// gpu.`; nothing of what nobody told.
+fn whose(front: &Front<'_>, jobs: &[&JobId]) -> String {
+    let model = &front.state.model;
+    let pools = model.pools_at(front.state.now);
+    let mut tenants: BTreeMap<String, usize> = BTreeMap::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for job in jobs.iter().filter_map(|id| model.jobs.get(id)) {
+        if let Some(tenant) = job.tenant() {
+            *tenants.entry(tenant.to_owned()).or_default() += 1;
+        }
+        let worker = job.worker().and_then(|worker| model.workers.get(worker));
+        let pool = worker.and_then(|worker| worker.pool.clone()).or_else(|| {
+            let taking = job.topic().and_then(|it| model.pool_taking(it, &pools));
+            taking.map(|pool| pool.name.clone())
+        });
+        if let Some(pool) = pool {
+            *places.entry(pool.to_string()).or_default() += 1;
+        }
+    }
+    let says = |one: &str, many: &str, of: BTreeMap<String, usize>| {
+        let mut of: Vec<(String, usize)> = of.into_iter().collect();
+        of.sort_by_key(|(_, count)| Reverse(*count));
+        match of.as_slice() {
+            [] => String::new(),
+            [(only, count)] if *count == jobs.len() => format!("All {one} {only}. "),
+            some => {
+                let more = some.len().saturating_sub(NAMED);
+                let named = some.iter().take(NAMED);
+                let mut named: Vec<String> = named
+                    .map(|(name, count)| format!("{name} {count}"))
+                    .collect();
+                if more > 0 {
+                    named.push(format!("{more} more"));
+                }
+                format!("{many}: {}. ", named.join(", "))
+            }
+        }
+    };
+    says("of tenant", "Tenants", tenants) + &says("in pool", "Pools", places)
 }
 
 fn what_stops(job: &Job, now: crate::time::Timestamp) -> String {
@@ -183,11 +249,10 @@ fn listed(front: &Front<'_>, id: &JobId, ended: bool) -> Words {
     let Some(job) = front.state.model.jobs.get(id) else {
         return Words::new().ink(format!("{id}  gone"), Role::Muted);
     };
-    let state = job.state.map_or("unknown", |state| state.name());
-    let (glyph, role) = match job.state {
-        Some(JobState::Running) => (Glyph::Running, Role::Text),
-        Some(JobState::ApprovalRequired) => (Glyph::Human, Role::Human),
-        _ => (Glyph::Open, Role::Text),
+    let (glyph, state, _) = signs::job_state(job.state);
+    let role = match job.state {
+        Some(JobState::ApprovalRequired) => Role::Human,
+        _ => Role::Text,
     };
     let role = if ended { Role::Muted } else { role };
     let topic = job.request.as_ref().and_then(|it| it.topic.as_deref());
@@ -195,8 +260,8 @@ fn listed(front: &Front<'_>, id: &JobId, ended: bool) -> Words {
     let words = Words::new()
         .glyph(pen.glyphs, glyph, role)
         .gap(1)
-        .ink(state.to_ascii_lowercase(), role)
-        .to(20)
+        .ink(state, role)
+        .to(12)
         .line(&tail(id.as_str()), role)
         .gap(2)
         .line(topic.strip_prefix("job.").unwrap_or(topic), role);

@@ -88,10 +88,19 @@ pub(super) fn filter(front: &Front<'_>, prompt: &FilterPrompt, area: Rect, buf: 
     front.pen.ground(buf, row, Role::Panel);
     let width = usize::from(row.width);
     let says = match &prompt.error {
-        Some(error) => Words::new().line(&format!("{error}. The old filter stays."), Role::Warn),
-        None => Words::new().muted("Enter keep   Esc back"),
+        // What is wrong and what to write comes first; that the list stays is seen.
+        Some(error) => {
+            let room = (width / 2).max(width.saturating_sub(prompt.line.value().len() + 6));
+            let error = Words::new().line(error, Role::Warn);
+            let stays = error.clone().ink(". The old filter stays.", Role::Warn);
+            if stays.width() <= room {
+                stays
+            } else {
+                error.head(room)
+            }
+        }
+        None => Words::new().muted("Enter keep   Esc back").tail(width / 2),
     };
-    let says = says.tail(width / 2);
     let room = width.saturating_sub(says.width() + 5);
     let words = Words::new()
         .gap(1)

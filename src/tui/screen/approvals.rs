@@ -82,10 +82,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         let words = if view.filter.is_empty() {
             nothing(scene)
         } else {
-            Words::new()
-                .muted("No approval matches ")
-                .line(&view.filter, Role::Text)
-                .muted(". Esc shows all.")
+            missing_screen::no_match(scene, "approval", None)
         };
         missing_screen::sentence(scene, words, table, buf);
     } else {
@@ -128,23 +125,24 @@ fn in_stale(rows: Vec<Row>) -> Vec<Row> {
 
 /// Why no approval is shown.
 pub(super) fn nothing(scene: &Scene<'_>) -> Words {
+    Words::new().muted(nobody_waits(scene))
+}
+
+/// Why nobody waits, in a sentence.
+pub(super) fn nobody_waits(scene: &Scene<'_>) -> String {
     if !approvals::can_be_known(scene.state) {
-        return Words::new()
-            .muted("Approvals do not travel on the bus. Attach a gateway or Redis to see them.");
+        return "Approvals do not travel on the bus. Attach a gateway or Redis to see them."
+            .to_owned();
     }
-    match scene.state.model.approvals.told_at() {
-        Some(_) => {
-            let words = Words::new().muted("Nobody has to decide anything.");
-            match approvals::decided(scene.state, 0).lately {
-                0 => words,
-                1 => words.muted(" 1 was decided in the last hour."),
-                many => words.muted(format!(" {many} were decided in the last hour.")),
-            }
-        }
-        None => Words::new().muted(format!(
-            "Asking {} for approvals.",
-            missing::teller(&scene.state.model)
-        )),
+    if scene.state.model.approvals.told_at().is_none() {
+        let teller = missing::teller(&scene.state.model);
+        return format!("Asking {teller} for approvals.");
+    }
+    let nobody = "Nobody has to decide anything.";
+    match approvals::decided(scene.state, 0).lately {
+        0 => nobody.to_owned(),
+        1 => format!("{nobody} 1 was decided in the last hour."),
+        many => format!("{nobody} {many} were decided in the last hour."),
     }
 }
 

@@ -10,15 +10,16 @@ use crate::text::{self, Shown};
 use crate::tui::glyph::Glyph;
 use crate::tui::screen::frame::lamp_sign;
 use crate::tui::screen::{
-    LEAST, Scene, jobs as jobs_screen, policy as policy_screen, rollbacks as rollbacks_screen,
-    signs, traces as traces_screen,
+    LEAST, NARROW, Scene, approvals as approvals_screen, jobs as jobs_screen,
+    policy as policy_screen, review as review_screen, rollbacks as rollbacks_screen, signs,
+    traces as traces_screen,
 };
 use crate::tui::theme::Role;
 use crate::tui::widget::pane::{self, Title};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{indent, split_row, split_rows};
 use crate::view::frame::{Mode, header};
-use crate::view::{self, jobs, rollbacks, workers};
+use crate::view::{self, jobs, missing, rollbacks, workers};
 
 /// The one line under the least size: what is needed, what there is, and what
 /// must not be missed.
@@ -35,17 +36,27 @@ pub(super) fn too_small(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
             format!("{} {}", pen.glyph(Glyph::Critical), facts.alerts),
             Role::Crit,
         );
-    let size = Words::new().text(format!(
-        "capdeck needs {}x{}, this is {}x{}",
-        LEAST.0, LEAST.1, area.width, area.height
-    ));
+    let needs = format!("capdeck needs {}x{}", LEAST.0, LEAST.1);
+    let is = format!("this is {}x{}", area.width, area.height);
+    let size = Words::new().text(format!("{needs}, {is}"));
     if usize::from(area.width) >= size.width() + urgent.width() + 2 {
         pen.put(buf, area, &size);
         pen.put_right(buf, area, &urgent);
     } else if area.height > 1 {
-        let (first, second) = split_row(area);
+        let (first, rest) = split_row(area);
         pen.put(buf, first, &urgent);
-        pen.put(buf, second, &size);
+        let lines = match usize::from(area.width) >= size.width() {
+            true => vec![size],
+            false => vec![Words::new().text(needs), Words::new().text(is)],
+        };
+        for (row, line) in (0..rest.height).zip(&lines) {
+            let at = Rect {
+                y: rest.y + row,
+                height: 1,
+                ..rest
+            };
+            pen.put(buf, at, line);
+        }
     } else {
         pen.put(buf, area, &urgent.gap(1).then(size));
     }
@@ -82,22 +93,30 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         View::Policy => policy_screen::least_rows(scene, height),
         View::Traces => traces_screen::least_rows(scene, height),
     };
-    if rows.is_empty() {
-        let nothing = match state.ui.view() {
-            View::Jobs => "No job has been seen.",
-            View::Workers => "No worker has been heard.",
-            View::Overview => "",
-            View::Approvals => "Nobody has to decide anything.",
-            View::Policy => "No rule is known.",
-            View::Traces => "No trace is selected: 7 on a job.",
-            View::Rollbacks => match state.ui.list_id() {
-                ListId::DeadLetters => "No dead letter is known.",
-                _ => "No workflow is armed.",
-            },
+    let instead = if state.ui.review().is_some() {
+        Some(review_screen::needs_room())
+    } else if state.ui.detail().is_some() {
+        Some(format!(
+            "Make the window wider to see this job: {NARROW} columns at least."
+        ))
+    } else {
+        rows.is_empty().then(|| nothing(scene))
+    };
+    if let Some(says) = instead {
+        let width = usize::from(body.width).saturating_sub(2);
+        let lines = Words::new().muted(says).wrap(width);
+        for (row, line) in (0..body.height).zip(lines) {
+            let at = Rect {
+                y: body.y + row,
+                height: 1,
+                ..body
+            };
+            scene.pen().put(buf, indent(at, 1), &line);
+        }
+        return Drawn {
+            height: body.height,
+            ..Drawn::default()
         };
-        scene
-            .pen()
-            .put(buf, indent(body, 1), &Words::new().muted(nothing));
     }
     for (row, (selected, words)) in (0u16..).zip(rows.iter().take(height)) {
         let line = Rect {
@@ -120,6 +139,30 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         rows: u32::try_from(state.ui.current().state.order().len()).unwrap_or(u32::MAX),
         ..Drawn::default()
     }
+}
+
+/// Why a list has no rows. Nothing is said to be none before somebody told.
+fn nothing(scene: &Scene<'_>) -> String {
+    let state = scene.state;
+    let view = state.ui.view();
+    if !state.ui.current().filter_text.is_empty() {
+        return "Nothing matches the filter. Esc shows all.".to_owned();
+    }
+    let never = missing::first_run(state).is_some();
+    let says = match view {
+        View::Overview => "",
+        View::Approvals => return approvals_screen::nobody_waits(scene),
+        View::Jobs | View::Workers if never => "No server has answered yet.",
+        View::Jobs => "No job has been seen.",
+        View::Workers => "No worker has been heard.",
+        View::Policy => "No rule is known.",
+        View::Traces => "No trace is selected: 7 on a job.",
+        View::Rollbacks => match state.ui.list_id() {
+            ListId::DeadLetters => "No dead letter is known.",
+            _ => "No workflow is armed.",
+        },
+    };
+    says.to_owned()
 }
 
 fn draw_header(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {

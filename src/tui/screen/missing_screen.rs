@@ -137,6 +137,28 @@ pub(super) fn sentence_here(scene: &Scene<'_>, words: Words, area: Rect, buf: &m
     pane::rows(scene.pen(), buf, area, &words.wrap(width));
 }
 
+/// That nothing passes the filter of the present list, what was probably meant, and
+/// how many rows there are without it.
+pub(super) fn no_match(scene: &Scene<'_>, what: &str, known: Option<usize>) -> Words {
+    let list = scene.state.ui.current();
+    let words = Words::new()
+        .muted(format!("No {what} matches "))
+        .line(&list.filter_text, Role::Text)
+        .muted(". ");
+    let meant = list.filter.as_ref().and_then(|filter| filter.suggestion());
+    let words = match meant {
+        Some(meant) => words
+            .muted("Did you mean ")
+            .line(meant, Role::Text)
+            .muted("? "),
+        None => words,
+    };
+    words.muted(match known {
+        Some(known) => format!("Esc shows all {}.", text::thousands(known as u64)),
+        None => "Esc shows all.".to_owned(),
+    })
+}
+
 /// Why the table of jobs is empty, and how to fill it.
 pub(super) fn no_jobs(scene: &Scene<'_>, view: &JobsView, area: Rect, buf: &mut Buffer) {
     let words = if view.filter.is_empty() {
@@ -147,13 +169,7 @@ pub(super) fn no_jobs(scene: &Scene<'_>, view: &JobsView, area: Rect, buf: &mut 
             }
         }
     } else {
-        Words::new()
-            .muted("No job matches ")
-            .line(&view.filter, Role::Text)
-            .muted(format!(
-                ". Esc shows all {}.",
-                text::thousands(view.known as u64)
-            ))
+        no_match(scene, "job", Some(view.known))
     };
     sentence(scene, words, area, buf);
 }
@@ -165,13 +181,7 @@ pub(super) fn no_workers(scene: &Scene<'_>, view: &WorkersView, area: Rect, buf:
             Words::new().muted("No worker has been heard; they beat every 2 to 5 s.")
         })
     } else {
-        Words::new()
-            .muted("No worker matches ")
-            .line(&view.filter, Role::Text)
-            .muted(format!(
-                ". Esc shows all {}.",
-                text::thousands(view.standings.total() as u64)
-            ))
+        no_match(scene, "worker", Some(view.standings.total() as usize))
     };
     sentence(scene, words, area, buf);
 }

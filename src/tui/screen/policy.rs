@@ -47,10 +47,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     draw_title(scene, &view, title, buf);
     if view.rows.is_empty() {
         let words = match (&view.missing, view.filter.is_empty()) {
-            (_, false) => Words::new()
-                .muted("No rule matches ")
-                .line(&view.filter, Role::Text)
-                .muted(format!(". Esc shows all {}.", view.known)),
+            (_, false) => missing_screen::no_match(scene, "rule", Some(view.known)),
             (Some(why), true) => {
                 missing_screen::asking(scene).unwrap_or_else(|| prose::in_role(why, Role::Muted))
             }

@@ -25,17 +25,19 @@ const WIDE: u16 = 100;
 /// The smallest screen on which one can decide.
 const LEAST: (u16, u16) = (60, 16);
 
+/// What is said where the screen is too small to decide on.
+pub(super) fn needs_room() -> String {
+    format!(
+        "Make the window larger to decide: {}x{} at least.",
+        LEAST.0, LEAST.1
+    )
+}
+
 /// Draws the open review.
 pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     let pen = scene.pen();
     if buf.area.width < LEAST.0 || buf.area.height < LEAST.1 {
-        let words = Words::new().bold(
-            format!(
-                "Make the window larger to decide: {}x{} at least.",
-                LEAST.0, LEAST.1
-            ),
-            Role::Warn,
-        );
+        let words = Words::new().bold(needs_room(), Role::Warn);
         missing_screen::sentence(scene, words, area, buf);
         return Drawn::default();
     }

@@ -8,7 +8,7 @@ use crate::tui::widget::words::{Ink, Words};
 use crate::view::workers::WorkerLamp;
 
 /// A state of a job: its sign, its word, its look.
-pub(super) fn job_state(state: Option<JobState>) -> (Glyph, &'static str, Ink) {
+pub(in crate::tui) fn job_state(state: Option<JobState>) -> (Glyph, &'static str, Ink) {
     let plain = Ink::new;
     match state {
         Some(JobState::Pending) => (Glyph::Open, "pending", plain(Role::Text)),

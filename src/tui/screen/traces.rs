@@ -105,10 +105,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     pen.put(buf, indent(head, 3), &head_words(&plan, &view));
     let mut left = lines;
     if view.rows.is_empty() && !view.filter.is_empty() {
-        let words = Words::new()
-            .muted("No job of it matches ")
-            .line(&view.filter, Role::Text)
-            .muted(". Esc shows all.");
+        let words = missing_screen::no_match(scene, "job of it", None);
         missing_screen::sentence_here(scene, words, rest, buf);
     }
     for row in &view.rows {
