@@ -103,6 +103,8 @@ pub fn review(state: &State) -> Option<ReviewView> {
     let request = approval.fact.job.request.as_ref();
     let pointer = request.and_then(|request| request.context_ptr.clone());
     let read = review.read.payload.as_ref().filter(|_| moved);
+    // What is on the screen is what was read, and nothing that came since.
+    let shows_reading = review.bound && (!moved || read.is_some());
     let payload = match (read, pointer) {
         (Some(read), _) => PayloadView::Read(Arc::clone(read)),
         (None, Some(pointer)) => match model.approvals.payload(&review.job, &pointer) {
@@ -136,7 +138,7 @@ pub fn review(state: &State) -> Option<ReviewView> {
         precedents_of,
         payload,
         changed: review.changed().collect(),
-        reading: (review.bound && !moved).then_some(review.reading),
+        reading: shows_reading.then_some(review.reading),
         reveals: review.reveals(now),
         moved,
         gate,

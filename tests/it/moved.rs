@@ -53,6 +53,34 @@ fn a_policy_that_moves_while_one_reads_switches_approval_off_until_it_is_read_ag
 }
 
 #[test]
+fn a_policy_that_moved_before_one_reads_is_said_and_reading_again_promises_nothing() {
+    let gateway = StandIn::start(true);
+    gateway.knows.lock().unwrap().policy = "v2:77".to_owned();
+    let screen = console(&gateway, Capdeck::new());
+    screen.press("2");
+    screen.shows("≠ moved");
+    screen.press("a");
+    let moved = "It was judged under policy v1:8c1f…a2e7, and v2:77 is in force: a yes would be refused. R rejects it; sent again, it is judged anew.";
+    says(&screen, moved);
+    screen.shows("✓ payload seen");
+    is_off(&screen, &gateway, moved);
+    let read_at = |text: &str| {
+        text.lines()
+            .find(|it| it.contains("frozen at"))
+            .map(str::to_owned)
+    };
+    let before = read_at(&screen.text());
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    screen.press("r");
+    screen.until("another reading of all of it", |text| {
+        let again = read_at(text);
+        again.is_some() && again != before && text.contains("✓ payload seen")
+    });
+    says(&screen, moved);
+    is_off(&screen, &gateway, moved);
+}
+
+#[test]
 fn a_request_that_changes_while_one_reads_switches_approval_off_until_it_is_read_again() {
     let gateway = StandIn::start(true);
     let screen = console(&gateway, Capdeck::new());

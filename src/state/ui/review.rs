@@ -83,6 +83,8 @@ pub struct Read {
     pub job_hash: Option<Arc<str>>,
     /// The policy snapshot that asked for the approval.
     pub policy_snapshot: Option<Arc<str>>,
+    /// The snapshot in force when it was read.
+    pub policy_in_force: Option<Arc<str>>,
     /// The SHA-256 of the payload; `None` while it is not read, or if there is none.
     pub payload_sha256: Option<Arc<str>>,
     /// The approval as it was, shown on when the plane's moves.
@@ -224,6 +226,7 @@ impl Review {
         self.read = Read {
             job_hash: approval.and_then(|it| it.fact.job_hash.clone()),
             policy_snapshot: approval.and_then(|it| it.fact.job.verdict.as_ref()?.snapshot.clone()),
+            policy_in_force: model.snapshot.clone(),
             payload_sha256: payload.and_then(|it| it.sha256.clone()),
             approval: approval.cloned(),
             payload: payload.cloned(),
@@ -346,16 +349,21 @@ impl Review {
     fn policy(&self, approval: &Approval, current: Option<&str>) -> Condition {
         let asked = approval.fact.job.verdict.as_ref();
         let asked = asked.and_then(|it| it.snapshot.clone());
-        if asked != self.read.policy_snapshot || approval.snapshot(current) == Check::Differs {
-            return approve_only(
-                Met::Moved,
-                "policy moved",
-                &format!(
-                    "The policy moved while you read, from {} to {}. r reads the job again under the new policy.",
-                    short(self.read.policy_snapshot.as_deref()),
-                    short(current),
-                ),
-            );
+        let read_anew = asked == self.read.policy_snapshot;
+        if !read_anew || approval.snapshot(current) == Check::Differs {
+            let in_force = self.read.policy_in_force.as_deref();
+            let before = read_anew && approval.snapshot(in_force) == Check::Differs;
+            let (judged, current) = (short(self.read.policy_snapshot.as_deref()), short(current));
+            let says = if before {
+                format!(
+                    "It was judged under policy {judged}, and {current} is in force: a yes would be refused. R rejects it; sent again, it is judged anew."
+                )
+            } else {
+                format!(
+                    "The policy moved while you read, from {judged} to {current}. r reads the job again under the new policy."
+                )
+            };
+            return approve_only(Met::Moved, "policy moved", &says);
         }
         match approval.snapshot(current) {
             Check::Unknown => approve_only(Met::Yes, "policy unknown: the plane does not tell", ""),
