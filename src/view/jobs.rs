@@ -37,6 +37,9 @@ pub struct JobsView {
     pub forgotten: u64,
     /// Rows that came above the window since a key last moved in it.
     pub new_above: usize,
+    /// For how long keys have kept the rows from being ordered, from
+    /// [`HELD_LONG`] on: what came since is not among them.
+    pub held: Option<Elapsed>,
     /// Rows on the screen that have just changed, when they are too many to be marked.
     pub changed: usize,
 }
@@ -152,6 +155,9 @@ pub struct WaitPool {
     pub overloaded: u32,
 }
 
+/// From this time on it is told that rows were not ordered again.
+const HELD_LONG: Elapsed = Elapsed::from_secs(6);
+
 /// The jobs that are visible in `height` rows.
 pub fn jobs(state: &State, height: usize) -> JobsView {
     let (model, now) = shown(state);
@@ -194,6 +200,12 @@ pub fn jobs(state: &State, height: usize) -> JobsView {
     JobsView {
         rows,
         new_above: list.state.new_above(height),
+        held: list
+            .state
+            .ordered_at()
+            .filter(|_| state.ui.frozen().is_none())
+            .map(|at| now.since(at))
+            .filter(|held| *held >= HELD_LONG),
         changed: changes.counted,
         first,
         passing: list.state.order().len(),

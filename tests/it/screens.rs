@@ -789,6 +789,37 @@ fn a_word_that_a_field_never_holds_is_followed_by_what_was_meant() {
 }
 
 #[test]
+fn rows_that_keys_keep_in_place_for_long_are_said_to_be_held() {
+    let mut console = Console::play("0s link nats up | 0s submit a topic=job.x | 1s tick");
+    console.user(Action::Jobs);
+    let title = |console: &mut Console| {
+        let text = text_of(&console.draw(&dark(), Glyphs::UNICODE, 120, 36));
+        let title = text.lines().find(|line| line.starts_with(" Jobs "));
+        title.expect("the title of the jobs").to_owned()
+    };
+    for _ in 0..6 {
+        assert!(
+            !title(&mut console).contains("held"),
+            "{}",
+            title(&mut console)
+        );
+        console.at = console.at.plus(Elapsed::from_secs(1));
+        console.user(Action::Down);
+    }
+    assert!(
+        title(&mut console).contains("6s held"),
+        "{}",
+        title(&mut console)
+    );
+    console.at = console.at.plus(Elapsed::from_secs(3));
+    assert!(
+        !title(&mut console).contains("held"),
+        "{}",
+        title(&mut console)
+    );
+}
+
+#[test]
 fn a_screen_that_is_too_small_says_both_sizes_and_what_must_not_be_missed() {
     let mut console = Console::play("0s link nats up | 1s tick");
     for (columns, rows, sizes) in [

@@ -127,6 +127,9 @@ fn draw_title(scene: &Scene<'_>, view: &JobsView, area: Rect, buf: &mut Buffer) 
         facts = facts.muted(", reversed");
     }
     facts = news(facts, view.new_above, view.changed);
+    if let Some(held) = view.held {
+        facts = facts.muted(format!("   {} held", text::age(held)));
+    }
     if view.forgotten > 0 {
         facts = facts.ink(
             format!("   {} forgotten", text::thousands(view.forgotten)),

@@ -181,7 +181,7 @@ pub(super) fn no_workers(scene: &Scene<'_>, view: &WorkersView, area: Rect, buf:
             Words::new().muted("No worker has been heard; they beat every 2 to 5 s.")
         })
     } else {
-        no_match(scene, "worker", Some(view.standings.total() as usize))
+        no_match(scene, "worker", Some(view.standings.total()))
     };
     sentence(scene, words, area, buf);
 }
