@@ -176,14 +176,14 @@ pub struct Override {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeymapError {
     /// No action is called that.
-    #[error("{}:{line}: {source}; did you mean `{}`?", file.display(), source.nearest)]
+    #[error("{}:{line}: {unknown}; did you mean `{}`?", file.display(), unknown.nearest)]
     UnknownAction {
         /// The file.
         file: PathBuf,
         /// The line, from 1.
         line: usize,
         /// The name and the nearest.
-        source: UnknownAction,
+        unknown: UnknownAction,
     },
     /// The action exists and has no key in any mode.
     #[error("{}:{line}: `{action}` has no key to change; it is a command", file.display())]
@@ -293,7 +293,13 @@ impl Keymap {
             let (file, line) = (entry.file.clone(), entry.line);
             let action: Action = match entry.action.parse() {
                 Ok(action) => action,
-                Err(source) => return Err(KeymapError::UnknownAction { file, line, source }),
+                Err(unknown) => {
+                    return Err(KeymapError::UnknownAction {
+                        file,
+                        line,
+                        unknown,
+                    });
+                }
             };
             let name = action.name().unwrap_or_default();
             let modes: Vec<Mode> = Mode::ALL
@@ -576,6 +582,18 @@ mod tests {
         assert_eq!(keymap.label(View, &Action::Up).as_deref(), Some("j"));
         // A letter cannot move in a prompt, so the arrows stay there.
         assert_eq!(keymap.label(Prompt, &Action::Down).as_deref(), Some("Down"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_said_once() {
+        let entry = Override {
+            action: "freze".to_owned(),
+            chords: vec!["F6".to_owned()],
+            file: PathBuf::from("keys.toml"),
+            line: 1,
+        };
+        let error = Keymap::with_overrides(&[entry]).expect_err("no such action");
+        assert!(std::error::Error::source(&error).is_none(), "{error}");
     }
 
     #[test]
