@@ -25,7 +25,7 @@ use crate::time::{Clock, SystemClock};
 use crate::tui::glyph::Glyphs;
 use crate::tui::screen::Context;
 use crate::tui::terminal::{TerminalError, check_terminal};
-use crate::tui::theme::{self, ColorHints, Depth, Role, Theme, ThemeWarning};
+use crate::tui::theme::{self, ColorHints, Depth, Role, Theme};
 use crate::tui::{Look, Tui};
 
 /// How the screen looks, for `attach` and `demo` alike.
@@ -90,7 +90,7 @@ fn nothing_configured(config: &Config) -> CliError {
 }
 
 fn open(sources: &SourceArgs, screen: &ScreenArgs) -> Result<(), CliError> {
-    let config = config::load()?;
+    let config = config::load_with(screen.themes())?;
     let deployment = sources.deployment(&config)?;
     let servers = &deployment.servers;
     if servers.nats.is_none() && servers.gateway.is_none() && servers.redis.is_none() {
@@ -184,6 +184,11 @@ pub(super) struct Screen<'a> {
 }
 
 impl ScreenArgs {
+    /// The directory with themes of the user's own.
+    pub(super) fn themes(&self) -> Option<&Path> {
+        self.themes.as_deref()
+    }
+
     /// These flags over what `config` says, of `context` where there is one.
     pub(super) fn over<'a>(
         &'a self,
@@ -200,27 +205,27 @@ impl ScreenArgs {
 }
 
 impl Screen<'_> {
-    /// Themes, signs and keys; refuses what is not a terminal before anything else starts.
+    /// Themes, signs and keys; then refuses what is not a terminal, before anything
+    /// else starts.
     pub(super) fn look(&self, context: Context) -> Result<Look, CliError> {
         let keymap = config::keymap(self.config)?;
-        check_terminal().map_err(terminal_error)?;
         let hints = ColorHints {
             no_color: environment("NO_COLOR").is_some(),
             colorterm: environment("COLORTERM"),
             term: environment("TERM"),
         };
         let depth = Depth::choose(self.args.color.as_deref(), &hints).map_err(as_cli_error)?;
-        let directory = self.args.themes.as_deref();
-        let (first, _) = self.theme(directory, depth)?;
+        let directory = self.args.themes();
+        let first = self.theme(directory, depth)?;
         let mut themes = vec![first];
-        for other in theme::list(directory) {
-            // One that cannot be read is told when it is asked for by name.
-            if let Ok((theme, _)) = Theme::choose(directory, Some(&other.name), depth)
-                && theme.name() != themes[0].name()
-            {
+        for other in theme::list(directory).map_err(as_cli_error)? {
+            let (theme, _) =
+                Theme::choose(directory, Some(&other.name), depth).map_err(as_cli_error)?;
+            if theme.name() != themes[0].name() {
                 themes.push(theme);
             }
         }
+        check_terminal().map_err(terminal_error)?;
         Ok(Look {
             themes,
             glyphs: if self.args.ascii || self.config.ascii || !speaks_utf8() {
@@ -234,20 +239,13 @@ impl Screen<'_> {
         })
     }
 
-    fn theme(
-        &self,
-        directory: Option<&Path>,
-        depth: Depth,
-    ) -> Result<(Theme, Vec<ThemeWarning>), CliError> {
+    fn theme(&self, directory: Option<&Path>, depth: Depth) -> Result<Theme, CliError> {
         match (&self.args.theme, &self.config.theme) {
-            (None, Some(written)) => {
-                Theme::choose(directory, Some(&written.value), depth).map_err(|error| {
-                    let mut error = as_cli_error(error);
-                    error.source = error.source.context(written.place.to_string());
-                    error
-                })
-            }
-            (given, _) => Theme::choose(directory, given.as_deref(), depth).map_err(as_cli_error),
+            (None, Some(written)) => config::theme(written, directory, depth),
+            (given, _) => match Theme::choose(directory, given.as_deref(), depth) {
+                Ok((theme, _)) => Ok(theme),
+                Err(error) => Err(as_cli_error(error)),
+            },
         }
     }
 

@@ -1,9 +1,11 @@
 //! `capdeck config`, and what every verb asks of the configuration file.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
 
+use crate::cli::themes::as_cli_error;
 use crate::cli::{CliError, print};
 use crate::config::contexts::{self, Config, Deployment, DeploymentError};
 use crate::config::file::{ConfigError, Placed};
@@ -15,7 +17,7 @@ use crate::runtime::KeepView;
 use crate::state::ui::View;
 use crate::state::ui::saved::{SavedView, SavedViews, is_name};
 use crate::tui::keymap::{Keymap, Override};
-use crate::tui::theme::Role;
+use crate::tui::theme::{Depth, Role, Theme, ThemeError};
 
 /// What `capdeck config` takes.
 #[derive(Debug, clap::Args)]
@@ -38,9 +40,42 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The configuration of this user.
+/// The configuration of this user, for a verb that draws nothing.
+///
+/// Its keys, theme and roles are looked up here too, so that a slip in them is told
+/// by the first verb that reads the file, and not when the console is needed.
 pub(super) fn load() -> Result<Config, CliError> {
-    contexts::load(&environment).map_err(bad_config)
+    load_with(None)
+}
+
+/// The same for a verb that draws: `themes` is its directory of themes.
+pub(super) fn load_with(themes: Option<&Path>) -> Result<Config, CliError> {
+    let config = contexts::load(&environment).map_err(bad_config)?;
+    keymap(&config)?;
+    if let Some(written) = &config.theme {
+        theme(written, themes, Depth::True)?;
+    }
+    for context in &config.contexts {
+        frame(context)?;
+    }
+    Ok(config)
+}
+
+/// The theme that the configuration names, from `themes` or built in.
+pub(super) fn theme(
+    written: &Placed<String>,
+    themes: Option<&Path>,
+    depth: Depth,
+) -> Result<Theme, CliError> {
+    match Theme::choose(themes, Some(&written.value), depth) {
+        Ok((theme, _)) => Ok(theme),
+        Err(error @ ThemeError::Unknown { .. }) => {
+            let mut error = as_cli_error(error);
+            error.source = error.source.context(written.place.to_string());
+            Err(error.hint("one of your own is found by a console with --themes DIR alone; name it there, as --theme NAME"))
+        }
+        Err(error) => Err(as_cli_error(error)),
+    }
 }
 
 fn bad_config(error: ConfigError) -> CliError {

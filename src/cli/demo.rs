@@ -36,7 +36,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), CliError> {
     let mut options = args.plane.options(&*clock)?;
     // Somebody who only wants to look must not have to choose a port.
     options.http.next_free_port = true;
-    let config = config::load()?;
+    let config = config::load_with(args.screen.themes())?;
     let screen = args.screen.over(&config, None)?;
     let mut look = screen.look(Context {
         name: "demo".to_owned(),

@@ -32,7 +32,7 @@ pub(super) fn run(args: &ThemesArgs) -> Result<(), CliError> {
         return Ok(());
     }
     print::line(&format!("{:<12}{:<12}{}", "NAME", "FROM", "CONTRAST"));
-    for found in theme::list(directory) {
+    for found in theme::list(directory).map_err(as_cli_error)? {
         let (_, warnings) =
             Theme::choose(directory, Some(&found.name), Depth::True).map_err(as_cli_error)?;
         let from = if found.path.is_some() {

@@ -202,6 +202,15 @@ pub enum ThemeError {
         #[source]
         source: std::io::Error,
     },
+    /// The directory of the user's themes cannot be read.
+    #[error("cannot read the themes in `{}`", path.display())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file says something that means nothing.
     #[error("{file} line {line}: {says}")]
     Bad {
@@ -233,7 +242,7 @@ impl ThemeError {
                     None => format!("the themes are {}", known.join(", ")),
                 })
             }
-            Self::Unreadable { .. } => None,
+            Self::Unreadable { .. } | Self::NoDirectory { .. } => None,
             Self::Bad { nearest, .. } => {
                 nearest.map(|nearest| format!("did you mean `{nearest}`?"))
             }
@@ -268,23 +277,17 @@ pub struct ThemeFile {
 }
 
 /// The themes there are: the user's, then those built in that the user has not replaced.
-pub fn list(directory: Option<&Path>) -> Vec<ThemeFile> {
-    let mut themes: Vec<ThemeFile> = directory
-        .and_then(|directory| std::fs::read_dir(directory).ok())
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let is_theme = path
-                .extension()
-                .is_some_and(|extension| extension == "toml");
-            let name = path.file_stem()?.to_str()?.to_owned();
-            is_theme.then_some(ThemeFile {
-                name,
-                path: Some(path),
-            })
-        })
-        .collect();
+///
+/// # Errors
+/// [`ThemeError::NoDirectory`].
+pub fn list(directory: Option<&Path>) -> Result<Vec<ThemeFile>, ThemeError> {
+    let mut themes = match directory {
+        None => Vec::new(),
+        Some(directory) => written(directory).map_err(|source| ThemeError::NoDirectory {
+            path: directory.to_owned(),
+            source,
+        })?,
+    };
     themes.sort_by(|a, b| a.name.cmp(&b.name));
     for (name, _) in SHIPPED {
         if themes.iter().all(|theme| theme.name != *name) {
@@ -294,15 +297,32 @@ pub fn list(directory: Option<&Path>) -> Vec<ThemeFile> {
             });
         }
     }
-    themes
+    Ok(themes)
+}
+
+/// The theme files of a directory, in no order.
+fn written(directory: &Path) -> std::io::Result<Vec<ThemeFile>> {
+    let mut themes = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let is_theme = path
+            .extension()
+            .is_some_and(|extension| extension == "toml");
+        if let (true, Some(name)) = (is_theme, path.file_stem()) {
+            let name = name.to_string_lossy().into_owned();
+            let path = Some(path);
+            themes.push(ThemeFile { name, path });
+        }
+    }
+    Ok(themes)
 }
 
 /// The text of a theme file.
 ///
 /// # Errors
-/// [`ThemeError::Unknown`] and [`ThemeError::Unreadable`].
+/// [`ThemeError::NoDirectory`], [`ThemeError::Unknown`] and [`ThemeError::Unreadable`].
 pub fn source(directory: Option<&Path>, name: &str) -> Result<String, ThemeError> {
-    let themes = list(directory);
+    let themes = list(directory)?;
     let Some(theme) = themes.iter().find(|theme| theme.name == name) else {
         return Err(ThemeError::Unknown {
             name: name.to_owned(),
@@ -338,7 +358,7 @@ impl Theme {
     ) -> Result<(Self, Vec<ThemeWarning>), ThemeError> {
         let wanted = name.unwrap_or(DEFAULT);
         let text = source(directory, wanted)?;
-        let at = list(directory)
+        let at = list(directory)?
             .into_iter()
             .find(|theme| theme.name == wanted)
             .and_then(|theme| theme.path)

@@ -174,3 +174,88 @@ fn without_a_verb_the_current_context_is_opened_and_named() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// A home whose configuration is `config`, in which every verb that reads it ends
+/// with `says` after the place `line`.
+#[track_caller]
+fn every_verb_refuses(config: &str, line: usize, says: &str) {
+    let home = Home::with(config);
+    let says = format!("error: {}:{line}: {says}", home.file().display());
+    for verb in [
+        &[][..],
+        &["attach"],
+        &["demo"],
+        &["keys"],
+        &["get", "jobs"],
+        &["approve", "j-1"],
+        &["cancel", "j-1"],
+    ] {
+        home.refuses(verb, 2, &[&says]);
+    }
+}
+
+#[test]
+fn a_slip_in_the_file_is_told_by_every_verb_that_reads_it() {
+    every_verb_refuses(
+        "[keys]\nfreze = \"F6\"\n",
+        2,
+        "no action is called `freze`; did you mean `freeze`?\n",
+    );
+    every_verb_refuses(
+        "[keys]\nreload = \"j\"\n",
+        2,
+        "`j` would mean both `down` and `reload`\n",
+    );
+    every_verb_refuses(
+        "theme = \"drk\"\n",
+        1,
+        "there is no theme `drk`\nhint: did you mean `dark`?\n",
+    );
+    every_verb_refuses(
+        "[contexts.eu]\nnats = \"nats://127.0.0.1:1\"\nframe = \"humn\"\n",
+        3,
+        "no role of themes is called `humn`\nhint: did you mean `human`?\n",
+    );
+}
+
+#[test]
+fn a_theme_file_that_cannot_be_read_is_told_with_its_line() {
+    let home = Home::with("");
+    let themes = home.directory.path().join("themes");
+    let directory = themes.to_str().unwrap();
+    let attach = |more: &[&'static str]| {
+        let arguments = [
+            "attach",
+            "--gateway",
+            "http://127.0.0.1:1",
+            "--themes",
+            directory,
+        ];
+        [&arguments[..], more].concat()
+    };
+    let nowhere = format!("error: cannot read the themes in `{directory}`: No such file");
+    home.refuses(&attach(&[]), 2, &[&nowhere]);
+    home.refuses(&["themes", "--themes", directory], 2, &[&nowhere]);
+    home.refuses(&["demo", "--themes", directory], 2, &[&nowhere]);
+
+    std::fs::create_dir(&themes).unwrap();
+    let mine = themes.join("mine.toml");
+    std::fs::write(&mine, "inherits = \"dark\"\n[ink]\ntexd = [\"bold\"]\n").unwrap();
+    let says = format!(
+        "error: {} line 3: `texd` is not a role\nhint: did you mean `text`?\n",
+        mine.display()
+    );
+    home.refuses(&attach(&[]), 2, &[&says]);
+    home.refuses(&attach(&["--theme", "mine"]), 2, &[&says]);
+    home.refuses(&["demo", "--themes", directory], 2, &[&says]);
+
+    // A good one may be the theme of the configuration; what is missing then is a terminal.
+    std::fs::write(&mine, "inherits = \"dark\"\n").unwrap();
+    std::fs::write(home.file(), "theme = \"mine\"\n").unwrap();
+    home.refuses(&attach(&[]), 2, &["terminal"]);
+    home.refuses(
+        &["get", "jobs"],
+        2,
+        &["there is no theme `mine`", "--theme NAME"],
+    );
+}
