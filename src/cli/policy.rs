@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::cli::submit::document;
 use crate::cli::{CliError, print};
 use crate::config::servers::environment;
 use crate::control_plane::gateway::submission;
@@ -177,6 +178,9 @@ fn question(job: &Path) -> Result<Question, CliError> {
     let body = std::fs::read(job)
         .with_context(|| format!("cannot read the job file `{}`", job.display()))
         .map_err(CliError::usage)?;
+    // The reader of `submit` tells the place of what is wrong; this one what a gateway
+    // would make of the job.
+    document::read(&safe(&job.display().to_string()), &body)?;
     let wanted = submission::read(&body)
         .with_context(|| format!("`{}` is not a job", job.display()))
         .map_err(CliError::usage)?;

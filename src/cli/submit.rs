@@ -23,7 +23,7 @@ use crate::wire::decode::decode;
 use crate::wire::encode::encode;
 use crate::wire::packet::{Body, JobRequest, JobStatus, Packet, WireEnum as _, WireWarning};
 
-mod document;
+pub(super) mod document;
 
 use document::Document;
 

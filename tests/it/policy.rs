@@ -206,7 +206,18 @@ fn a_job_file_that_is_no_job_is_a_mistake_of_the_call() {
     let dir = tempfile::tempdir().unwrap();
     let policy = in_repository("demo/first-policy.yaml");
     for (text, expected) in [
-        ("nonsense", "is not a job: the body is not JSON"),
+        (
+            "{\"topic\":\n  \"job.a\",}",
+            "job.json:2:11: not JSON: trailing comma\n",
+        ),
+        (
+            "{\"meta\":{},\n \"risktags\":[]}",
+            "job.json:2:11: not a JobRequest: unrecognized field name 'risktags'\n",
+        ),
+        (
+            r#"{"topic":"job.a b"}"#,
+            "is not a job: topic is not a subject: it has a blank or a control character\n",
+        ),
         (
             r#"{"topic":"sys.x"}"#,
             "is not a job: topic must begin with `job.`",

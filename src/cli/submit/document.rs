@@ -60,7 +60,7 @@ const BODY: [&str; 23] = [
 
 /// A job file.
 #[derive(Debug)]
-pub(super) enum Document {
+pub(in crate::cli) enum Document {
     /// A whole packet, and its bytes with all that our types leave out.
     Envelope { packet: Box<Packet>, bytes: Bytes },
     /// A request alone.
@@ -88,7 +88,7 @@ impl Document {
 ///
 /// An unknown name in a request is an error: left out in silence it could be
 /// the risk tag that policy asks for.
-pub(super) fn read(name: &str, text: &[u8]) -> Result<Document, CliError> {
+pub(in crate::cli) fn read(name: &str, text: &[u8]) -> Result<Document, CliError> {
     let value: Value = serde_json::from_slice(text)
         .map_err(|error| not_json(name, "JSON", &JsonError::from(error)))?;
     let Value::Object(fields) = &value else {

@@ -466,7 +466,9 @@ fn check_topic(field: &'static str, topic: &str) -> Result<(), BadSubmission> {
     }
     match Subject::parse(topic) {
         Ok(_) => Ok(()),
-        Err(crate::bus::BusError::BadSubject { reason, .. }) => Err(bad(field, reason)),
+        Err(crate::bus::BusError::BadSubject { reason, .. }) => {
+            Err(bad(field, format!("is not a subject: {reason}")))
+        }
         Err(error) => Err(bad(field, error.to_string())),
     }
 }
@@ -619,12 +621,15 @@ mod tests {
             ),
             (
                 r#"{"topic":"job.a b"}"#,
-                "topic it has a blank or a control character",
+                "topic is not a subject: it has a blank or a control character",
             ),
-            (r#"{"topic":"job."}"#, "topic it has an empty token"),
+            (
+                r#"{"topic":"job."}"#,
+                "topic is not a subject: it has an empty token",
+            ),
             (
                 r#"{"topic":"job.>"}"#,
-                "topic a wildcard can be subscribed to, not published on",
+                "topic is not a subject: a wildcard can be subscribed to, not published on",
             ),
             (
                 r#"{"topic":"job.a","labels":{"a":1}}"#,
