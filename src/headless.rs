@@ -48,6 +48,18 @@ impl Kind {
         }
     }
 
+    /// The word for one of them.
+    pub fn one(self) -> &'static str {
+        match self {
+            Self::Jobs => "job",
+            Self::Workers => "worker",
+            Self::Approvals => "approval",
+            Self::Rollbacks => "rollback",
+            Self::Alerts => "alert",
+            Self::Senders => "sender",
+        }
+    }
+
     /// Reads a filter for things of this kind.
     ///
     /// # Errors

@@ -205,7 +205,7 @@ async fn get(
     match &wanted.id {
         Some(id) if !found => Err(CliError::refused(anyhow!(
             "no {} with the id {} {}",
-            kind.name(),
+            kind.one(),
             operate::shown(id),
             match teller {
                 Some(_) => "is known",
@@ -219,6 +219,8 @@ async fn get(
 fn print_all(output: Output, kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> bool {
     let items = json::items(kind, snapshot, wanted);
     match output {
+        // The error says it.
+        Output::Table if items.is_empty() && wanted.id.is_some() => {}
         Output::Table => print::line(&table::table(kind, snapshot, wanted)),
         Output::Json => print::line(&json::document(kind, snapshot, wanted)),
         Output::Jsonl => {

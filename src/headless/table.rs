@@ -111,7 +111,7 @@ pub fn table(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> String {
 fn nothing(kind: Kind, wanted: &Wanted) -> String {
     let what = kind.name();
     match (&wanted.id, &wanted.filter) {
-        (Some(id), _) => format!("no {what} with the id {}", Shown::line(id).as_str()),
+        (Some(id), _) => format!("no {} with the id {}", kind.one(), Shown::line(id).as_str()),
         (None, Some(filter)) => {
             let hint = filter
                 .suggestion()
