@@ -135,6 +135,19 @@ pub enum GatewayError {
     },
 }
 
+impl GatewayError {
+    /// What went wrong, for where the name and the address of the gateway stand
+    /// beside it.
+    pub fn beside_address(&self) -> String {
+        match self {
+            Self::BadEndpoint { says, .. } => says.clone(),
+            Self::Unreachable { cause, .. } => cause.clone(),
+            Self::NotAGateway { says, .. } => format!("not a CAP gateway: {says}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 /// What stands against a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Conflict {

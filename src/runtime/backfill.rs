@@ -17,7 +17,7 @@ use crate::ids::JobId;
 use crate::state::event::{Event, LinkState, Source};
 use crate::state::limits::LETTERS;
 use crate::state::shared::Text;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
 use crate::wire::job_hash::job_hash;
 
@@ -169,7 +169,7 @@ pub(super) async fn gateway(
                 round += 1;
             }
             Err(error) => {
-                poll.line.failed(error.to_string(), wait).await;
+                poll.line.failed(error.beside_address(), wait).await;
                 behind = true;
             }
         }
@@ -355,12 +355,20 @@ pub(super) async fn watch_store(store: Arc<dyn Store>, sink: Sink, refresh: Arc<
     loop {
         match store.len(PROBE).await {
             Ok(_) => line.answered().await,
-            Err(error) => line.failed(chain(&error), STORE_AGAIN).await,
+            Err(error) => line.failed(beside_address(&error), STORE_AGAIN).await,
         }
         tokio::select! {
             () = sleep(sink.clock.as_ref(), STORE_AGAIN) => {}
             () = refresh.notified() => {}
         }
+    }
+}
+
+/// What is wrong with the store, for where its name and its address stand beside it.
+pub(super) fn beside_address(error: &StoreError) -> String {
+    match error {
+        StoreError::Unreachable { source, .. } => chain(&**source),
+        StoreError::Refused { .. } => chain(error),
     }
 }
 

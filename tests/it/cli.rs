@@ -31,7 +31,7 @@ fn a_server_that_is_away_is_exit_code_3_and_named() {
     let says = format!("cannot reach nats at {nats}: connection refused");
     refuses(&["get", "jobs", "--nats", &nats], 3, &says);
     let gateway = format!("http://127.0.0.1:{}", free_port());
-    let says = format!("cannot reach gateway at {gateway}");
+    let says = format!("error: cannot reach gateway at {gateway}: Connection refused");
     refuses(&["get", "approvals", "--gateway", &gateway], 3, &says);
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use super::{Asked, DETAIL_AGAIN, FAR, FAR_ROUNDS, NEAR, NEAR_ROUNDS, Sink, chain, is_up};
+use super::{Asked, DETAIL_AGAIN, FAR, FAR_ROUNDS, NEAR, NEAR_ROUNDS, Sink, beside_address, is_up};
 use crate::bus::LinkState as BusLink;
 use crate::ids::JobId;
 use crate::runtime::records::{self, Depth, OPEN, RECENT, Record, Troubles, WAITING};
@@ -64,7 +64,7 @@ pub(in crate::runtime) async fn store_records(
                 round += 1;
             }
             Err(error) => {
-                line.failed(chain(&error), pause).await;
+                line.failed(beside_address(&error), pause).await;
                 behind = true;
             }
         }
