@@ -510,7 +510,7 @@ mod tests {
         );
         holds(
             &frame,
-            &["3m20s", "≠ moved", "✓ ready", "da11bd47", "1ef9ccb4"],
+            &["9m40s", "≠ moved", "✓ ready", "da11bd47", "1ef9ccb4"],
         );
         let frame = drawn(Which::Approvals, (80, 24));
         holds(&frame, &["Waiting for a person", "da11bd47", "1ef9ccb4"]);

@@ -61,6 +61,8 @@ fn with_a_dead_gateway_the_screen_is_there_and_quits() {
     let dead = format!("http://127.0.0.1:{}", free_port());
     let mut screen = Screen::capdeck(&["attach", "--gateway", &dead]);
     screen.shows("Nothing is reachable yet");
+    // The address stands before it: the cause is what there is room for.
+    screen.shows("   Connection refused");
     screen.press("3");
     screen.press("X");
     screen.shows("Not sent: the gateway does not answer.");
