@@ -13,7 +13,7 @@ pub const SAMPLE: &str = r##"# The configuration of capdeck: $XDG_CONFIG_HOME/ca
 # The name that decisions are recorded under; else user@host.
 #operator = "ann@example.org"
 
-# `capdeck themes` lists the themes.
+# `capdeck themes` lists the themes. One of your own is named with --themes DIR.
 #theme = "dark"
 
 # Draw with ASCII signs only.
