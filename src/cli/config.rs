@@ -42,21 +42,22 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), CliError> {
 
 /// The configuration of this user, for a verb that draws nothing.
 ///
-/// Its keys, theme and roles are looked up here too, so that a slip in them is told
-/// by the first verb that reads the file, and not when the console is needed.
+/// Its keys and roles are looked up here too, so that a slip in them is told by the
+/// first verb that reads the file, and not when the console is needed.
 pub(super) fn load() -> Result<Config, CliError> {
-    load_with(None)
-}
-
-/// The same for a verb that draws: `themes` is its directory of themes.
-pub(super) fn load_with(themes: Option<&Path>) -> Result<Config, CliError> {
     let config = contexts::load(&environment).map_err(bad_config)?;
     keymap(&config)?;
-    if let Some(written) = &config.theme {
-        theme(written, themes, Depth::True)?;
-    }
     for context in &config.contexts {
         frame(context)?;
+    }
+    Ok(config)
+}
+
+/// The same for a verb that draws, with its theme: `themes` is its directory of themes.
+pub(super) fn load_with(themes: Option<&Path>) -> Result<Config, CliError> {
+    let config = load()?;
+    if let Some(written) = &config.theme {
+        theme(written, themes, Depth::True)?;
     }
     Ok(config)
 }
@@ -72,7 +73,7 @@ pub(super) fn theme(
         Err(error @ ThemeError::Unknown { .. }) => {
             let mut error = as_cli_error(error);
             error.source = error.source.context(written.place.to_string());
-            Err(error.hint("one of your own is found by a console with --themes DIR alone; name it there, as --theme NAME"))
+            Err(error.hint("one of your own is found with --themes DIR"))
         }
         Err(error) => Err(as_cli_error(error)),
     }

@@ -207,14 +207,27 @@ fn a_slip_in_the_file_is_told_by_every_verb_that_reads_it() {
         "`j` would mean both `down` and `reload`\n",
     );
     every_verb_refuses(
-        "theme = \"drk\"\n",
-        1,
-        "there is no theme `drk`\nhint: did you mean `dark`?\n",
-    );
-    every_verb_refuses(
         "[contexts.eu]\nnats = \"nats://127.0.0.1:1\"\nframe = \"humn\"\n",
         3,
         "no role of themes is called `humn`\nhint: did you mean `human`?\n",
+    );
+}
+
+#[test]
+fn a_theme_that_is_nowhere_is_told_by_what_draws_and_stops_nothing_else() {
+    let home = Home::with("theme = \"drk\"\n");
+    let says = format!(
+        "error: {}:1: there is no theme `drk`\nhint: did you mean `dark`?\n",
+        home.file().display()
+    );
+    for verb in [&[][..], &["attach"], &["demo"]] {
+        home.refuses(verb, 2, &[&says]);
+    }
+    // A theme of one's own is found by a console alone, so a get does not look for it.
+    home.refuses(
+        &["get", "jobs", "--gateway", "http://127.0.0.1:1"],
+        3,
+        &["cannot reach"],
     );
 }
 
@@ -254,8 +267,8 @@ fn a_theme_file_that_cannot_be_read_is_told_with_its_line() {
     std::fs::write(home.file(), "theme = \"mine\"\n").unwrap();
     home.refuses(&attach(&[]), 2, &["terminal"]);
     home.refuses(
-        &["get", "jobs"],
+        &["attach"],
         2,
-        &["there is no theme `mine`", "--theme NAME"],
+        &["there is no theme `mine`", "--themes DIR"],
     );
 }
