@@ -381,6 +381,9 @@ fn harmless(json: &str) -> String {
 }
 
 #[cfg(test)]
+mod told;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::state::script;

@@ -240,7 +240,7 @@ impl Jobs {
     pub(crate) fn heard(&mut self, heard: &Heard, at: Timestamp) -> Option<Change> {
         let news = merge::News::of(heard, at, &mut self.interner)?;
         let id = news.job().clone();
-        self.change(id, at, |job| news.apply(job))
+        self.change(id, at, at, |job| news.apply(job))
     }
 
     /// Takes in what the plane says about a job.
@@ -248,7 +248,9 @@ impl Jobs {
         if fact.id.is_empty() {
             return None;
         }
-        self.change(fact.id.clone(), at, |job| fact.apply(job, at))
+        // A plane whose clock is ahead must not put a change into the future.
+        let changed_at = fact.updated_at.map_or(at, |told| told.min(at));
+        self.change(fact.id.clone(), at, changed_at, |job| fact.apply(job, at))
     }
 
     /// Marks that this console asked something about a job; for `UiState::update`.
@@ -257,7 +259,7 @@ impl Jobs {
             return;
         }
         self.asked.insert(effect, id.clone());
-        self.change(id.clone(), now, |job| {
+        self.change(id.clone(), now, now, |job| {
             job.pending = Some(Pending {
                 effect,
                 asked_at: now,
@@ -318,10 +320,12 @@ impl Jobs {
         self.reindex(Some(before), after);
     }
 
+    /// Edits a job at the instant `at` for something that happened at `changed_at`.
     fn change(
         &mut self,
         id: JobId,
         at: Timestamp,
+        changed_at: Timestamp,
         edit: impl FnOnce(&mut Job) -> bool,
     ) -> Option<Change> {
         let row = self.rows.get_mut(&id);
@@ -339,7 +343,11 @@ impl Jobs {
         if !changed && !new {
             return None;
         }
-        job.updated_at = job.updated_at.max(at);
+        job.updated_at = if new {
+            changed_at
+        } else {
+            job.updated_at.max(changed_at)
+        };
         if job.stalled && job.stall_after().is_none_or(|due| due > at) {
             job.stalled = false;
         }

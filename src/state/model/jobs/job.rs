@@ -30,7 +30,8 @@ pub struct Job {
     pub since: Timestamp,
     /// When it was heard of first.
     pub first_seen: Timestamp,
-    /// When something about it changed last.
+    /// When something about it changed last: by the plane's clock where only the
+    /// plane tells, else when it was heard.
     pub updated_at: Timestamp,
     /// What was asked for, from a request on the bus or from the plane.
     pub request: Option<Arc<Request>>,

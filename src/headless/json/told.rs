@@ -1,0 +1,95 @@
+//! What is printed of jobs that a gateway told of.
+
+use serde_json::{Value, json};
+
+use super::items;
+use crate::headless::{Kind, Snapshot, Wanted};
+use crate::runtime::answers::{self, Answers};
+use crate::state::script;
+use crate::time::{Elapsed, Timestamp};
+
+fn instant(after: u64) -> Timestamp {
+    script::START.plus(Elapsed::from_secs(after))
+}
+
+/// The instant `after` seconds as gateways write it, in microseconds.
+fn micros(after: u64) -> i64 {
+    instant(after).as_micros()
+}
+
+/// The one job after a script, then the list of a gateway, then its page of the job.
+#[track_caller]
+fn printed(script: &str, list: Option<Value>, page: Option<Value>) -> Value {
+    let state = script::run(script).expect("a script");
+    let mut snapshot = Snapshot {
+        model: state.model,
+        now: state.now,
+        listened: Elapsed::ZERO,
+    };
+    let nothing = || json!({"items": []});
+    let mut events = Vec::new();
+    if let Some(record) = list {
+        let all = Answers {
+            jobs: json!({"items": [record]}),
+            snapshots: json!({}),
+            approvals: nothing(),
+            workers: nothing(),
+            pools: nothing(),
+            dead_letters: nothing(),
+        };
+        events.extend(answers::round(all, |_| None).expect("answers"));
+    }
+    if let Some(page) = page {
+        events.push(answers::job(page).expect("a page"));
+    }
+    for event in events {
+        snapshot.model.apply(&event, snapshot.now);
+    }
+    let mut items = items(Kind::Jobs, &snapshot, &Wanted::default());
+    assert_eq!(items.len(), 1, "{items:?}");
+    items.remove(0)
+}
+
+/// Some members of what is printed.
+#[track_caller]
+fn check(item: &Value, expected: Value) {
+    let expected = expected.as_object().expect("an object");
+    for (name, value) in expected {
+        assert_eq!(item.get(name), Some(value), "{name} of {item:#}");
+    }
+}
+
+#[test]
+fn a_job_changed_when_the_plane_says_and_not_when_it_answered() {
+    let list = json!({"id": "j1", "state": "RUNNING", "updated_at": micros(10)});
+    let told = printed("60s tick", Some(list.clone()), None);
+    check(&told, json!({"updated_at": instant(10).to_string()}));
+    let silent = json!({"id": "j1", "state": "RUNNING"});
+    let told = printed("60s tick", Some(silent), None);
+    check(&told, json!({"updated_at": instant(60).to_string()}));
+    // Its clock is ahead.
+    let ahead = json!({"id": "j1", "state": "RUNNING", "updated_at": micros(90)});
+    let told = printed("60s tick", Some(ahead), None);
+    check(&told, json!({"updated_at": instant(60).to_string()}));
+    // More is told later of what had changed before.
+    let page =
+        json!({"id": "j1", "state": "RUNNING", "updated_at": micros(10), "labels": {"a": "b"}});
+    let told = printed("60s tick", Some(list), Some(page));
+    check(
+        &told,
+        json!({"updated_at": instant(10).to_string(), "labels": {"a": "b"}}),
+    );
+}
+
+#[test]
+fn a_packet_that_was_heard_after_the_plane_s_change_is_the_last_change() {
+    let heard = "0s submit j1 | 1s dispatch j1 w1 | 30s progress j1 5% | 60s tick";
+    let list = json!({
+        "id": "j1", "state": "RUNNING", "updated_at": micros(10), "safety_decision": "ALLOW",
+    });
+    let told = printed(heard, Some(list), None);
+    check(
+        &told,
+        json!({"updated_at": instant(30).to_string(), "decision": "ALLOW"}),
+    );
+}
