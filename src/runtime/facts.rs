@@ -64,6 +64,7 @@ pub fn job_fact(record: &JobRecord) -> JobFact {
         id: record.id.clone(),
         state: JobState::from_name(&record.state),
         updated_at: record.updated_at,
+        created_at: record.submitted_at,
         attempts: (record.attempts > 0).then_some(record.attempts),
         request: Some(request),
         trace: (!record.trace_id.is_empty()).then(|| record.trace_id.clone()),

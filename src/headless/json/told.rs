@@ -93,3 +93,23 @@ fn a_packet_that_was_heard_after_the_plane_s_change_is_the_last_change() {
         json!({"updated_at": instant(30).to_string(), "decision": "ALLOW"}),
     );
 }
+
+#[test]
+fn a_job_is_as_old_as_its_submission_where_the_plane_tells_it() {
+    let list =
+        || json!({"id": "j1", "state": "SUCCEEDED", "updated_at": micros(10), "topic": "job.a"});
+    let told = printed("60s tick", Some(list()), None);
+    check(&told, json!({"first_seen": instant(10).to_string()}));
+    let mut whole = list();
+    whole["submitted_at"] = micros(2).into();
+    let told = printed("60s tick", Some(whole.clone()), None);
+    check(
+        &told,
+        json!({"first_seen": instant(2).to_string(), "updated_at": instant(10).to_string()}),
+    );
+    // The list does not tell it, the page does.
+    let told = printed("60s tick", Some(list()), Some(whole.clone()));
+    check(&told, json!({"first_seen": instant(2).to_string()}));
+    let heard = printed("5s submit j1 topic=job.a | 60s tick", Some(whole), None);
+    check(&heard, json!({"first_seen": instant(5).to_string()}));
+}

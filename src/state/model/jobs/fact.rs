@@ -78,6 +78,7 @@ impl JobFact {
             changed = true;
         }
         changed |= self.learn_state(job, at);
+        changed |= self.learn_birth(job);
         if self.waiting_on != job.waiting_on && self.state == job.state {
             job.waiting_on = self.waiting_on;
             changed = true;
@@ -145,12 +146,25 @@ impl JobFact {
         // plane whose clock is ahead must not put it into the future.
         let since = self.updated_at.map_or(at, |told| told.min(at));
         if job.state.is_none() {
-            let born = self.created_at.unwrap_or(since);
-            job.first_seen = job.first_seen.min(born);
+            job.first_seen = job.first_seen.min(since);
         }
         job.enter(to, since);
         job.moved_sent = self.updated_at.or(job.moved_sent);
         job.note(since, Happened::Became(to));
+        true
+    }
+
+    /// A list can leave out what the job's own page tells. A request that was heard
+    /// is of our clock, and so are the packets that it stands among.
+    fn learn_birth(&self, job: &mut Job) -> bool {
+        let heard = |it: &Moment| matches!(it.what, Happened::Submitted(_));
+        let Some(born) = self.created_at.filter(|born| *born < job.first_seen) else {
+            return false;
+        };
+        if job.history.iter().any(heard) {
+            return false;
+        }
+        job.first_seen = born;
         true
     }
 

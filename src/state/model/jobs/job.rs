@@ -28,7 +28,8 @@ pub struct Job {
     pub state: Option<JobState>,
     /// When it came into this state.
     pub since: Timestamp,
-    /// When it was heard of first.
+    /// When it was submitted, by the plane's clock, where the plane tells and the
+    /// request was not heard, else when it was heard of first.
     pub first_seen: Timestamp,
     /// When something about it changed last: by the plane's clock where only the
     /// plane tells, else when it was heard.
