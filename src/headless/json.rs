@@ -13,7 +13,7 @@ use crate::state::filter::{ApprovalRow, WorkerRow};
 use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::approvals::{Approval, ApprovalStatus, held};
-use crate::state::model::jobs::{Job, Undo};
+use crate::state::model::jobs::{Job, Request, Undo};
 use crate::state::model::rollbacks::{self, Stack, Step, Undone};
 use crate::state::model::senders::Sender;
 use crate::state::model::workers::{Load, Standing, Worker};
@@ -195,14 +195,27 @@ fn job(job: &Job) -> Value {
         "artifact_ptrs": job.artifact_ptrs().iter().map(|it| &**it).collect::<Vec<_>>(),
         "compensation": request.and_then(|it| it.undo.as_ref()).map(|undo| &*undo.topic),
         "compensation_request": request.and_then(|it| it.undo.as_deref()).map(undo),
-        "risk_tags": request.map(|it| it.risk_tags.iter().map(|tag| &**tag).collect::<Vec<_>>()),
-        "labels": request.map(|it| pairs(&it.labels)),
+        "risk_tags": request.and_then(risk_tags),
+        "labels": request.and_then(labels),
         "stalled": job.stalled,
         "cancel_requested_by": job.cancel.as_ref().and_then(|it| it.by.as_deref()),
         "cancel_reason": job.cancel.as_ref().and_then(|it| it.reason.as_deref()),
         "first_seen": job.first_seen.to_string(),
         "updated_at": job.updated_at.to_string(),
     })
+}
+
+/// The risk tags of a request; `None` unless there are some or the whole request
+/// was seen, as a list can leave them out.
+fn risk_tags(request: &Request) -> Option<Vec<&str>> {
+    let known = request.complete || !request.risk_tags.is_empty();
+    known.then(|| request.risk_tags.iter().map(|tag| &**tag).collect())
+}
+
+/// The labels of a request, with the rule of [`risk_tags`].
+fn labels(request: &Request) -> Option<Map<String, Value>> {
+    let known = request.complete || !request.labels.is_empty();
+    known.then(|| pairs(&request.labels))
 }
 
 fn undo(undo: &Undo) -> Value {
@@ -262,7 +275,7 @@ fn approval(approval: &Approval, model: &Model, now: Timestamp) -> Value {
         "job_hash": fact.job_hash.as_deref(),
         "hash_matches": approval.hash().as_bool(),
         "approval_ref": fact.approval_ref.as_deref(),
-        "risk_tags": request.map(|it| it.risk_tags.iter().map(|tag| &**tag).collect::<Vec<_>>()),
+        "risk_tags": request.and_then(risk_tags),
         "undo": match approval.undo() {
             Some(Some(undo)) => Value::from(&*undo.topic),
             Some(None) => Value::Bool(false),
@@ -275,7 +288,7 @@ fn approval(approval: &Approval, model: &Model, now: Timestamp) -> Value {
         "principal_id": request.and_then(|it| it.principal.as_deref()),
         "workflow_id": request.and_then(|it| it.workflow_id.as_deref()),
         "context_ptr": approval.context_ptr().map(|it| &**it),
-        "labels": request.map(|it| pairs(&it.labels)),
+        "labels": request.and_then(labels),
         "held": held(approval, &model.jobs),
         "deadline": approval.deadline().map(|at| at.to_string()),
         "resolved_by": fact.resolved_by.as_deref(),

@@ -113,3 +113,18 @@ fn a_job_is_as_old_as_its_submission_where_the_plane_tells_it() {
     let heard = printed("5s submit j1 topic=job.a | 60s tick", Some(whole), None);
     check(&heard, json!({"first_seen": instant(5).to_string()}));
 }
+
+#[test]
+fn labels_and_risk_tags_that_no_list_carries_are_null_and_those_of_a_whole_request_are_not() {
+    let list = || json!({"id": "j1", "state": "RUNNING", "updated_at": micros(1)});
+    let told = printed("9s tick", Some(list()), None);
+    check(&told, json!({"labels": null, "risk_tags": null}));
+    let mut page = list();
+    page["request"] = json!({"jobId": "j1", "topic": "job.a"});
+    let told = printed("9s tick", Some(list()), Some(page));
+    check(&told, json!({"labels": {}, "risk_tags": []}));
+    let mut tagged = list();
+    tagged["risk_tags"] = json!(["prod"]);
+    let told = printed("9s tick", Some(tagged), None);
+    check(&told, json!({"labels": null, "risk_tags": ["prod"]}));
+}
