@@ -73,6 +73,8 @@ pub fn job_fact(record: &JobRecord) -> JobFact {
             .or_else(|| WaitingOn::from_name(&record.failure_reason)),
         worker: worker(&record.worker_id),
         error_message: text(&record.failure_reason),
+        percent: record.percent,
+        message: text(bounded(&record.message)),
         ..JobFact::default()
     }
 }
@@ -107,9 +109,21 @@ pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
     fact.result_ptr = text(&detail.result_ptr);
     fact.error_code = text(&detail.error_code);
     fact.error_message = text(&detail.error_message).or(fact.error_message);
-    let status = detail.error_status.trim_start_matches("JOB_STATUS_");
-    fact.result_status = JobStatus::from_name(status).filter(|it| *it != JobStatus::Unspecified);
+    // The last result can be of an attempt before the one that ended the job.
+    let ended_it =
+        |it: &JobStatus| fact.state.is_some() && JobState::from_result(*it) == fact.state;
+    fact.result_status = status(&detail.error_status)
+        .or_else(|| status(&detail.result_status).filter(ended_it))
+        .or_else(|| status(&detail.status).filter(ended_it));
     fact
+}
+
+/// A status by its name, with the contract's prefix or without, or by its number.
+fn status(name: &str) -> Option<JobStatus> {
+    let name = name.trim_start_matches("JOB_STATUS_");
+    JobStatus::from_name(name)
+        .or_else(|| name.parse().ok().map(JobStatus::from_number))
+        .filter(|it| *it != JobStatus::Unspecified)
 }
 
 /// Puts the stored request in the place of what else is told of it.

@@ -374,6 +374,8 @@ impl<'a> Step<'a> {
             waiting_on: self.value("waiting").and_then(WaitingOn::from_name),
             worker: self.value("worker").map(WorkerId::from),
             error_code: self.optional("code"),
+            percent: self.number("percent")?,
+            message: self.optional("message"),
             decided_at: self.value("decided").map(instant).transpose()?,
             moments: self.on_record()?,
             ..JobFact::default()

@@ -128,3 +128,74 @@ fn labels_and_risk_tags_that_no_list_carries_are_null_and_those_of_a_whole_reque
     let told = printed("9s tick", Some(tagged), None);
     check(&told, json!({"labels": null, "risk_tags": ["prod"]}));
 }
+
+#[test]
+fn the_page_of_a_job_tells_the_status_that_its_list_record_does_not() {
+    let list = || {
+        json!({
+            "id": "j1", "state": "FAILED", "updated_at": micros(9), "failure_reason": "3 of 412",
+        })
+    };
+    let with = |members: Value| {
+        let mut page = list();
+        let page_of = page.as_object_mut().expect("an object");
+        page_of.extend(members.as_object().expect("an object").clone());
+        page
+    };
+    let status = |members: Value| {
+        let told = printed("60s tick", Some(list()), Some(with(members)));
+        check(&told, json!({"error_message": "3 of 412"}));
+        told["result_status"].clone()
+    };
+    assert_eq!(status(json!({})), Value::Null);
+    assert_eq!(
+        status(json!({"error_status": "JOB_STATUS_FAILED_FATAL"})),
+        "FAILED_FATAL"
+    );
+    assert_eq!(status(json!({"error_status": "JOB_STATUS_99"})), "99");
+    assert_eq!(
+        status(json!({"result_status": "FAILED_FATAL"})),
+        "FAILED_FATAL"
+    );
+    // An attempt before the last one.
+    assert_eq!(
+        status(
+            json!({"result_status": "FAILED_RETRYABLE", "status": "JOB_STATUS_FAILED_RETRYABLE"})
+        ),
+        Value::Null
+    );
+    // A result that was heard is what its worker said.
+    let heard = "0s submit j1 | 1s fail j1 w1 | 60s tick";
+    let page = with(json!({"error_status": "JOB_STATUS_FAILED_FATAL"}));
+    check(
+        &printed(heard, Some(list()), Some(page)),
+        json!({"result_status": "FAILED"}),
+    );
+}
+
+#[test]
+fn progress_is_told_where_no_report_was_heard() {
+    let list = |percent: i32, message: &str| {
+        json!({
+            "id": "j1", "state": "RUNNING", "updated_at": micros(1),
+            "percent": percent, "message": message,
+        })
+    };
+    let told = printed("60s tick", Some(list(40, "chunk 4")), None);
+    check(
+        &told,
+        json!({"percent": 40, "message": "chunk 4", "updated_at": instant(1).to_string()}),
+    );
+    let moved = printed("60s tick", Some(list(40, "chunk 4")), Some(list(50, "")));
+    check(
+        &moved,
+        json!({"percent": 50, "message": "chunk 4", "updated_at": instant(60).to_string()}),
+    );
+    let heard =
+        "0s submit j1 | 1s dispatch j1 w1 | 30s progress j1 70% message=\"chunk 7\" | 60s tick";
+    let told = printed(heard, Some(list(40, "chunk 4")), None);
+    check(&told, json!({"percent": 70, "message": "chunk 7"}));
+    let silent = json!({"id": "j1", "state": "RUNNING", "updated_at": micros(1)});
+    let told = printed("60s tick", Some(silent), None);
+    check(&told, json!({"percent": null, "message": null}));
+}

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::ids::{JobId, TraceId, WorkerId};
 use crate::state::limits;
-use crate::state::model::jobs::job::{Happened, Job, Moment, Request, ResultFacts, Verdict};
+use crate::state::model::jobs::job::{
+    Happened, Job, Moment, Progress, Request, ResultFacts, Verdict,
+};
 use crate::state::model::jobs::phase::{JobState, WaitingOn};
 use crate::state::shared::{Text, learn, learn_first};
 use crate::time::{Elapsed, Timestamp};
@@ -52,6 +54,10 @@ pub struct JobFact {
     pub error_message: Text,
     /// The status of its last result.
     pub result_status: Option<JobStatus>,
+    /// How far it is, as its worker reported; 0 to 100 by the contract.
+    pub percent: Option<i32>,
+    /// What its worker reported with that.
+    pub message: Text,
 }
 
 impl JobFact {
@@ -84,6 +90,7 @@ impl JobFact {
             changed = true;
         }
         changed |= self.learn_end(job, at);
+        changed |= self.learn_progress(job, at);
         changed | self.learn_moments(job)
     }
 
@@ -168,6 +175,45 @@ impl JobFact {
         true
     }
 
+    /// A report that was heard is newer than any that is told, which carries no stamp
+    /// that could say otherwise.
+    fn learn_progress(&self, job: &mut Job, at: Timestamp) -> bool {
+        let Some(percent) = self.percent else {
+            return false;
+        };
+        let Some(known) = &mut job.progress else {
+            job.progress = Some(Progress {
+                percent,
+                message: self.message.clone(),
+                step_id: None,
+                at,
+                result_ptr: None,
+                artifact_ptrs: Arc::default(),
+                moves: 1,
+                first_move: at,
+                last_move: at,
+                told: true,
+                sent: None,
+            });
+            return true;
+        };
+        let says_more = self.message.is_some() && known.message != self.message;
+        if !known.told || (known.percent == percent && !says_more) {
+            return false;
+        }
+        known.percent = percent;
+        learn(&mut known.message, self.message.clone());
+        if known.moves == 0 {
+            known.first_move = at;
+        }
+        known.moves = known.moves.saturating_add(1);
+        known.at = at;
+        known.last_move = at;
+        // The plane's own stamp does not move with reports.
+        job.updated_at = job.updated_at.max(at);
+        true
+    }
+
     /// Fills the timeline. Each moment that is known stands for one told record of it,
     /// so that nothing is in the timeline twice, however often it is told.
     fn learn_moments(&self, job: &mut Job) -> bool {
@@ -237,12 +283,14 @@ impl JobFact {
         };
         let missing = (known.result_ptr.is_none() && self.result_ptr.is_some())
             || (known.error_code.is_none() && self.error_code.is_some())
-            || (known.error_message.is_none() && self.error_message.is_some());
+            || (known.error_message.is_none() && self.error_message.is_some())
+            || (known.status.is_none() && self.result_status.is_some());
         if missing {
             let known = Arc::make_mut(known);
             learn_first(&mut known.result_ptr, self.result_ptr.clone());
             learn_first(&mut known.error_code, self.error_code.clone());
             learn_first(&mut known.error_message, self.error_message.clone());
+            learn_first(&mut known.status, self.result_status);
         }
         missing
     }

@@ -167,6 +167,8 @@ pub struct Progress {
     pub first_move: Timestamp,
     /// When the last report that said something new was heard.
     pub last_move: Timestamp,
+    /// Whether only the plane told of it, so that no report was heard.
+    pub(super) told: bool,
     pub(super) sent: Option<Timestamp>,
 }
 

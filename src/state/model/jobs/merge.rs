@@ -384,6 +384,7 @@ fn learn_progress(job: &mut Job, when: When, report: &JobProgress) -> bool {
             moves: 1,
             first_move: when.at,
             last_move: when.at,
+            told: false,
             sent: when.sent,
         });
         return true;
@@ -412,6 +413,7 @@ fn learn_progress(job: &mut Job, when: When, report: &JobProgress) -> bool {
         return false;
     }
     known.sent = when.sent.or(known.sent);
+    known.told = false;
     known.at = when.at;
     if moved {
         if known.moves == 0 {

@@ -125,6 +125,20 @@ fn a_decision_is_of_when_it_was_made_as_soon_as_the_record_says_so() {
 }
 
 #[test]
+fn a_report_that_is_heard_counts_more_than_one_that_is_told() {
+    let told = "told j1 RUNNING told=0s percent=40";
+    check(&format!("1s {told}"), "j1 RUNNING 40%");
+    check(
+        &format!("1s {told} | 2s progress j1 30% | 3s {told}"),
+        "j1 RUNNING w1 30%",
+    );
+    check(
+        &format!("1s {told} | 2s told j1 RUNNING told=0s percent=60"),
+        "j1 RUNNING 60%",
+    );
+}
+
+#[test]
 fn quick_repeats_on_record_are_each_a_moment_of_their_own() {
     let first = "record=0s:SCHEDULED,1s:DISPATCHED,2s:SCHEDULED,3s:DISPATCHED";
     let later = format!("{first},4s:SCHEDULED,4.5s:DISPATCHED");
