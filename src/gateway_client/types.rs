@@ -153,6 +153,10 @@ pub struct JobDetail {
     /// The CAP status of its last result, with or without prefix; ours alone tells.
     pub result_status: String,
     pub artifact_ptrs: Vec<String>,
+    /// Who asked that it stops; ours alone tells.
+    pub cancel_requested_by: String,
+    /// Why; ours alone tells.
+    pub cancel_reason: String,
     /// Protojson of the stored request, where the gateway gives it.
     pub request: Option<Value>,
     /// Protojson of the request as it was dispatched, where the gateway gives it.

@@ -106,6 +106,8 @@ pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
     if let Some(waiting) = detail.raw.get("waiting_on").and_then(Value::as_str) {
         fact.waiting_on = WaitingOn::from_name(waiting);
     }
+    fact.cancel_by = text(bounded(&detail.cancel_requested_by));
+    fact.cancel_reason = text(bounded(&detail.cancel_reason));
     fact.result_ptr = text(&detail.result_ptr);
     fact.error_code = text(&detail.error_code);
     fact.error_message = text(&detail.error_message).or(fact.error_message);

@@ -376,6 +376,8 @@ impl<'a> Step<'a> {
             error_code: self.optional("code"),
             percent: self.number("percent")?,
             message: self.optional("message"),
+            cancel_by: self.optional("cancelled-by"),
+            cancel_reason: self.optional("because"),
             decided_at: self.value("decided").map(instant).transpose()?,
             moments: self.on_record()?,
             ..JobFact::default()

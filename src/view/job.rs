@@ -473,3 +473,42 @@ fn request(_model: &Model, job: &Job, now: Timestamp) -> Vec<Fact> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::script;
+    use crate::view::Part;
+
+    /// The facts of the end of the one job of a script.
+    #[track_caller]
+    fn check_outcome(script: &str, expected: &str) {
+        let state = script::run(script).expect("a script");
+        let job = state.model.jobs.by_birth().next().expect("a job");
+        let facts: Vec<String> = outcome(job)
+            .iter()
+            .map(|fact| {
+                let parts = fact.value.0.iter().map(|part| match part {
+                    Part::Own(text) | Part::Strong(text) | Part::Aside(text) => text,
+                    Part::Outside(text) => &**text,
+                });
+                format!("{} {}", fact.label, parts.collect::<String>())
+            })
+            .collect();
+        assert_eq!(facts.join(" | "), expected, "{script}");
+    }
+
+    #[test]
+    fn the_detail_says_who_stopped_a_job_whether_that_was_told_or_heard() {
+        let told = "told j1 CANCELLED cancelled-by=ops-anna because=\"wrong tenant\"";
+        check_outcome(
+            &format!("9s {told}"),
+            "rollback none | result none yet | cancel asked by ops-anna: wrong tenant",
+        );
+        // A wish that says nothing takes nothing away.
+        check_outcome(
+            &format!("9s {told} | 10s cancel j1"),
+            "rollback none | result none yet | cancel asked by ops-anna: wrong tenant",
+        );
+    }
+}

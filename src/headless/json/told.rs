@@ -199,3 +199,22 @@ fn progress_is_told_where_no_report_was_heard() {
     let told = printed("60s tick", Some(silent), None);
     check(&told, json!({"percent": null, "message": null}));
 }
+
+#[test]
+fn who_stopped_a_job_and_why_is_told_by_its_page() {
+    let list = || json!({"id": "j1", "state": "CANCELLED", "updated_at": micros(9)});
+    let mut page = list();
+    page["cancel_requested_by"] = "ops-anna".into();
+    page["cancel_reason"] = "wrong tenant".into();
+    let told = printed("60s tick", Some(list()), Some(page.clone()));
+    let named = json!({"cancel_requested_by": "ops-anna", "cancel_reason": "wrong tenant"});
+    check(&told, named);
+    let unnamed = json!({"cancel_requested_by": null, "cancel_reason": null});
+    check(&printed("60s tick", Some(list()), Some(list())), unnamed);
+    // The wish that was heard says it in its own words.
+    let heard = "0s submit j1 | 9s cancel j1 for=ops-ben | 60s tick";
+    check(
+        &printed(heard, Some(list()), Some(page)),
+        json!({"cancel_requested_by": "ops-ben", "cancel_reason": "wrong tenant"}),
+    );
+}

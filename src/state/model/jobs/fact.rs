@@ -58,6 +58,10 @@ pub struct JobFact {
     pub percent: Option<i32>,
     /// What its worker reported with that.
     pub message: Text,
+    /// Who asked that it stops.
+    pub cancel_by: Text,
+    /// Why.
+    pub cancel_reason: Text,
 }
 
 impl JobFact {
@@ -91,6 +95,7 @@ impl JobFact {
         }
         changed |= self.learn_end(job, at);
         changed |= self.learn_progress(job, at);
+        changed |= self.learn_cancel(job);
         changed | self.learn_moments(job)
     }
 
@@ -212,6 +217,20 @@ impl JobFact {
         // The plane's own stamp does not move with reports.
         job.updated_at = job.updated_at.max(at);
         true
+    }
+
+    /// What a wish that was heard leaves open is filled; it is nothing that is heard.
+    fn learn_cancel(&self, job: &mut Job) -> bool {
+        if self.cancel_by.is_none() && self.cancel_reason.is_none() {
+            return false;
+        }
+        let mut cancel = job.cancel.as_deref().cloned().unwrap_or_default();
+        let changed = learn_first(&mut cancel.by, self.cancel_by.clone())
+            | learn_first(&mut cancel.reason, self.cancel_reason.clone());
+        if changed {
+            job.cancel = Some(Arc::new(cancel));
+        }
+        changed
     }
 
     /// Fills the timeline. Each moment that is known stands for one told record of it,

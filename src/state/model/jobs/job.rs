@@ -214,7 +214,7 @@ pub struct Verdict {
 /// That somebody asked to cancel a job, and what came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CancelAsked {
-    /// When it was heard on the bus; `None` if only the operator asked so far.
+    /// When it was heard on the bus; `None` if only the plane told of it.
     pub heard_at: Option<Timestamp>,
     /// Who asked.
     pub by: Text,

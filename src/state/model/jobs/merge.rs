@@ -537,8 +537,8 @@ fn cancelled(job: &mut Job, when: When, cancel: &JobCancel) -> bool {
     job.note(when.at, Happened::CancelAsked(by.clone()));
     job.cancel = Some(Arc::new(CancelAsked {
         heard_at: Some(when.at),
-        by,
-        reason: text(bounded(&cancel.reason)),
+        by: by.or(known.by),
+        reason: text(bounded(&cancel.reason)).or(known.reason),
         ..known
     }));
     true
