@@ -11,7 +11,7 @@ use crate::state::model::jobs::{Decision, Happened, Job, JobState};
 use crate::state::model::packets::{Kept, Says};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
-use crate::view::jobs::{JobRow, row};
+use crate::view::jobs::{JobRow, row, status_words};
 use crate::view::{Fact, Prose, shown};
 use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
 
@@ -179,7 +179,7 @@ fn packet(kept: &Kept) -> PacketRow {
                 cause,
             } => {
                 let what = if *dead_letter { ", dead letter" } else { "" };
-                let says = says.own(format!("job_result {}{what}", status.name()));
+                let says = says.own(format!("job_result {}{what}", status_words(*status)));
                 with(says, ": ", cause)
             }
             Says::Cancel { by, reason } => {
@@ -358,7 +358,7 @@ fn outcome(job: &Job) -> Vec<Fact> {
         None => facts.push(Fact::new("result", Prose::new().own("none yet"))),
         Some(result) => {
             let status = match result.status {
-                Some(status) => status.name().into_owned(),
+                Some(status) => status_words(status),
                 None => "told by the plane".to_owned(),
             };
             facts.push(Fact::new(
@@ -479,6 +479,7 @@ mod tests {
     use super::*;
     use crate::state::script;
     use crate::view::Part;
+    use crate::view::jobs::Why;
 
     /// The facts of the end of the one job of a script.
     #[track_caller]
@@ -510,5 +511,24 @@ mod tests {
             &format!("9s {told} | 10s cancel j1"),
             "rollback none | result none yet | cancel asked by ops-anna: wrong tenant",
         );
+    }
+
+    #[test]
+    fn a_status_that_the_contract_does_not_have_is_shown_by_its_number() {
+        let check = |script: &str, said: &str| {
+            let state = script::run(script).expect("a script");
+            let job = state.model.jobs.by_birth().next().expect("a job");
+            let row = row(&state.model, job, &[], state.now);
+            assert_eq!(row.state, Some(JobState::Failed), "{script}");
+            let Why::Ended { said: row, .. } = row.why else {
+                panic!("{:?}", row.why);
+            };
+            assert_eq!(row.as_deref(), Some(said), "{script}");
+        };
+        check("0s submit j1 | 1s odd j1 w1", "status 77");
+        let worded = "0s submit j1 | 1s odd j1 w1 message=\"it is odd\"";
+        check(worded, "status 77: it is odd");
+        check("0s submit j1 | 1s fail j1 w1 message=boom", "boom");
+        check_outcome(worded, "rollback none | result status 77 | said it is odd");
     }
 }

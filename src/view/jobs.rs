@@ -13,6 +13,7 @@ use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::view::change::{self, Change, Stamps};
 use crate::view::{Prose, shown};
+use crate::wire::packet::{JobStatus, WireEnum as _};
 
 /// The visible part of the jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +130,7 @@ pub enum Why {
     },
     /// It ended; what there is to say about it.
     Ended {
-        /// The cause or the last word, from outside.
+        /// The cause or the last word, from outside, behind a status that has no name.
         said: Option<Arc<str>>,
         /// The machine-readable cause.
         code: Option<Arc<str>>,
@@ -345,16 +346,34 @@ fn why(model: &Model, job: &Job, pools: &[Pool], now: Timestamp) -> Why {
     }
 }
 
+/// The cause or the last word, behind the status where no state stands for it.
 fn said(job: &Job) -> Option<Arc<str>> {
-    let cause = job
-        .result
-        .as_ref()
-        .and_then(|result| result.error_message.clone());
-    cause.or_else(|| {
+    let result = job.result.as_ref();
+    let cause = result.and_then(|result| result.error_message.clone());
+    let said = cause.or_else(|| {
         job.progress
             .as_ref()
             .and_then(|progress| progress.message.clone())
-    })
+    });
+    let Some(status) = result
+        .and_then(|result| result.status)
+        .filter(|it| !it.is_known())
+    else {
+        return said;
+    };
+    Some(Arc::from(match said {
+        Some(said) => format!("{}: {said}", status_words(status)),
+        None => status_words(status),
+    }))
+}
+
+/// A status as the contract names it, or by its number where the contract has none.
+pub(super) fn status_words(status: JobStatus) -> String {
+    if status.is_known() {
+        status.name().into_owned()
+    } else {
+        format!("status {}", status.number())
+    }
 }
 
 /// What is known of the job under the cursor, as sentences; `None` without one.
