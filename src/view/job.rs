@@ -447,6 +447,11 @@ fn request(_model: &Model, job: &Job, now: Timestamp) -> Vec<Fact> {
             says
         }
     };
+    // What a list leaves out is not known to be none.
+    let unless_unknown = |items: Vec<Arc<str>>| match items.is_empty() && !request.complete {
+        true => Prose::new().own("unknown"),
+        false => list(items),
+    };
     let labels = request
         .labels
         .iter()
@@ -455,8 +460,8 @@ fn request(_model: &Model, job: &Job, now: Timestamp) -> Vec<Fact> {
     vec![
         Fact::new("asked by", who),
         Fact::new("priority", priority),
-        Fact::new("labels", list(labels)),
-        Fact::new("risk tags", list(request.risk_tags.to_vec())),
+        Fact::new("labels", unless_unknown(labels)),
+        Fact::new("risk tags", unless_unknown(request.risk_tags.to_vec())),
         Fact::new(
             "parent",
             match &request.parent {
@@ -481,12 +486,9 @@ mod tests {
     use crate::view::Part;
     use crate::view::jobs::Why;
 
-    /// The facts of the end of the one job of a script.
-    #[track_caller]
-    fn check_outcome(script: &str, expected: &str) {
-        let state = script::run(script).expect("a script");
-        let job = state.model.jobs.by_birth().next().expect("a job");
-        let facts: Vec<String> = outcome(job)
+    /// Facts as they read.
+    fn words(facts: &[Fact]) -> Vec<String> {
+        facts
             .iter()
             .map(|fact| {
                 let parts = fact.value.0.iter().map(|part| match part {
@@ -495,8 +497,34 @@ mod tests {
                 });
                 format!("{} {}", fact.label, parts.collect::<String>())
             })
-            .collect();
-        assert_eq!(facts.join(" | "), expected, "{script}");
+            .collect()
+    }
+
+    /// The facts of the end of the one job of a script.
+    #[track_caller]
+    fn check_outcome(script: &str, expected: &str) {
+        let state = script::run(script).expect("a script");
+        let job = state.model.jobs.by_birth().next().expect("a job");
+        assert_eq!(words(&outcome(job)).join(" | "), expected, "{script}");
+    }
+
+    #[test]
+    fn labels_and_risk_tags_that_nobody_told_are_unknown_and_not_none() {
+        let check = |script: &str, expected: [&str; 2]| {
+            let state = script::run(script).expect("a script");
+            let job = state.model.jobs.by_birth().next().expect("a job");
+            let facts = words(&request(&state.model, job, state.now));
+            let [labels, risk] = expected;
+            for said in [format!("labels {labels}"), format!("risk tags {risk}")] {
+                assert!(facts.contains(&said), "{said} of {facts:?}, {script}");
+            }
+        };
+        check("0s told j1 RUNNING partial=yes", ["unknown", "unknown"]);
+        check(
+            "0s told j1 RUNNING partial=yes risk=prod",
+            ["unknown", "prod"],
+        );
+        check("0s submit j1", ["none", "none"]);
     }
 
     #[test]
