@@ -15,7 +15,7 @@ use crate::ids::{JobId, PoolName, WorkerId};
 use crate::state::event::{PoolFact, WorkerFact};
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
 use crate::state::model::jobs::{
-    Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn, bounded,
+    Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn, bounded, pointers,
 };
 use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::secrets::secrets_in;
@@ -109,6 +109,7 @@ pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
     fact.cancel_by = text(bounded(&detail.cancel_requested_by));
     fact.cancel_reason = text(bounded(&detail.cancel_reason));
     fact.result_ptr = text(&detail.result_ptr);
+    fact.artifact_ptrs = pointers(&detail.artifact_ptrs);
     fact.error_code = text(&detail.error_code);
     fact.error_message = text(&detail.error_message).or(fact.error_message);
     // The last result can be of an attempt before the one that ended the job.

@@ -218,3 +218,17 @@ fn who_stopped_a_job_and_why_is_told_by_its_page() {
         json!({"cancel_requested_by": "ops-ben", "cancel_reason": "wrong tenant"}),
     );
 }
+
+#[test]
+fn the_page_of_a_job_that_ended_tells_its_artifacts() {
+    let list = || json!({"id": "j1", "state": "SUCCEEDED", "updated_at": micros(9)});
+    let mut page = list();
+    page["artifact_ptrs"] = json!(["redis://art:1"]);
+    let told = printed("60s tick", Some(list()), Some(page.clone()));
+    check(&told, json!({"artifact_ptrs": ["redis://art:1"]}));
+    let heard = "0s submit j1 | 9s succeed j1 w1 | 60s tick";
+    check(
+        &printed(heard, Some(list()), Some(page)),
+        json!({"artifact_ptrs": ["redis://art:1"], "result_status": "SUCCEEDED"}),
+    );
+}

@@ -27,7 +27,7 @@ pub use job::{
     Undo, Verdict,
 };
 pub(crate) use job::{bounded, labels};
-pub(crate) use merge::{error_code, error_name};
+pub(crate) use merge::{error_code, error_name, pointers};
 pub use phase::{Decision, JobState, WaitingOn};
 
 /// Where a job stands in the order that needs attention first.

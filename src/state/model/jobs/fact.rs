@@ -48,6 +48,8 @@ pub struct JobFact {
     pub worker: Option<WorkerId>,
     /// Where its result is.
     pub result_ptr: Text,
+    /// Where its artifacts are.
+    pub artifact_ptrs: Arc<[Arc<str>]>,
     /// The cause of its end, machine-readable.
     pub error_code: Text,
     /// The cause of its end, for people.
@@ -279,6 +281,7 @@ impl JobFact {
 
     fn learn_end(&self, job: &mut Job, at: Timestamp) -> bool {
         let says = self.result_ptr.is_some()
+            || !self.artifact_ptrs.is_empty()
             || self.error_code.is_some()
             || self.error_message.is_some()
             || self.result_status.is_some();
@@ -291,7 +294,7 @@ impl JobFact {
                 at,
                 dead_letter: true,
                 result_ptr: self.result_ptr.clone(),
-                artifact_ptrs: Arc::default(),
+                artifact_ptrs: Arc::clone(&self.artifact_ptrs),
                 worker: None,
                 execution_ms: 0,
                 error_code: self.error_code.clone(),
@@ -303,13 +306,17 @@ impl JobFact {
         let missing = (known.result_ptr.is_none() && self.result_ptr.is_some())
             || (known.error_code.is_none() && self.error_code.is_some())
             || (known.error_message.is_none() && self.error_message.is_some())
-            || (known.status.is_none() && self.result_status.is_some());
+            || (known.status.is_none() && self.result_status.is_some())
+            || (known.artifact_ptrs.is_empty() && !self.artifact_ptrs.is_empty());
         if missing {
             let known = Arc::make_mut(known);
             learn_first(&mut known.result_ptr, self.result_ptr.clone());
             learn_first(&mut known.error_code, self.error_code.clone());
             learn_first(&mut known.error_message, self.error_message.clone());
             learn_first(&mut known.status, self.result_status);
+            if known.artifact_ptrs.is_empty() {
+                known.artifact_ptrs = Arc::clone(&self.artifact_ptrs);
+            }
         }
         missing
     }

@@ -563,7 +563,8 @@ pub(crate) fn error_name(code: ErrorCode) -> String {
     }
 }
 
-fn pointers(pointers: &[String]) -> Arc<[Arc<str>]> {
+/// Pointers as sent, at most [`LABELS`](crate::state::limits::LABELS).
+pub(crate) fn pointers(pointers: &[String]) -> Arc<[Arc<str>]> {
     pointers
         .iter()
         .take(crate::state::limits::LABELS)
