@@ -40,7 +40,10 @@ fn an_older_gateway_is_shown_and_its_refusal_comes_in_words() {
     // Seen by the poll first: a round under way at the press would tell the old one.
     says(&screen, "to v1:ab|cfg:ef.");
     screen.press("r");
-    says(&screen, "from v1:ab|cfg:cd to v1:ab|cfg:ef.");
+    says(
+        &screen,
+        "judged under policy v1:ab|cfg:cd, and v1:ab|cfg:ef is in force",
+    );
 
     // Its workers are a bare array without times; its pools do not exist.
     screen.press("4");
