@@ -156,7 +156,8 @@ fn frame(args: &RenderArgs, theme: &Theme) -> Result<Buffer, CliError> {
     console.ask_gateway();
     console.now(Event::Tick);
     let actions: &[Action] = match args.view {
-        Which::Overview => &[Action::Overview],
+        // Entered, a view is in the order of now.
+        Which::Overview => &[Action::Jobs, Action::Overview],
         Which::Approvals | Which::Review => &[Action::Approvals],
         Which::Jobs => &[Action::Jobs],
         Which::Job => &[Action::Jobs, Action::Open],

@@ -18,6 +18,9 @@ use crate::time::{Elapsed, Timestamp};
 /// a key, so that rows stand still while they are read.
 pub const REORDER_EVERY: Elapsed = Elapsed::from_millis(2_000);
 
+/// A list without rows is computed at most this often.
+const EMPTY_EVERY: Elapsed = Elapsed::from_millis(250);
+
 /// What a row is about; what a view keeps when another view is shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
@@ -303,8 +306,14 @@ impl ListState {
         self.shifted_at = Some(now);
     }
 
-    /// Whether the order may be computed again now.
+    /// Whether the order may be computed again now. Where there are no rows, none can
+    /// move under a hand, so the first ones come at once.
     pub fn may_reorder(&self, now: Timestamp, last_key: Option<Timestamp>) -> bool {
+        if self.order.is_empty() {
+            return self
+                .ordered_at
+                .is_none_or(|at| now.since(at) >= EMPTY_EVERY);
+        }
         let long_ago = |at: Option<Timestamp>| at.is_none_or(|at| now.since(at) >= REORDER_EVERY);
         long_ago(self.ordered_at) && (self.ordered_at.is_none() || long_ago(last_key))
     }
@@ -664,6 +673,12 @@ mod tests {
         assert!(!list.may_reorder(at(5_000), Some(at(4_000))));
         list.invalidate();
         assert!(list.may_reorder(at(5_000), Some(at(5_000))));
+        list.reorder(rows(""), |_| false, |_| false, 4, at(6_000));
+        assert!(!list.may_reorder(at(6_249), None));
+        assert!(
+            list.may_reorder(at(6_250), Some(at(6_250))),
+            "no row can move"
+        );
     }
 
     #[test]
