@@ -15,7 +15,7 @@ use crate::text::Shown;
 use crate::tui::keymap::Keymap;
 use crate::tui::theme::Role;
 use crate::tui::widget::words::{Ink, Words};
-use crate::tui::widget::{Pen, split_rows};
+use crate::tui::widget::{Pen, pane, split_rows};
 
 mod dialog;
 mod explain;
@@ -82,6 +82,28 @@ pub fn draw(front: &Front<'_>, area: Rect, buf: &mut Buffer) -> Option<Drawn> {
         }
     };
     Some(drawn)
+}
+
+/// Lines in a box that is as high as they are, or scrolled where they do not fit.
+fn scrolled(
+    front: &Front<'_>,
+    area: Rect,
+    buf: &mut Buffer,
+    width: u16,
+    titles: (&str, &str, &str),
+    lines: &[Words],
+    scroll: usize,
+) -> Drawn {
+    let room = area.height.saturating_sub(2);
+    let wanted = u16::try_from(lines.len()).unwrap_or(u16::MAX).min(room);
+    let inside = boxed(front, area, buf, (width, wanted), titles, Role::Accent);
+    let scroll = scroll.min(lines.len().saturating_sub(usize::from(inside.height)));
+    pane::rows(front.pen, buf, inside, &lines[scroll..]);
+    Drawn {
+        height: inside.height,
+        rows: u32::try_from(lines.len()).unwrap_or(u32::MAX),
+        ..Drawn::default()
+    }
 }
 
 /// A box in the middle of `area` with room for `rows` rows of `width` cells;

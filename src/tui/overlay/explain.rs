@@ -3,18 +3,17 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{Front, boxed};
+use super::{Front, scrolled};
 use crate::ids::JobId;
 use crate::state::action::Drawn;
 use crate::state::model::jobs::Decision;
 use crate::state::model::policy::{FactTrace, RuleTrace};
 use crate::tui::glyph::Glyph;
+use crate::tui::screen::prose;
 use crate::tui::theme::Role;
 use crate::tui::widget::Pen;
-use crate::tui::widget::pane::rows;
 use crate::tui::widget::words::{Ink, Words};
 use crate::view::policy;
-use crate::view::{Part, Prose};
 
 /// Wide enough for a rule and what it asks.
 const WIDTH: u16 = 100;
@@ -33,7 +32,7 @@ pub(super) fn draw(
         .line(job.as_str(), Role::Text)
         .wrap(width);
     for says in &view.says {
-        lines.extend(words(says).wrap(width));
+        lines.extend(prose::words(says).wrap(width));
     }
     if !view.rules.is_empty() {
         lines.push(Words::new());
@@ -41,26 +40,8 @@ pub(super) fn draw(
     for (at, rule) in view.rules.iter().enumerate() {
         lines.extend(rule_rows(front.pen, at + 1, rule, width));
     }
-    let room = area.height.saturating_sub(2);
-    let wanted = u16::try_from(lines.len()).unwrap_or(u16::MAX).min(room);
     let titles = ("What policy says now", "", "j k scroll   Esc close");
-    let inside = boxed(front, area, buf, (WIDTH, wanted), titles, Role::Accent);
-    let scroll = scroll.min(lines.len().saturating_sub(usize::from(inside.height)));
-    rows(front.pen, buf, inside, &lines[scroll..]);
-    Drawn {
-        height: inside.height,
-        rows: u32::try_from(lines.len()).unwrap_or(u32::MAX),
-        ..Drawn::default()
-    }
-}
-
-fn words(says: &Prose) -> Words {
-    says.0.iter().fold(Words::new(), |words, part| match part {
-        Part::Own(text) => words.text(text.clone()),
-        Part::Strong(text) => words.bold(text.clone(), Role::Text),
-        Part::Aside(text) => words.muted(text.clone()),
-        Part::Outside(text) => words.line(text, Role::Text),
-    })
+    scrolled(front, area, buf, WIDTH, titles, &lines, scroll)
 }
 
 /// `3 approval-prod-write  topics ✓  labels.env prod ✗ (is "stage")`.

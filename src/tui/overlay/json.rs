@@ -3,12 +3,11 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{Front, boxed};
+use super::{Front, scrolled};
 use crate::state::action::Drawn;
 use crate::text::Shown;
 use crate::tui::glyph::Glyph;
 use crate::tui::theme::Role;
-use crate::tui::widget::pane::rows;
 use crate::tui::widget::words::Words;
 
 /// The widest that lines are worth: a job id, a label and a pointer.
@@ -30,15 +29,6 @@ pub(super) fn draw(front: &Front<'_>, scroll: usize, area: Rect, buf: &mut Buffe
             .collect(),
         None => vec![Words::new().muted("Nothing is known of it any more.")],
     };
-    let room = area.height.saturating_sub(2);
-    let wanted = u16::try_from(lines.len()).unwrap_or(u16::MAX).min(room);
     let titles = ("As JSON", "", "j k scroll   Esc close   C copies it");
-    let inside = boxed(front, area, buf, (WIDTH, wanted), titles, Role::Accent);
-    let scroll = scroll.min(lines.len().saturating_sub(usize::from(inside.height)));
-    rows(front.pen, buf, inside, &lines[scroll..]);
-    Drawn {
-        height: inside.height,
-        rows: u32::try_from(lines.len()).unwrap_or(u32::MAX),
-        ..Drawn::default()
-    }
+    scrolled(front, area, buf, WIDTH, titles, &lines, scroll)
 }
