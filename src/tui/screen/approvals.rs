@@ -190,7 +190,7 @@ fn columns(wide: bool) -> Vec<Column> {
     if wide {
         columns.push(Column::content("TENANT", 6, 16).rank(10).gap(2));
         columns.push(Column::content("RESOURCE", 8, 24).rank(11).gap(2));
-        columns.push(Column::content("SNAPSHOT", 8, 16).rank(12).gap(2));
+        columns.push(Column::content("SNAPSHOT", 12, 16).rank(12).gap(2));
     }
     columns
 }
