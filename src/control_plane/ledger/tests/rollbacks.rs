@@ -1,0 +1,106 @@
+//! What undoes what failed for good, in which order, and what stops it.
+
+use super::*;
+
+#[test]
+fn a_workflow_that_fails_for_good_is_undone_backwards_one_step_after_the_other() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow wf=w undo=job.a.u1 | 2s succeed j1 \
+         | 3s submit j2 job.a.allow wf=w undo=job.a.u2 | 4s succeed j2 \
+         | 5s submit j3 job.a.allow wf=w undo=job.a.u3 | 6s fatal j3 | 7s fatal j3 \
+         | 8s succeed undo1 | 9s succeed undo2 | 10s succeed undo3",
+        &[
+            "1s dispatch j1#1 w1",
+            "3s dispatch j2#1 w1",
+            "5s dispatch j3#1 w1",
+            "6s dlq j3 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "6s submit undo1 job.a.u3 undoes j3",
+            "6s dispatch undo1#1 w1",
+            "7s late",
+            "8s submit undo2 job.a.u2 undoes j2",
+            "8s dispatch undo2#1 w1",
+            "9s submit undo3 job.a.u1 undoes j1",
+            "9s dispatch undo3#1 w1",
+            "j1 SUCCEEDED w1",
+            "j2 SUCCEEDED w1",
+            "j3 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 SUCCEEDED w1",
+            "undo2 SUCCEEDED w1",
+            "undo3 SUCCEEDED w1",
+        ],
+    );
+}
+
+#[test]
+fn a_job_without_a_workflow_is_undone_alone_and_only_when_it_failed_for_good() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow undo=job.a.u1 | 2s fail j1 \
+         | 3s submit j2 job.a.allow undo=a.u2 undokey=j2/undo | 4s fatal j2 | 5s succeed undo1",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s dlq j1 FAILED ERROR_CODE_JOB_INVALID_INPUT",
+            "3s dispatch j2#1 w1",
+            "4s dlq j2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "4s submit undo1 job.a.u2 undoes j2",
+            "4s dispatch undo1#1 w1",
+            "j1 FAILED w1 ERROR_CODE_JOB_INVALID_INPUT",
+            "j2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 SUCCEEDED w1",
+        ],
+    );
+}
+
+#[test]
+fn an_undo_with_a_key_that_ran_before_does_not_run_again() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow undo=job.a.u undokey=k | 2s fatal j1 | 3s succeed undo1 \
+         | 4s submit j2 job.a.allow undo=job.a.u undokey=k | 5s fatal j2",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s dlq j1 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "2s submit undo1 job.a.u undoes j1",
+            "2s dispatch undo1#1 w1",
+            "4s dispatch j2#1 w1",
+            "5s dlq j2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "j1 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "j2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 SUCCEEDED w1",
+        ],
+    );
+}
+
+#[test]
+fn an_undo_that_policy_denies_stops_the_rollback_and_is_told() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow wf=w undo=job.a.u1 | 2s succeed j1 \
+         | 3s submit j2 job.a.allow wf=w undo=job.a.deny | 4s fatal j2 | 6s tick",
+        &[
+            "1s dispatch j1#1 w1",
+            "3s dispatch j2#1 w1",
+            "4s dlq j2 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "4s submit undo1 job.a.deny undoes j2",
+            "4s alert rollback_stopped",
+            "4s dlq undo1 DENIED safety_denied",
+            "j1 SUCCEEDED w1",
+            "j2 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 DENIED safety_denied",
+        ],
+    );
+}
+
+#[test]
+fn an_undo_that_needs_approval_waits_for_a_person() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow undo=job.a.hold | 2s fatal j1 | 4s approve undo1 | 5s succeed undo1",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s dlq j1 FAILED_FATAL ERROR_CODE_JOB_TIMEOUT",
+            "2s submit undo1 job.a.hold undoes j1",
+            "4s approved undo1",
+            "4s submit undo1 job.a.hold undoes j1",
+            "4s dispatch undo1#1 w1",
+            "j1 FAILED w1 ERROR_CODE_JOB_TIMEOUT",
+            "undo1 SUCCEEDED w1",
+        ],
+    );
+}
