@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Capdeck, Ran};
 
-const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
+pub const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
 
 /// A plane without traffic, and a console's home directory.
 pub struct Plane {
@@ -45,6 +45,11 @@ impl Plane {
             policy,
             url,
         }
+    }
+
+    /// Puts another policy into its file.
+    pub fn publish(&self, policy: &str) {
+        std::fs::write(&self.policy, policy).unwrap();
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ran {
@@ -181,11 +186,7 @@ fn a_rejected_job_ends_denied() {
 fn a_policy_that_moved_while_a_job_waited_is_said_and_nothing_runs() {
     let plane = Plane::start();
     let id = plane.held();
-    std::fs::write(
-        &plane.policy,
-        FIRST_POLICY.replace("version: v1", "version: v2"),
-    )
-    .unwrap();
+    plane.publish(&FIRST_POLICY.replace("version: v1", "version: v2"));
     let ran = plane.run(&["approve", &id]);
     check(&ran, 1, "the policy moved since it was judged");
     check(&ran, 1, "(approval_stale_snapshot)");

@@ -1,17 +1,13 @@
 //! An approval that changes between listing and deciding, with its review open.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
-
 use serde_json::json;
 
+use crate::acting::{FIRST_POLICY, Plane};
 use crate::keys::Screen;
 use crate::standin::{
     LAST_FOUR, StandIn, TAIL, approve, approve_again, console, open_review, says,
 };
 use crate::support::Capdeck;
-
-const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
 
 /// `A` opens no dialog: it says `why`, and nothing leaves.
 #[track_caller]
@@ -139,38 +135,22 @@ fn a_payload_that_changed_since_it_was_read_is_not_approved() {
 
 #[test]
 fn the_planes_own_policy_is_edited_while_a_review_is_open() {
-    let plane = Capdeck::new();
-    let policy = plane.home().join("policy.yaml");
-    std::fs::write(&policy, FIRST_POLICY).unwrap();
-    let mut up = plane
-        .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--policy"])
-        .arg(&policy)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    let mut out = BufReader::new(up.stdout.take().unwrap());
-    out.read_line(&mut ready).unwrap();
-    let url = ready.split_once("gateway ").unwrap().1;
-    let url = url.split_once(',').unwrap().0.to_owned();
-    let file = plane.home().join("job.json");
+    let plane = Plane::start();
     let id = format!("moved-{LAST_FOUR}");
     let job = json!({
         "job_id": id, "topic": "job.mcp-bridge.write.update_ticket", "tenant_id": "default",
         "risk_tags": ["prod"], "labels": {"mcp.action": "write"}, "prompt": "close OPS-1163",
     });
-    std::fs::write(&file, job.to_string()).unwrap();
-    let submitted = plane.run(&["submit", "-f", file.to_str().unwrap(), "--gateway", &url]);
+    let submitted = plane.submit(&job, &[]);
     assert_eq!(submitted.code, 0, "{}", submitted.stderr);
 
-    let screen = Screen::capdeck(&["attach", "--gateway", &url, "--as", "ann"]);
+    let screen = Screen::capdeck(&["attach", "--gateway", &plane.url, "--as", "ann"]);
     screen.shows("LIVE");
     screen.press("2");
     screen.shows("✓ ready");
     screen.press("a");
     screen.shows("✓ payload seen");
-    let edited = FIRST_POLICY.replace("version: v1", "version: v2");
-    std::fs::write(&policy, edited).unwrap();
+    plane.publish(&FIRST_POLICY.replace("version: v1", "version: v2"));
     says(&screen, "The policy moved while you read, from v1:");
     says(&screen, "r reads the job again under the new policy.");
     screen.press("A");
@@ -179,9 +159,7 @@ fn the_planes_own_policy_is_edited_while_a_review_is_open() {
             .last()
             .is_some_and(|line| line.contains("The policy moved while you read, from v1:"))
     });
-    let job = plane.run(&["get", "jobs", &id, "--gateway", &url]);
-    up.kill().unwrap();
-    up.wait().unwrap();
+    let job = plane.run(&["get", "jobs", &id]);
     assert!(!screen.text().contains("Approve this job"));
     assert!(
         job.stdout.to_lowercase().contains("approval"),

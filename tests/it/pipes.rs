@@ -5,6 +5,26 @@ use std::process::Stdio;
 use crate::keys::Screen;
 use crate::support::Capdeck;
 
+/// Runs capdeck with its output into a pipe that is closed before the first byte, as
+/// `| head -0` would.
+#[track_caller]
+pub fn ends_quietly_unread(home: &Capdeck, arguments: &[&str]) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = home
+        .command(arguments)
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        (output.status.code(), says.as_str()),
+        (Some(0), ""),
+        "{arguments:?}"
+    );
+}
+
 #[test]
 fn a_reader_that_went_away_is_no_error_and_no_panic() {
     let home = Capdeck::new();
@@ -21,21 +41,7 @@ fn a_reader_that_went_away_is_no_error_and_no_panic() {
         &["--version"],
         &render,
     ] {
-        // The pipe is closed before the first byte, as `| head -0` would.
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let output = home
-            .command(arguments)
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
-        let says = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(
-            (output.status.code(), says.as_str()),
-            (Some(0), ""),
-            "{arguments:?}"
-        );
+        ends_quietly_unread(&home, arguments);
     }
 }
 
