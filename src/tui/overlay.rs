@@ -378,6 +378,33 @@ mod tests {
     }
 
     #[test]
+    fn a_cancel_dialog_asks_no_worker_for_a_job_that_none_has() {
+        for (job, asks) in [
+            (
+                "0s submit a topic=job.x",
+                "asks       the gateway; no worker has it yet",
+            ),
+            (
+                "0s submit a topic=job.x | 0s dispatch a w1 topic=job.x",
+                "asks       the gateway, then w1; both answers are shown",
+            ),
+        ] {
+            let script = format!("0s link gateway up | {job} | 1s tick");
+            let mut state = crate::state::script::run(&script).expect("a script");
+            for (seq, action) in (1_000..).zip([Action::Jobs, Action::Cancel]) {
+                let event = Stamped {
+                    seq,
+                    at: state.now,
+                    value: Event::User(action),
+                };
+                state.step(&event, &mut EffectQueue::new());
+            }
+            let text = drawn(&state, 80, 24, Glyphs::UNICODE);
+            assert!(text.contains(asks), "{script}: {text}");
+        }
+    }
+
+    #[test]
     fn a_dialog_about_several_jobs_tells_what_is_lost_and_whose_they_are() {
         let script = "0s link nats up | 0s submit a1 topic=job.gpu.tune tenant=acme | 0s beat w1 pool=gpu \
             | 0s dispatch a1 w1 topic=job.gpu.tune | 0s submit b1 topic=job.gpu.tune tenant=orbit \

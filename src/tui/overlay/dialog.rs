@@ -229,15 +229,17 @@ fn what_stops(job: &Job, now: crate::time::Timestamp) -> String {
 }
 
 fn asks(front: &Front<'_>, job: &JobId) -> String {
-    let links = &front.state.model.links;
-    let worker = front
-        .state
-        .model
-        .jobs
-        .get(job)
-        .and_then(|job| job.worker().map(ToString::to_string))
-        .unwrap_or_else(|| "its worker".to_owned());
-    if links.of(Source::Gateway).is_up() {
+    let model = &front.state.model;
+    let gateway = model.links.of(Source::Gateway).is_up();
+    let job = model.jobs.get(job);
+    let running = job.is_some_and(|job| job.state.is_none_or(JobState::is_with_worker));
+    let worker = match job.and_then(|job| job.worker()) {
+        Some(worker) => worker.to_string(),
+        None if running => "its worker".to_owned(),
+        None if gateway => return "the gateway; no worker has it yet".to_owned(),
+        None => return "every worker over the bus; no gateway records the reason".to_owned(),
+    };
+    if gateway {
         format!("the gateway, then {worker}; both answers are shown")
     } else {
         format!("{worker} over the bus; no gateway records the reason")

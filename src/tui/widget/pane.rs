@@ -84,21 +84,26 @@ pub fn notice(pen: Pen<'_>, buf: &mut Buffer, area: Rect, role: Role, lines: &[W
     rows
 }
 
-/// Keys and what they do, in one row; what does not fit is left out whole, from the end.
+/// Keys and what they do, in one row. What does not fit is left out whole, from the
+/// end; the last one, the help that tells of the others, stays longest.
 pub fn hints<'a>(keys: impl IntoIterator<Item = (&'a str, &'a str)>, width: usize) -> Words {
-    let mut words = Words::new();
-    for (key, says) in keys {
-        let gap = if words.is_empty() { 0 } else { 2 };
-        let more = Words::new()
-            .gap(gap)
+    let hint = |(key, says): (&str, &str)| {
+        Words::new()
             .bold(key, Role::Accent)
-            .muted(format!(" {says}"));
-        if words.width() + more.width() > width {
+            .muted(format!(" {says}"))
+    };
+    let mut hints: Vec<Words> = keys.into_iter().map(hint).collect();
+    let Some(last) = hints.pop().filter(|last| last.width() <= width) else {
+        return Words::new();
+    };
+    let mut words = Words::new();
+    for more in hints {
+        if words.width() + more.width() + 2 + last.width() > width {
             break;
         }
-        words = words.then(more);
+        words = words.then(more).gap(2);
     }
-    words
+    words.then(last)
 }
 
 /// A label and its value.
@@ -160,11 +165,22 @@ mod tests {
     }
 
     #[test]
-    fn hints_that_do_not_fit_are_left_out_whole() {
+    fn hints_that_do_not_fit_are_left_out_whole_and_help_is_the_last_to_go() {
+        let theme = Theme::shipped("dark", Depth::True);
+        let pen = Pen::new(&theme, Glyphs::UNICODE);
         let keys = [("Enter", "detail"), ("space", "mark"), ("?", "help")];
-        assert_eq!(hints(keys, 80).width(), 32);
-        assert_eq!(hints(keys, 25).width(), 24);
-        assert_eq!(hints(keys, 3).width(), 0);
+        for (width, expected) in [
+            (80, "Enter detail  space mark  ? help"),
+            (32, "Enter detail  space mark  ? help"),
+            (31, "Enter detail  ? help"),
+            (19, "? help"),
+            (5, ""),
+        ] {
+            let area = Rect::new(0, 0, width, 1);
+            let mut buf = Buffer::empty(area);
+            pen.put(&mut buf, area, &hints(keys, usize::from(width)));
+            assert_eq!(text_of(&buf).trim_end(), expected, "{width}");
+        }
     }
 
     #[test]
