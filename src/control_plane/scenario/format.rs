@@ -11,20 +11,19 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use self::raw::{
-    Ends, File, RawAlert, RawIncident, RawJob, RawOdds, RawOnce, RawPayload, RawPool, RawStream,
-    RawWorkflow,
+    Ends, File, RawAlert, RawIncident, RawJob, RawOnce, RawPayload, RawPool, RawStream, RawWorkflow,
 };
 use super::error::{Located, ScenarioError};
 use super::{
-    Alert, Cause, Happening, Incident, JobTemplate, Mishap, Odds, Outcome, PolicyEdit, Pool,
-    Scenario, Scripted, Span, Stream, Twist, Undo, Window, Workflow, WorkflowStep,
+    Alert, Cause, Happening, Incident, JobTemplate, Mishap, Outcome, PolicyEdit, Pool, Scenario,
+    Scripted, Span, Stream, Twist, Undo, Window, Workflow, WorkflowStep,
 };
 use crate::bus::Subject;
 use crate::ids::{PoolName, WorkerId};
-use crate::time::Elapsed;
 use crate::wire::packet::{ActorType, AlertSeverity, ErrorCode, JobPriority};
 
 mod raw;
+mod values;
 
 /// Workers of one pool at most: a heartbeat each every two seconds is plenty for one task.
 const MAX_WORKERS: u32 = 5_000;
@@ -32,10 +31,6 @@ const MAX_WORKERS: u32 = 5_000;
 const MAX_SLOTS: u32 = 1_000;
 /// Jobs a minute of one stream at most, which is a thousand a second.
 const MAX_PER_MINUTE: f64 = 60_000.0;
-/// Seconds in any one number at most: a day.
-const MAX_SECONDS: f64 = 86_400.0;
-/// The shortest time after which something comes again, in seconds.
-const MIN_EVERY: f64 = 1.0;
 
 /// Reads the text of a scenario file. `path` is for errors; `read` gives the text
 /// of a payload file by its name in the scenario.
@@ -483,93 +478,6 @@ impl Check<'_> {
                 Err(self.at.unknown(&span, what, &name, names))
             }
         }
-    }
-
-    fn count(&self, number: Spanned<u32>, what: &str, max: u32) -> Result<u32, ScenarioError> {
-        let (span, number) = parts(number);
-        if (1..=max).contains(&number) {
-            return Ok(number);
-        }
-        let says = format!("`{what}` is {number}; it goes from 1 to {max}");
-        Err(self.at.error(&span, says))
-    }
-
-    fn load(&self, load: Option<Spanned<Ends>>, usual: Span) -> Result<Span, ScenarioError> {
-        match load {
-            None => Ok(usual),
-            Some(load) => self.span(load, "a load", "percent", 100.0),
-        }
-    }
-
-    fn seconds(&self, seconds: Spanned<Ends>) -> Result<Span, ScenarioError> {
-        self.span(seconds, "a duration", "seconds", MAX_SECONDS)
-    }
-
-    fn span(
-        &self,
-        ends: Spanned<Ends>,
-        what: &str,
-        unit: &str,
-        max: f64,
-    ) -> Result<Span, ScenarioError> {
-        let (span, Ends(low, high)) = parts(ends);
-        if 0.0 <= low && low <= high && high <= max {
-            return Ok(Span { low, high });
-        }
-        let says = format!("{what} goes from 0 to {max} {unit}, the low end first");
-        Err(self.at.error(&span, says))
-    }
-
-    fn odds(&self, odds: Option<Spanned<RawOdds>>) -> Result<Odds, ScenarioError> {
-        let Some(odds) = odds else {
-            return Ok(Odds::default());
-        };
-        let (span, raw) = parts(odds);
-        let all = [
-            raw.failed,
-            raw.failed_retryable,
-            raw.failed_fatal,
-            raw.timeout,
-            raw.hang,
-        ];
-        if all.iter().any(|share| !(0.0..=1.0).contains(share)) || all.iter().sum::<f64>() > 1.0 {
-            let says = "odds are shares from 0 to 1, and at most 1 together";
-            return Err(self.at.error(&span, says));
-        }
-        Ok(Odds {
-            failed: raw.failed,
-            failed_retryable: raw.failed_retryable,
-            failed_fatal: raw.failed_fatal,
-            timeout: raw.timeout,
-            hang: raw.hang,
-        })
-    }
-
-    fn every(&self, every: Option<Spanned<f64>>) -> Result<Option<Elapsed>, ScenarioError> {
-        if let Some(every) = &every
-            && *every.get_ref() < MIN_EVERY
-        {
-            let says = format!("`every` is at least {MIN_EVERY} second");
-            return Err(self.at.error(&every.span(), says));
-        }
-        self.instant(every)
-    }
-
-    fn instant(&self, seconds: Option<Spanned<f64>>) -> Result<Option<Elapsed>, ScenarioError> {
-        seconds.map(|seconds| self.instant_of(seconds)).transpose()
-    }
-
-    fn instant_of(&self, seconds: Spanned<f64>) -> Result<Elapsed, ScenarioError> {
-        let (span, seconds) = parts(seconds);
-        self.instant_at(&span, seconds)
-    }
-
-    fn instant_at(&self, span: &Range<usize>, seconds: f64) -> Result<Elapsed, ScenarioError> {
-        if (0.0..=MAX_SECONDS).contains(&seconds) {
-            return Ok(Elapsed::from_millis((seconds * 1_000.0).round() as u64));
-        }
-        let says = format!("{seconds} seconds; it goes from 0 to {MAX_SECONDS}");
-        Err(self.at.error(span, says))
     }
 }
 
