@@ -129,12 +129,7 @@ pub(super) async fn gateway(
     sink: Sink,
     refresh: Arc<Notify>,
 ) {
-    let near = gateway.is_loopback();
-    let (pause, every) = if near {
-        (NEAR, NEAR_ROUNDS)
-    } else {
-        (FAR, FAR_ROUNDS)
-    };
+    let (pause, every) = pace(gateway.is_loopback());
     let mut poll = Poll {
         gateway,
         store,
@@ -179,6 +174,15 @@ pub(super) async fn gateway(
             () = sleep(poll.sink.clock.as_ref(), wait) => {}
             () = again => poll.details.clear(),
         }
+    }
+}
+
+/// Between two rounds, and in every which one all is asked for.
+fn pace(near: bool) -> (Elapsed, u64) {
+    if near {
+        (NEAR, NEAR_ROUNDS)
+    } else {
+        (FAR, FAR_ROUNDS)
     }
 }
 
@@ -395,6 +399,12 @@ mod tests {
         let wanted = wanted_s.map(Elapsed::from_secs);
         let wait = slower(Elapsed::from_secs(wait_s), wanted);
         assert_eq!(wait, Elapsed::from_secs(expected_s));
+    }
+
+    #[test]
+    fn approvals_are_asked_for_every_second_here_and_every_five_elsewhere() {
+        assert_eq!(pace(true), (Elapsed::from_secs(1), 5));
+        assert_eq!(pace(false), (Elapsed::from_secs(5), 2));
     }
 
     #[test]

@@ -374,3 +374,39 @@ pub(super) fn payload(
     };
     payload
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(size: u64, bytes: Option<&[u8]>, expected: &str) {
+        let job = JobId::from("j1");
+        let read = payload(&job, "redis://ctx:j1", Timestamp::default(), size, bytes);
+        let size = read.size.map_or("?".to_owned(), |size| size.to_string());
+        let sum = if read.sha256.is_some() { " summed" } else { "" };
+        let is = match read.content {
+            Content::Text { lines, .. } => format!("{lines} lines"),
+            Content::Binary(bytes) => format!("binary {}", bytes.len()),
+            Content::TooLong { readable } => format!("first {readable}"),
+            Content::Missing => "missing".to_owned(),
+            Content::Unreadable(why) => format!("unreadable {why}"),
+        };
+        assert_eq!(format!("{size}: {is}{sum}"), expected);
+    }
+
+    #[test]
+    fn a_payload_is_text_to_its_end_or_what_it_is_instead() {
+        check(4, Some(b"a\nb\n"), "4: 2 lines summed");
+        check(0, Some(b""), "0: 0 lines summed");
+        check(0, None, "?: missing");
+        check(2, Some(b"\xff\xfe"), "2: binary 2 summed");
+        check(3, Some(b"a\0b"), "3: binary 3 summed");
+        check(9, Some(b"cut"), "9: first 3");
+        let most = vec![b'a'; MAX_PAYLOAD as usize];
+        check(MAX_PAYLOAD, Some(&most), "2097152: 1 lines summed");
+        let more = vec![b'a'; MAX_PAYLOAD as usize + 1];
+        check(MAX_PAYLOAD + 1, Some(&more), "2097153: first 2097152");
+        check(MAX_PAYLOAD + 1, Some(&[]), "2097153: first 0");
+    }
+}

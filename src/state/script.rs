@@ -549,8 +549,11 @@ impl<'a> Step<'a> {
             read_at: self.at,
             size: Some(body.len() as u64),
             sha256: self.optional("sha256"),
-            content: match self.value("missing") {
-                Some(_) => Content::Missing,
+            content: match self.value("is") {
+                Some("missing") => Content::Missing,
+                Some("binary") => Content::Binary(Arc::from(body.as_bytes())),
+                Some("long") => Content::TooLong { readable: 2 },
+                Some(why) => Content::Unreadable(Arc::from(why)),
                 None => Content::Text {
                     lines: u32::try_from(body.lines().count()).unwrap_or(u32::MAX),
                     text: Arc::from(body),

@@ -557,6 +557,68 @@ mod tests {
     }
 
     #[test]
+    fn one_theme_is_light_one_for_any_color_vision_and_one_without_color() {
+        let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+        for name in ["light", "okabe", MONO, DEFAULT] {
+            assert!(names.contains(&name), "{name} of {names:?}");
+        }
+        assert!(names.len() >= 6, "{names:?}");
+        let ground = |name: &str| {
+            let theme = Theme::shipped(name, Depth::True);
+            match theme.ground(Role::Bg).bg {
+                Some(Color::Rgb(r, g, b)) => u32::from(r) + u32::from(g) + u32::from(b),
+                other => panic!("{name}: {other:?}"),
+            }
+        };
+        assert!(ground("light") > 600, "{}", ground("light"));
+        assert!(ground("okabe") < 165, "{}", ground("okabe"));
+        for role in [Role::Ok, Role::Crit, Role::Human] {
+            let style = Theme::shipped(MONO, Depth::True).style(role);
+            let plain = [None, Some(Color::Reset)];
+            assert!(
+                plain.contains(&style.fg) && plain.contains(&style.bg),
+                "{role:?}"
+            );
+        }
+    }
+
+    /// What somebody without red or without green cones sees of a color: the planes
+    /// of Viénot, Brettel and Mollon (1999), in linear light.
+    fn seen_without(cones: &str, color: Color) -> [f64; 3] {
+        let Color::Rgb(r, g, b) = color else {
+            panic!("{color:?}");
+        };
+        let linear = |c: u8| (f64::from(c) / 255.0).powf(2.2);
+        let (r, g, b) = (linear(r), linear(g), linear(b));
+        let (yellow, blue) = match cones {
+            "red" => (0.11238 * r + 0.88762 * g, 0.00401 * r - 0.00401 * g + b),
+            _ => (0.29275 * r + 0.70725 * g, -0.02234 * r + 0.02234 * g + b),
+        };
+        [yellow, yellow, blue].map(|c| 255.0 * c.clamp(0.0, 1.0).powf(1.0 / 2.2))
+    }
+
+    #[test]
+    fn the_states_of_okabe_are_told_apart_without_red_or_green_cones() {
+        let theme = Theme::shipped("okabe", Depth::True);
+        let color = |role: Role| theme.style(role).fg.expect("a color");
+        let states = [Role::Ok, Role::Warn, Role::Crit, Role::Human];
+        for cones in ["red", "green"] {
+            for (at, one) in states.iter().enumerate() {
+                for other in &states[at + 1..] {
+                    let a = seen_without(cones, color(*one));
+                    let b = seen_without(cones, color(*other));
+                    let apart = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+                    assert!(
+                        apart.sqrt() > 40.0,
+                        "{one:?} and {other:?} without {cones} cones: {}",
+                        apart.sqrt()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_cursor_row_is_reversed_where_it_has_no_color_of_its_own() {
         let theme = Theme::shipped("dark", Depth::Sixteen);
         let row = theme.selected(theme.style(Role::Crit));

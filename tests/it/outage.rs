@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use capdeck::bus::nats::NatsBus;
@@ -9,9 +11,10 @@ use capdeck::bus::{Bus as _, LinkState, Pattern};
 use capdeck::wire;
 use capdeck::wire::decode::decode;
 use capdeck::wire::packet::Body;
+use serde_json::{Value, json};
 
 use crate::keys::Screen;
-use crate::standin::open_dialog;
+use crate::standin::{Answer, StandIn, open_dialog};
 use crate::support::{Capdeck, NatsProcess, clock, free_port, link_is, soon};
 
 const LONG: &str =
@@ -54,6 +57,44 @@ async fn what_is_refused_while_nats_is_gone_is_not_sent_later() {
         Body::JobCancel(cancel) => assert_eq!(cancel.reason, "asked for afterwards"),
         other => panic!("{other:?} is no cancel"),
     }
+}
+
+/// Only a whole reading asks for the second page; the rounds between do not.
+#[test]
+fn the_gateways_jobs_are_read_to_the_last_page_at_the_start_and_after_a_gap_of_the_bus() {
+    let mut nats = NatsProcess::start();
+    let gateway = StandIn::start(true);
+    let readings = Arc::new(AtomicUsize::new(0));
+    let read = Arc::clone(&readings);
+    gateway.instead(move |asked, knows| {
+        if (asked.method.as_str(), asked.path.as_str()) != ("GET", "/jobs") {
+            return None;
+        }
+        let mut record = knows.record();
+        let second = asked.query.contains("cursor=7");
+        if second {
+            record["id"] = json!("job-on-the-second-page");
+            record["state"] = json!("RUNNING");
+            read.fetch_add(1, Ordering::SeqCst);
+        }
+        let cursor = if second { Value::Null } else { json!(7) };
+        let page = json!({"items": [record], "next_cursor": cursor});
+        Some(Answer::Says(200, page.to_string()))
+    });
+    let url = gateway.url.clone();
+    let screen = Screen::capdeck(&["attach", "--nats", &nats.url(), "--gateway", &url]);
+    screen.shows("LIVE");
+    screen.press("3");
+    screen.shows("ond-page");
+    screen.shows("nats ●");
+    nats.stop();
+    screen.shows("NATS is gone for ");
+    let before = readings.load(Ordering::SeqCst);
+    nats.restart();
+    screen.shows("NATS is back after ");
+    screen.until("another whole reading", |_| {
+        readings.load(Ordering::SeqCst) > before
+    });
 }
 
 #[test]

@@ -13,6 +13,7 @@ use capdeck::tui::keymap::Keymap;
 use capdeck::tui::screen::{self, Context, Hints, Scene};
 use capdeck::tui::theme::{Depth, Role, Theme};
 use capdeck::tui::{Look, paint};
+use capdeck::view;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -436,7 +437,7 @@ const STANDINGS: &str = "0s link nats up | 0s link gateway up | 0s policy s2 \
      | 11s approval job-expired told=1s topic=job.a rule=r snapshot=s1 status=expired \
      | 11s approval job-invalid told=1s topic=job.a rule=r snapshot=s1 status=invalidated who=system/reconciler \
      | 11s approval job-no told=1s topic=job.a rule=r snapshot=s1 status=rejected who=bob note=no \
-     | 11s payload job-gone pointer=redis://ctx missing=1 | 12s tick";
+     | 11s payload job-gone pointer=redis://ctx is=missing | 12s tick";
 
 #[test]
 fn every_standing_deadline_and_end_of_an_approval_is_drawn() {
@@ -817,6 +818,106 @@ fn rows_that_keys_keep_in_place_for_long_are_said_to_be_held() {
         "{}",
         title(&mut console)
     );
+}
+
+#[test]
+fn a_payload_that_cannot_be_read_is_shown_as_what_it_is_and_cannot_be_approved() {
+    for (is, says, shown) in [
+        (
+            "missing",
+            "The payload is gone (contexts live 24 h).",
+            "The payload is gone (contexts live 24 h). What cannot be read cannot be approved; R works.",
+        ),
+        ("binary", "Binary, 3 bytes.", "61 62 63"),
+        (
+            "long",
+            "Only 2 of 3 bytes can be read.",
+            "Only 2 of 3 bytes can be read. What cannot be read cannot be approved; R works.",
+        ),
+        (
+            "\"s3:// is not read\"",
+            "The payload cannot be read: s3:// is not read.",
+            "It could not be read: s3:// is not read.",
+        ),
+    ] {
+        let script = format!(
+            "0s link nats up | 0s link gateway up | 0s policy s1 \
+             | 1s approval a topic=job.x context=redis://ctx snapshot=s1 hash=h1 \
+             | 2s payload a pointer=redis://ctx is={is} text=abc | 3s tick"
+        );
+        let mut console = Console::play(&script);
+        console.press("approvals | review | approve");
+        let text = text_of(&console.paint(120, 36));
+        assert!(text.contains(shown), "{is}: {text}");
+        assert!(!text.contains("Approve this job"), "{is}: {text}");
+        let foot = text.lines().last().unwrap_or_default();
+        assert!(foot.contains(says), "{is}: {text}");
+        // A no is possible all the same.
+        console.press("reject");
+        let text = text_of(&console.paint(120, 36));
+        assert!(text.contains("Reject this job"), "{is}: {text}");
+    }
+}
+
+#[test]
+fn packets_that_were_dropped_are_counted_and_said() {
+    let script = "0s link nats up | 1s link nats lagging dropped=1234 | 2s tick";
+    let found = lines_with(script, &[], &["drop"]);
+    assert!(found[0].contains("drop 1,234"), "{found:#?}");
+    let notice = "1,234 packets were dropped: they came faster than we read.";
+    assert!(found.iter().any(|line| line.contains(notice)), "{found:#?}");
+}
+
+#[test]
+fn the_detail_of_a_job_names_its_undo_and_the_key_under_which_it_runs_once() {
+    let script = "0s link nats up | 0s submit a topic=job.x undo=job.x_undo | 1s tick";
+    let found = lines_with(
+        script,
+        &[Action::Jobs, Action::Detail],
+        &["rollback", "its key"],
+    );
+    assert!(found[0].contains("job.x_undo"), "{found:#?}");
+    assert!(found[1].contains("a/undo"), "{found:#?}");
+}
+
+#[test]
+fn a_frozen_screen_says_so_and_does_not_move() {
+    let mut console = Console::play("0s link nats up | 0s submit a topic=job.x | 1s tick");
+    console.press("jobs | freeze | submit b topic=job.y");
+    let frozen = text_of(&console.paint(120, 36));
+    assert!(frozen.contains("FROZEN"), "{frozen}");
+    assert!(frozen.contains("frozen at"), "{frozen}");
+    assert!(
+        !frozen.contains("job.y") && !frozen.contains(" y "),
+        "{frozen}"
+    );
+    assert!(frozen.contains("1-1 of 1"), "{frozen}");
+    let small = text_of(&console.draw(&dark(), Glyphs::UNICODE, 40, 12));
+    assert!(small.contains("FROZEN"), "{small}");
+    console.press("freeze | first");
+    let live = text_of(&console.paint(120, 36));
+    assert!(live.contains("LIVE") && !live.contains("FROZEN"), "{live}");
+    assert!(live.contains("1-2 of 2"), "{live}");
+}
+
+#[test]
+fn no_view_builds_more_rows_than_there_is_room_for() {
+    let mut script = "0s link nats up | 0s link gateway up | 0s policy s1".to_owned();
+    for n in 0..60 {
+        script += &format!(" | 1s submit j{n} topic=job.x | 1s beat w{n} pool=p");
+    }
+    let approvals: Vec<String> = (0..60)
+        .map(|n| format!("1s approval h{n} topic=job.x"))
+        .collect();
+    script += &format!(" | {} | 4s tick", approvals.join(" | "));
+    let mut console = Console::play(&script);
+    console.press("jobs | workers | approvals");
+    for height in [0, 1, 7, 40] {
+        let state = &console.state;
+        assert_eq!(view::jobs::jobs(state, height).rows.len(), height);
+        assert_eq!(view::workers::workers(state, height).rows.len(), height);
+        assert_eq!(view::approvals::approvals(state, height).rows.len(), height);
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Knows {
             .unwrap_or_else(|| self.stored_hash())
     }
 
-    fn record(&self) -> Value {
+    pub fn record(&self) -> Value {
         json!({
             "id": JOB, "trace_id": "t-1", "updated_at": 1_767_225_600_123_456_i64,
             "state": self.state, "topic": "job.mcp-bridge.write.update_ticket",
