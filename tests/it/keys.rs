@@ -300,6 +300,19 @@ fn a_reviewed_job_is_approved_by_keys_and_its_last_four() {
     screen.press("\r");
     screen.press(&format!("{}\r", &tail[tail.len() - 4..]));
     screen.shows(&format!("approved {tail} in"));
+    // A yes alone is not the end of it: the job is let go.
+    screen.press("3");
+    screen.shows("attention first");
+    screen.press(&format!("/id:*{tail}\r"));
+    screen.until("that it works, or has worked", |text| {
+        text.lines().any(|line| {
+            line.starts_with('▌')
+                && line.contains(&tail)
+                && ["● running", "✓ succeeded"]
+                    .iter()
+                    .any(|it| line.contains(it))
+        })
+    });
     screen.press("\x03");
     assert_eq!(screen.ends().code(), Some(0));
 }
