@@ -17,7 +17,7 @@ const ROWS: u16 = 36;
 const COLUMNS: u16 = 120;
 
 /// An address where nothing listens: the console starts and says so.
-const NOWHERE: [&str; 3] = ["attach", "--nats", "nats://127.0.0.1:1"];
+pub const NOWHERE: [&str; 3] = ["attach", "--nats", "nats://127.0.0.1:1"];
 
 /// A program on a terminal of its own, and what it drew there.
 pub struct Screen {
@@ -171,7 +171,7 @@ impl Screen {
         std::fs::read_to_string(file).unwrap()
     }
 
-    fn resize(&self, rows: u16, columns: u16) {
+    pub fn resize(&self, rows: u16, columns: u16) {
         let mut seen = self.seen.lock().unwrap();
         seen.0.screen_mut().set_size(cells(rows), cells(columns));
         self.pty.resize(Size::new(rows, columns)).unwrap();
@@ -215,8 +215,20 @@ impl Drop for Screen {
     }
 }
 
+/// A program on a terminal that is gone as soon as nothing was found to be reachable.
+pub fn vanish(home: &Capdeck, program: &str, arguments: &[&str]) -> Child {
+    let (pty, child) = start(home, program, arguments, &[]);
+    let mut drawn = Vec::new();
+    while !String::from_utf8_lossy(&drawn).contains("reachable") {
+        let mut bytes = [0; 4096];
+        let read = (&pty).read(&mut bytes).unwrap();
+        drawn.extend_from_slice(&bytes[..read]);
+    }
+    child
+}
+
 #[track_caller]
-fn end_of(child: &mut Child) -> ExitStatus {
+pub fn end_of(child: &mut Child) -> ExitStatus {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -227,7 +239,7 @@ fn end_of(child: &mut Child) -> ExitStatus {
     }
 }
 
-fn demo() -> Screen {
+pub fn demo() -> Screen {
     Screen::capdeck(&["demo", "--seed", "7", "--http", "127.0.0.1:0"])
 }
 
@@ -494,14 +506,7 @@ fn a_hangup_ends_it_without_a_crash() {
 #[test]
 fn a_vanished_terminal_ends_it_without_spinning() {
     let home = Capdeck::new();
-    let (pty, mut child) = start(&home, env!("CARGO_BIN_EXE_capdeck"), &NOWHERE, &[]);
-    let mut drawn = Vec::new();
-    while !String::from_utf8_lossy(&drawn).contains("reachable") {
-        let mut bytes = [0; 4096];
-        let read = (&pty).read(&mut bytes).unwrap();
-        drawn.extend_from_slice(&bytes[..read]);
-    }
-    drop(pty);
+    let mut child = vanish(&home, env!("CARGO_BIN_EXE_capdeck"), &NOWHERE);
     assert_eq!(end_of(&mut child).code(), Some(129));
 }
 

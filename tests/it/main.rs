@@ -33,6 +33,7 @@ mod screens;
 mod standin;
 mod store;
 mod support;
+mod terminal;
 mod tidy;
 mod together;
 mod traps;
