@@ -1,6 +1,7 @@
 //! The README tells what the binary tells.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::{Capdeck, root};
 
@@ -78,4 +79,94 @@ fn every_picture_is_there() {
     for picture in pictures {
         assert!(root().join(picture).is_file(), "{picture} is missing");
     }
+}
+
+/// The part below the heading `title`, to the next one of its kind.
+fn chapter(title: &str) -> String {
+    let readme = readme();
+    let (_, rest) = readme.split_once(&format!("\n## {title}\n")).unwrap();
+    rest.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The lines of its first block of code, without what `#` says of them.
+fn commands(chapter: &str) -> Vec<&str> {
+    let (_, rest) = chapter.split_once("```sh\n").unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    block
+        .lines()
+        .map(|line| line.split(" #").next().unwrap().trim_end())
+        .collect()
+}
+
+#[test]
+fn two_commands_are_all_that_a_start_takes_and_both_are_there() {
+    let start = chapter("Quick start");
+    let [demo, tests] = commands(&start)[..] else {
+        panic!("more or less than two commands: {start}");
+    };
+    assert_eq!(demo, "cargo run --release -- demo");
+    assert_eq!(tests, "tests/run");
+    let help = Capdeck::new().run(&["demo", "--help"]);
+    assert_eq!(help.code, 0, "{}", help.stderr);
+    let mode = std::fs::metadata(root().join(tests)).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o111, 0o111, "{tests} cannot be run");
+}
+
+#[test]
+fn every_shipped_theme_is_named() {
+    let themes = chapter("Themes");
+    assert!(themes.contains("`capdeck themes`"), "{themes}");
+    let list = Capdeck::new().run(&["themes"]).stdout;
+    let names: Vec<&str> = list
+        .lines()
+        .skip(1)
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert!(names.len() >= 6, "{list}");
+    for name in names {
+        assert!(themes.contains(&format!("`{name}`")), "{name} is not named");
+    }
+}
+
+#[test]
+fn the_figures_are_told_with_a_number_and_an_aim_each() {
+    let figures = chapter("Figures");
+    for what in [
+        "first painted frame",
+        "key to complete frame",
+        "idle",
+        "the same, 100,000 jobs",
+        "memory",
+        "release binary",
+    ] {
+        let row = figures
+            .lines()
+            .find(|line| line.starts_with(&format!("| {what}")))
+            .unwrap_or_else(|| panic!("no row for {what}"));
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [_, measured, _, aim] = cells[..] else {
+            panic!("not four cells: {row}");
+        };
+        for cell in [measured, aim] {
+            assert!(cell.contains(|c: char| c.is_ascii_digit()), "{row}");
+        }
+    }
+    assert!(figures.contains("`cargo bench --bench budget`"));
+}
+
+#[test]
+fn the_license_is_apache_2_0_wherever_it_is_named() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let license = read("LICENSE");
+    let lines: Vec<&str> = license
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert_eq!(lines[0], "Apache License");
+    assert_eq!(lines[1], "Version 2.0, January 2004");
+    assert!(license.contains("END OF TERMS AND CONDITIONS"));
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    assert_eq!(manifest["package"]["license"].as_str(), Some("Apache-2.0"));
+    assert_eq!(chapter("Licence").trim(), "Apache-2.0.");
 }
