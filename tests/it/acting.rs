@@ -3,11 +3,12 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Capdeck, Ran};
+use crate::support::{Capdeck, Ran, wait_until};
 
 pub const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
 
@@ -24,9 +25,18 @@ impl Plane {
         let capdeck = Capdeck::new();
         let policy = capdeck.home().join("policy.yaml");
         std::fs::write(&policy, FIRST_POLICY).unwrap();
+        Self::up(
+            capdeck,
+            &["--no-traffic", "--policy", policy.to_str().unwrap()],
+        )
+    }
+
+    /// `capdeck up` on a free port, told more by `arguments`.
+    pub fn up(capdeck: Capdeck, arguments: &[&str]) -> Self {
+        let policy = capdeck.home().join("policy.yaml");
         let mut child = capdeck
-            .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--policy"])
-            .arg(&policy)
+            .command(&["up", "--http", "127.0.0.1:0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -70,6 +80,12 @@ impl Plane {
         let document: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(document["status"], "approval_required");
         document["job_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends it a signal, and waits for its end.
+    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        wait_until("its end", || self.child.try_wait().unwrap())
     }
 
     fn stop(&mut self) {

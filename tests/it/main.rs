@@ -37,4 +37,5 @@ mod terminal;
 mod tidy;
 mod together;
 mod traps;
+mod verbs;
 mod written_first;

@@ -1,0 +1,213 @@
+//! `capdeck get`: its three forms tell of the same things.
+
+use capdeck::bus::nats::NatsBus;
+use capdeck::bus::{Bus as _, LinkState};
+use capdeck::control_plane::scenario::Scenario;
+use capdeck::wire::encode::encode;
+use capdeck::wire::packet::{AlertSeverity, Body, ErrorCode, Packet, SystemAlert};
+use capdeck::{text, wire};
+use serde_json::{Value, json};
+
+use crate::acting::{Plane, check, write};
+use crate::support::{Capdeck, NatsProcess, Ran, clock, link_is, wait_until};
+
+/// The items of a kind without what time alone changes, whichever way they came.
+fn steady(items: Vec<Value>, moves: &[&str]) -> Vec<Value> {
+    let mut items = items;
+    for item in &mut items {
+        let fields = item.as_object_mut().unwrap();
+        for name in moves {
+            assert!(fields.remove(*name).is_some(), "no {name} in {fields:?}");
+        }
+    }
+    items
+}
+
+/// What came of the three forms of one question.
+struct Forms {
+    json: Ran,
+    jsonl: Ran,
+    table: Ran,
+}
+
+/// Compares the forms; `moves` are the members that change by time alone, `heads` the
+/// columns of the table, and `key` is the one that names an item, in column `at`.
+#[track_caller]
+fn agree(forms: &Forms, kind: &str, moves: &[&str], heads: &[&str], (key, at): (&str, usize)) {
+    check(&forms.json, 0, "");
+    check(&forms.jsonl, 0, "");
+    check(&forms.table, 0, "");
+    let document: Value = serde_json::from_str(&forms.json.stdout).unwrap();
+    assert_eq!(document["schema"], "capdeck/1");
+    assert_eq!(document["kind"], kind);
+    let items = document["items"].as_array().unwrap().clone();
+    assert!(items.len() > 1, "{document}");
+
+    let mut lines = Vec::new();
+    for line in forms.jsonl.stdout.lines() {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        assert_eq!(fields.remove("schema"), Some(json!("capdeck/1")));
+        assert_eq!(fields.remove("kind"), Some(json!(kind)));
+        lines.push(line);
+    }
+    assert_eq!(steady(lines, moves), steady(items.clone(), moves), "{kind}");
+
+    let mut rows = forms.table.stdout.lines();
+    let head = rows.next().unwrap();
+    let named: Vec<&str> = head.split("  ").filter(|it| !it.is_empty()).collect();
+    assert_eq!(named.iter().map(|it| it.trim()).collect::<Vec<_>>(), heads);
+    let from = text::width(head.split_once(heads[at]).unwrap().0);
+    let rows: Vec<&str> = rows.collect();
+    assert_eq!(rows.len(), items.len(), "{}", forms.table.stdout);
+    for (row, item) in rows.iter().zip(&items) {
+        let cell: String = row.chars().skip(from).collect();
+        let name = item[key].as_str().unwrap();
+        assert!(cell.starts_with(&format!("{name} ")), "{name}: {row:?}");
+    }
+}
+
+impl Forms {
+    /// Asks a plane.
+    fn of(plane: &Plane, kind: &str) -> Self {
+        let ask = |output: &str| plane.run(&["get", kind, "-o", output]);
+        Self {
+            json: ask("json"),
+            jsonl: ask("jsonl"),
+            table: ask("table"),
+        }
+    }
+}
+
+#[test]
+fn jobs_workers_and_approvals_are_the_same_in_a_table_and_as_json() {
+    let plane = Plane::start();
+    // Before there is a job: what a worker has would change with it.
+    let scenario = Scenario::built_in("default").unwrap();
+    let all: u32 = scenario.pools.iter().map(|pool| pool.workers).sum();
+    wait_until("every worker", || {
+        let ran = plane.run(&["get", "workers", "-o", "jsonl"]);
+        (ran.stdout.lines().count() == all as usize).then_some(())
+    });
+    agree(
+        &Forms::of(&plane, "workers"),
+        "workers",
+        &[
+            "heartbeat_age_ms",
+            "heartbeats",
+            "cpu_load",
+            "memory_load",
+            "gpu_utilization",
+            "pressure",
+        ],
+        &[
+            "STANDING",
+            "WORKER",
+            "POOL",
+            "REGION",
+            "PRESSURE",
+            "CPU",
+            "MEM",
+            "GPU",
+            "ACTIVE",
+            "MAX",
+            "HEARD",
+            "LAST WORD",
+        ],
+        ("worker_id", 1),
+    );
+    for name in ["j-one", "j-two"] {
+        let mut job = write();
+        job["job_id"] = json!(name);
+        check(&plane.submit(&job, &[]), 0, "waits for approval");
+    }
+    let mut done = write();
+    done["job_id"] = json!("j-done");
+    done["labels"] = json!({"mcp.action": "read", "demo.seconds": "0.1"});
+    check(&plane.submit(&done, &["--wait"]), 0, "j-done SUCCEEDED");
+    let jobs = Forms::of(&plane, "jobs");
+    for word in ["j-one", "j-two", "j-done"] {
+        check(&jobs.table, 0, word);
+    }
+    agree(
+        &jobs,
+        "jobs",
+        // Each of the three runs saw them first for itself.
+        &["first_seen", "updated_at"],
+        &[
+            "STATE", "JOB", "TOPIC", "PERCENT", "WORKER", "DECISION", "TRY", "WAITS ON", "ERROR",
+            "MESSAGE",
+        ],
+        ("job_id", 1),
+    );
+    agree(
+        &Forms::of(&plane, "approvals"),
+        "approvals",
+        &["wait_ms"],
+        &[
+            "WAIT", "STATUS", "JOB", "TOPIC", "RULE", "RISK", "UNDO", "CURRENT", "HASH", "REASON",
+        ],
+        ("job_id", 2),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_on_the_wire_are_the_same_in_a_table_and_as_json() {
+    let nats = NatsProcess::start();
+    let bus = NatsBus::connect(&nats.config(), clock()).unwrap();
+    link_is(&bus, "a connection", |link| *link == LinkState::Up).await;
+    let subject = wire::subject(wire::ALERT);
+    let alerts: Vec<_> = [
+        ("disk full", ErrorCode::JobResourceExhausted, "store-1"),
+        ("too slow", ErrorCode::JobTimeout, "pool-7"),
+    ]
+    .map(|(message, error_code_enum, component)| {
+        let alert = SystemAlert {
+            message: message.to_owned(),
+            severity: AlertSeverity::Critical,
+            error_code_enum,
+            source_component: component.to_owned(),
+            ..SystemAlert::default()
+        };
+        let body = Body::Alert(Box::new(alert));
+        let packet = Packet::new("t-1".into(), component.into(), clock().now(), body);
+        encode(&subject, &packet).unwrap()
+    })
+    .into();
+
+    let url = nats.url();
+    let ask = |output: &'static str| {
+        let url = url.clone();
+        tokio::task::spawn_blocking(move || {
+            let listen = ["--nats", &url, "--listen", "3s", "-o", output];
+            Capdeck::new().run(&[&["get", "alerts"], &listen[..]].concat())
+        })
+    };
+    let asked = [ask("json"), ask("jsonl"), ask("table")];
+    // Told again and again, so that whoever listens hears each of them in that time.
+    while !asked.iter().all(tokio::task::JoinHandle::is_finished) {
+        for alert in &alerts {
+            bus.publish(&subject, alert.clone()).await.unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let [json, jsonl, table] = asked;
+    let forms = Forms {
+        json: json.await.unwrap(),
+        jsonl: jsonl.await.unwrap(),
+        table: table.await.unwrap(),
+    };
+    for word in ["CRITICAL", "disk full", "too slow", "store-1", "pool-7"] {
+        check(&forms.json, 0, word);
+        check(&forms.table, 0, word);
+    }
+    agree(
+        &forms,
+        "alerts",
+        &["since", "times"],
+        &[
+            "STATUS", "SEVERITY", "ALERT", "SUBJECT", "TIMES", "SINCE", "MESSAGE",
+        ],
+        ("subject", 3),
+    );
+}
