@@ -21,8 +21,10 @@ use crate::store::{Store, StoreError};
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
 use crate::wire::job_hash::job_hash;
 
+mod gap;
 mod records;
 
+use gap::Gap;
 pub(super) use records::store_records;
 
 /// A server on this machine is asked this often, any other one every 5 s.
@@ -137,17 +139,14 @@ pub(super) async fn gateway(
         details: BTreeMap::new(),
         sink,
     };
-    let mut bus_was_up = false;
+    let mut gap = Gap::new(bus);
     let mut behind = true;
     let mut round = 0_u64;
     let mut wait = pause;
     loop {
         // Taken before the questions, so that a wish in the middle of them counts.
         let again = refresh.notified();
-        let bus_is_up = is_up(bus.as_ref());
-        // What happened while we could not hear is only on record.
-        behind |= bus_is_up && !bus_was_up;
-        bus_was_up = bus_is_up;
+        behind |= gap.has_ended();
         match poll.round(behind, round.is_multiple_of(every)).await {
             Ok(()) => {
                 poll.line.answered().await;
@@ -190,10 +189,6 @@ fn pace(near: bool) -> (Elapsed, u64) {
 fn slower(wait: Elapsed, wanted: Option<Elapsed>) -> Elapsed {
     let doubled = Elapsed::from_millis(wait.as_millis().saturating_mul(2));
     wanted.unwrap_or_default().max(doubled).min(SLOWEST)
-}
-
-fn is_up(bus: Option<&watch::Receiver<BusLink>>) -> bool {
-    bus.is_some_and(|bus| matches!(*bus.borrow(), BusLink::Up | BusLink::Lagging { .. }))
 }
 
 struct Poll {

@@ -64,9 +64,12 @@ async fn what_is_refused_while_nats_is_gone_is_not_sent_later() {
 fn the_gateways_jobs_are_read_to_the_last_page_at_the_start_and_after_a_gap_of_the_bus() {
     let mut nats = NatsProcess::start();
     let gateway = StandIn::start(true);
-    let readings = Arc::new(AtomicUsize::new(0));
-    let read = Arc::clone(&readings);
+    let (readings, rounds) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (read, round) = (Arc::clone(&readings), Arc::clone(&rounds));
     gateway.instead(move |asked, knows| {
+        if asked.path == "/approvals" {
+            round.fetch_add(1, Ordering::SeqCst);
+        }
         if (asked.method.as_str(), asked.path.as_str()) != ("GET", "/jobs") {
             return None;
         }
@@ -86,7 +89,15 @@ fn the_gateways_jobs_are_read_to_the_last_page_at_the_start_and_after_a_gap_of_t
     screen.shows("LIVE");
     screen.press("3");
     screen.shows("ond-page");
-    screen.shows("nats ●");
+    screen.until("the bus connected, and nothing to hear on it", |text| {
+        let head = text.lines().next().unwrap_or_default();
+        head.contains("nats ●") || head.contains("nats ◐")
+    });
+    // The first connection ended a gap too, which the second round from here has read.
+    let connected = rounds.load(Ordering::SeqCst);
+    screen.until("two rounds", |_| {
+        rounds.load(Ordering::SeqCst) > connected + 1
+    });
     nats.stop();
     screen.shows("NATS is gone for ");
     let before = readings.load(Ordering::SeqCst);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use super::{Asked, DETAIL_AGAIN, FAR, FAR_ROUNDS, NEAR, NEAR_ROUNDS, Sink, beside_address, is_up};
+use super::gap::Gap;
+use super::{Asked, DETAIL_AGAIN, FAR, FAR_ROUNDS, NEAR, NEAR_ROUNDS, Sink, beside_address};
 use crate::bus::LinkState as BusLink;
 use crate::ids::JobId;
 use crate::runtime::records::{self, Depth, OPEN, RECENT, Record, Troubles, WAITING};
@@ -47,16 +48,13 @@ pub(in crate::runtime) async fn store_records(
     };
     let mut line = Asked::new(Source::Store, sink.clone());
     let mut poll = Poll::new(store, sink);
-    let mut bus_was_up = false;
+    let mut gap = Gap::new(bus);
     let mut behind = true;
     let mut round = 0_u64;
     loop {
         // Taken before the questions, so that a wish in the middle of them counts.
         let again = refresh.notified();
-        let bus_is_up = is_up(bus.as_ref());
-        // What happened while we could not hear is only on record.
-        behind |= bus_is_up && !bus_was_up;
-        bus_was_up = bus_is_up;
+        behind |= gap.has_ended();
         match poll.round(behind, round.is_multiple_of(every)).await {
             Ok(()) => {
                 line.answered().await;
