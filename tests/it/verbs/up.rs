@@ -144,6 +144,10 @@ async fn without_workers_a_job_waits_until_somebody_elses_beats_on_the_bus() {
     bus.publish(&subject, bytes).await.unwrap();
     loop {
         let delivery = soon("the job", heard.recv()).await.unwrap();
+        // How the plane asks the bus whether it is there.
+        if delivery.subject.as_str().starts_with("_INBOX.") {
+            continue;
+        }
         match decode(&delivery).unwrap().body {
             // A worker of the plane would have beaten before.
             Body::Heartbeat(beat) => assert_eq!(beat.worker_id.as_str(), "w-foreign"),
