@@ -52,6 +52,83 @@ pub struct Scored {
     pub score: i64,
 }
 
+/// One change of a commit. Done twice it is as if it were done once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Writes the bytes at a key, for ever or for a time.
+    Put {
+        /// The key.
+        key: String,
+        /// The bytes.
+        value: Bytes,
+        /// How long they live; `None` is for ever.
+        ttl: Option<Elapsed>,
+    },
+    /// Removes a key of any shape.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Sets fields of a hash and leaves the others. The whole hash lives for `ttl` from
+    /// now; without one, its time to live stays as it is.
+    Fields {
+        /// The key.
+        key: String,
+        /// Names and values.
+        fields: Vec<(String, String)>,
+        /// How long the hash lives.
+        ttl: Option<Elapsed>,
+    },
+    /// Adds or moves a member of an index.
+    Index {
+        /// The key.
+        key: String,
+        /// The member.
+        member: String,
+        /// Its score.
+        score: i64,
+    },
+    /// Takes a member out of an index.
+    Unindex {
+        /// The key.
+        key: String,
+        /// The member.
+        member: String,
+    },
+    /// Sets a list, whatever it held; without elements there is none. It lives for `ttl`
+    /// from now, or for ever.
+    List {
+        /// The key.
+        key: String,
+        /// Its elements, the oldest first.
+        elements: Vec<Bytes>,
+        /// How long the list lives.
+        ttl: Option<Elapsed>,
+    },
+    /// Keeps only the members of an index with the highest scores.
+    Newest {
+        /// The key.
+        key: String,
+        /// How many.
+        keep: usize,
+    },
+}
+
+impl Write {
+    /// The key that it changes.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. }
+            | Self::Delete { key }
+            | Self::Fields { key, .. }
+            | Self::Index { key, .. }
+            | Self::Unindex { key, .. }
+            | Self::List { key, .. }
+            | Self::Newest { key, .. } => key,
+        }
+    }
+}
+
 /// A key-value store with the few shapes that CAP deployments use.
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Whether it is on this machine, so that it may be asked often.
@@ -125,4 +202,19 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Appends to the list at `key`.
     fn list_push<'a>(&'a self, key: &'a str, value: Bytes)
     -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Does all of `writes`, in their order, if the bytes at `guard.0` are `guard.1`,
+    /// else none of them; nobody sees a part. Returns whether the guard held. A write
+    /// to a key of another shape is an error; those before it may then have been done.
+    fn commit<'a>(
+        &'a self,
+        guard: (&'a str, &'a [u8]),
+        writes: &'a [Write],
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// The bytes at each of `keys`, in their order.
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<Bytes>>, StoreError>>;
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::store::{Scored, Store, StoreError};
+use crate::store::{Scored, Store, StoreError, Write};
 use crate::time::{BoxFuture, Clock, Elapsed, Timestamp};
 
 /// Bytes of keys and values that a store holds before it refuses to grow:
@@ -186,20 +186,8 @@ impl Store for MemoryStore {
             if fields.is_empty() {
                 return Ok(());
             }
-            let added_bytes = fields
-                .iter()
-                .map(|(name, value)| OVERHEAD_BYTES + name.len() + value.len())
-                .sum();
             self.shelves()
-                .change(key, added_bytes, Value::Hash(BTreeMap::new()), |value| {
-                    let Value::Hash(present) = value else {
-                        return Err(value.wrong_shape());
-                    };
-                    for (name, value) in fields {
-                        present.insert((*name).to_owned(), (*value).to_owned());
-                    }
-                    Ok(())
-                })
+                .set_fields(key, fields)
                 .map_err(refused("write", key))
         })
     }
@@ -240,15 +228,8 @@ impl Store for MemoryStore {
         score: i64,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let added_bytes = OVERHEAD_BYTES + member.len();
             self.shelves()
-                .change(key, added_bytes, Value::Index(BTreeMap::new()), |value| {
-                    let Value::Index(members) = value else {
-                        return Err(value.wrong_shape());
-                    };
-                    members.insert(member.to_owned(), score);
-                    Ok(())
-                })
+                .set_score(key, member, score)
                 .map_err(refused("write", key))
         })
     }
@@ -298,6 +279,37 @@ impl Store for MemoryStore {
                 .map_err(refused("write", key))
         })
     }
+
+    fn commit<'a>(
+        &'a self,
+        (guard, expected): (&'a str, &'a [u8]),
+        writes: &'a [Write],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let mut shelves = self.shelves();
+            let present = shelves.blob(guard).map_err(refused("read", guard))?;
+            if present.as_deref() != Some(expected) {
+                return Ok(false);
+            }
+            for write in writes {
+                let done = shelves.write(write, |ttl| self.expiry(ttl));
+                done.map_err(refused("write", write.key()))?;
+            }
+            Ok(true)
+        })
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<Bytes>>, StoreError>> {
+        Box::pin(async move {
+            let shelves = self.shelves();
+            // As a server does it: a key of another shape holds no bytes.
+            let found = keys.iter().map(|key| shelves.blob(key).unwrap_or_default());
+            Ok(found.collect())
+        })
+    }
 }
 
 impl Shelves {
@@ -309,6 +321,114 @@ impl Shelves {
             if let Some(entry) = self.entries.remove(&key) {
                 self.used_bytes -= cost(&key, &entry.value);
             }
+        }
+    }
+
+    fn write(
+        &mut self,
+        write: &Write,
+        expiry: impl Fn(Option<Elapsed>) -> Option<Timestamp>,
+    ) -> Result<(), Refusal> {
+        match write {
+            Write::Put { key, value, ttl } => {
+                self.replace(key, Value::Blob(value.clone()), expiry(*ttl))
+            }
+            Write::Delete { key } => {
+                self.remove(key);
+                Ok(())
+            }
+            Write::Fields { fields, .. } if fields.is_empty() => Ok(()),
+            Write::Fields { key, fields, ttl } => {
+                let fields = fields
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str()));
+                self.set_fields(key, &fields.collect::<Vec<_>>())?;
+                if ttl.is_some() {
+                    self.expire_at(key, expiry(*ttl));
+                }
+                Ok(())
+            }
+            Write::Index { key, member, score } => self.set_score(key, member, *score),
+            Write::Unindex { key, member } => self.keep_members(key, |name, _| name != member),
+            Write::List { key, elements, .. } if elements.is_empty() => {
+                self.remove(key);
+                Ok(())
+            }
+            Write::List { key, elements, ttl } => {
+                self.replace(key, Value::List(elements.clone()), expiry(*ttl))
+            }
+            Write::Newest { key, keep } => {
+                let Some(Value::Index(members)) = self.value(key) else {
+                    return self.keep_members(key, |_, _| true);
+                };
+                let mut all: Vec<_> = members
+                    .iter()
+                    .map(|(name, at)| (*at, name.clone()))
+                    .collect();
+                all.sort_unstable();
+                let gone = all.len().saturating_sub(*keep);
+                let kept: BTreeSet<_> = all.split_off(gone).into_iter().collect();
+                self.keep_members(key, |name, at| kept.contains(&(at, name.to_owned())))
+            }
+        }
+    }
+
+    fn set_fields(&mut self, key: &str, fields: &[(&str, &str)]) -> Result<(), Refusal> {
+        let added_bytes = fields
+            .iter()
+            .map(|(name, value)| OVERHEAD_BYTES + name.len() + value.len())
+            .sum();
+        self.change(key, added_bytes, Value::Hash(BTreeMap::new()), |value| {
+            let Value::Hash(present) = value else {
+                return Err(value.wrong_shape());
+            };
+            for (name, value) in fields {
+                present.insert((*name).to_owned(), (*value).to_owned());
+            }
+            Ok(())
+        })
+    }
+
+    fn set_score(&mut self, key: &str, member: &str, score: i64) -> Result<(), Refusal> {
+        let added_bytes = OVERHEAD_BYTES + member.len();
+        self.change(key, added_bytes, Value::Index(BTreeMap::new()), |value| {
+            let Value::Index(members) = value else {
+                return Err(value.wrong_shape());
+            };
+            members.insert(member.to_owned(), score);
+            Ok(())
+        })
+    }
+
+    /// Takes the other members out of an index; one without members is none.
+    fn keep_members(&mut self, key: &str, keep: impl Fn(&str, i64) -> bool) -> Result<(), Refusal> {
+        if !self.entries.contains_key(key) {
+            return Ok(());
+        }
+        let mut left = 0;
+        self.change(key, 0, Value::Index(BTreeMap::new()), |value| {
+            let Value::Index(members) = value else {
+                return Err(value.wrong_shape());
+            };
+            members.retain(|name, at| keep(name, *at));
+            left = members.len();
+            Ok(())
+        })?;
+        if left == 0 {
+            self.remove(key);
+        }
+        Ok(())
+    }
+
+    fn expire_at(&mut self, key: &str, at: Option<Timestamp>) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        if let Some(old) = std::mem::replace(&mut entry.expires, at) {
+            self.expiring.remove(&(old, key.to_owned()));
+        }
+        if let Some(at) = at {
+            self.expiring.insert((at, key.to_owned()));
         }
     }
 

@@ -21,7 +21,7 @@ use redis::{
 };
 
 use crate::config::RedisServer;
-use crate::store::{Scored, Store, StoreError};
+use crate::store::{Scored, Store, StoreError, Write};
 use crate::time::{BoxFuture, Clock, Elapsed, sleep};
 
 /// How long one call may take in all.
@@ -48,6 +48,19 @@ end
 return 1
 ";
 
+/// Runs the commands in ARGV from 2 on, each as the count of its words and the words, if
+/// KEYS[1] holds ARGV[1].
+const COMMIT: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local at = 2
+while at <= #ARGV do
+  local words = tonumber(ARGV[at])
+  redis.call(unpack(ARGV, at + 1, at + words))
+  at = at + words + 1
+end
+return 1
+";
+
 /// A Redis server, or where one should be. A clone is another handle of the same
 /// connection.
 #[derive(Clone)]
@@ -56,6 +69,7 @@ pub struct RedisStore {
     near: bool,
     connection: ConnectionManager,
     compare_and_set: Arc<Script>,
+    commit: Arc<Script>,
     clock: Arc<dyn Clock>,
 }
 
@@ -93,6 +107,7 @@ impl RedisStore {
             near,
             connection,
             compare_and_set: Arc::new(Script::new(COMPARE_AND_SET)),
+            commit: Arc::new(Script::new(COMMIT)),
             clock,
         })
     }
@@ -352,6 +367,101 @@ impl Store for RedisStore {
             command.arg(&value[..]);
             self.command(("write", key), Twice::IsNot, &command).await
         })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        (guard, expected): (&'a str, &'a [u8]),
+        writes: &'a [Write],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let mut script = self.commit.prepare_invoke();
+            script.key(guard).arg(expected);
+            for command in writes.iter().flat_map(commands) {
+                script.arg(command.len());
+                for word in &command {
+                    script.arg(&word[..]);
+                }
+            }
+            let script = &script;
+            let key = writes.first().map_or(guard, Write::key);
+            self.ask(("write", key), Twice::IsFine, |mut connection| async move {
+                script.invoke_async(&mut connection).await
+            })
+            .await
+        })
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Option<Bytes>>, StoreError>> {
+        Box::pin(async move {
+            let Some(first) = keys.first() else {
+                return Ok(Vec::new());
+            };
+            let mut command = redis::cmd("MGET");
+            command.arg(keys);
+            let found: Vec<Option<Vec<u8>>> = self
+                .command(("read", first), Twice::IsFine, &command)
+                .await?;
+            Ok(found.into_iter().map(|it| it.map(Bytes::from)).collect())
+        })
+    }
+}
+
+/// What a write is to the server: one command or two, each as its words.
+fn commands(write: &Write) -> Vec<Vec<Bytes>> {
+    fn word(text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+    let lives = |key: &str, ttl: &Option<Elapsed>| {
+        ttl.map(|ttl| {
+            let ms = ttl.as_millis().max(1).to_string();
+            vec![word("PEXPIRE"), word(key), Bytes::from(ms)]
+        })
+    };
+    match write {
+        Write::Put { key, value, ttl } => {
+            let mut command = vec![word("SET"), word(key), value.clone()];
+            if ttl.is_some() {
+                command.extend([word("PX"), Bytes::from(ttl_ms(*ttl).to_string())]);
+            }
+            vec![command]
+        }
+        Write::Delete { key } => vec![vec![word("DEL"), word(key)]],
+        Write::Fields { fields, .. } if fields.is_empty() => Vec::new(),
+        Write::Fields { key, fields, ttl } => {
+            let mut command = vec![word("HSET"), word(key)];
+            for (name, value) in fields {
+                command.extend([word(name), word(value)]);
+            }
+            [Some(command), lives(key, ttl)]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
+        Write::Index { key, member, score } => {
+            let score = Bytes::from(score.to_string());
+            vec![vec![word("ZADD"), word(key), score, word(member)]]
+        }
+        Write::Unindex { key, member } => vec![vec![word("ZREM"), word(key), word(member)]],
+        Write::List { key, elements, ttl } => {
+            let mut all = vec![vec![word("DEL"), word(key)]];
+            // A script unpacks a few thousand words at most.
+            for some in elements.chunks(1_000) {
+                let mut command = vec![word("RPUSH"), word(key)];
+                command.extend(some.iter().cloned());
+                all.push(command);
+            }
+            all.extend(lives(key, ttl));
+            all
+        }
+        Write::Newest { key, keep } => {
+            let last = i64::try_from(*keep).map_or(i64::MIN, |keep| -keep - 1);
+            let last = Bytes::from(last.to_string());
+            vec![vec![word("ZREMRANGEBYRANK"), word(key), word("0"), last]]
+        }
     }
 }
 

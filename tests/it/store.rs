@@ -8,7 +8,7 @@ use bytes::Bytes;
 use capdeck::config::{Secret, Tls};
 use capdeck::store::memory::MemoryStore;
 use capdeck::store::redis::RedisStore;
-use capdeck::store::{Scored, Store, StoreError};
+use capdeck::store::{Scored, Store, StoreError, Write};
 use capdeck::time::{Elapsed, ManualClock, Timestamp};
 
 use crate::support::{
@@ -48,6 +48,9 @@ promises!(
     a_list_keeps_its_order,
     the_end_of_a_list_is_its_last_elements,
     a_key_of_another_shape_is_refused_by_name,
+    a_commit_does_all_or_nothing,
+    a_commit_that_is_done_twice_is_done_once,
+    many_keys_are_read_in_their_order,
     what_is_not_there_is_empty_not_an_error,
 );
 
@@ -70,6 +73,143 @@ async fn bytes_come_back_as_they_were_written(store: Arc<dyn Store>) {
         store.get("ctx:ü \r\n*").await.unwrap(),
         Some(bytes("odd key"))
     );
+}
+
+/// One write of each kind.
+fn writes() -> Vec<Write> {
+    let ttl = Some(Elapsed::from_secs(60));
+    let key = |key: &str| key.to_owned();
+    let index = |member: &str, score| Write::Index {
+        key: key("job:recent"),
+        member: member.to_owned(),
+        score,
+    };
+    vec![
+        Write::Put {
+            key: key("job:req:j1"),
+            value: bytes("\0\u{fe}"),
+            ttl,
+        },
+        Write::Delete { key: key("old") },
+        Write::Fields {
+            key: key("job:meta:j1"),
+            fields: vec![(key("state"), key("RUNNING")), (key("topic"), key("job.a"))],
+            ttl,
+        },
+        Write::Fields {
+            key: key("nothing"),
+            fields: Vec::new(),
+            ttl,
+        },
+        index("j1", 10),
+        index("j2", 20),
+        index("j3", 30),
+        index("j4", 40),
+        Write::Unindex {
+            key: key("job:recent"),
+            member: key("j4"),
+        },
+        Write::Newest {
+            key: key("job:recent"),
+            keep: 2,
+        },
+        Write::List {
+            key: key("job:events:j1"),
+            elements: vec![bytes("one"), bytes("two")],
+            ttl,
+        },
+        Write::List {
+            key: key("no elements"),
+            elements: Vec::new(),
+            ttl: None,
+        },
+    ]
+}
+
+async fn is_written(store: &dyn Store) {
+    let read = store.get("job:req:j1").await.unwrap();
+    assert_eq!(read, Some(bytes("\0\u{fe}")));
+    assert_eq!(store.len("old").await.unwrap(), None);
+    let meta = store.hash("job:meta:j1").await.unwrap();
+    assert_eq!(meta["state"], "RUNNING");
+    assert_eq!(meta["topic"], "job.a");
+    assert_eq!(meta["tenant"], "acme", "the others stay");
+    let newest = store.newest("job:recent", 9).await.unwrap();
+    let newest: Vec<_> = newest.iter().map(|it| it.member.as_str()).collect();
+    assert_eq!(newest, ["j3", "j2"]);
+    let events = store.list("job:events:j1").await.unwrap();
+    assert_eq!(events, [bytes("one"), bytes("two")]);
+    for none in ["nothing", "no elements"] {
+        assert!(!store.delete(none).await.unwrap(), "{none} is a key");
+    }
+}
+
+async fn a_commit_does_all_or_nothing(store: Arc<dyn Store>) {
+    store.put("epoch", bytes("7 me"), None).await.unwrap();
+    store.put("old", bytes("x"), None).await.unwrap();
+    store
+        .hash_put("job:meta:j1", &[("tenant", "acme")])
+        .await
+        .unwrap();
+    let writes = writes();
+    for (key, other) in [("epoch", "8 you"), ("epoch", ""), ("no such key", "7 me")] {
+        let guard = (key, other.as_bytes());
+        assert!(
+            !store.commit(guard, &writes).await.unwrap(),
+            "{key} {other}"
+        );
+    }
+    assert_eq!(store.get("job:req:j1").await.unwrap(), None);
+    assert_eq!(store.get("old").await.unwrap(), Some(bytes("x")));
+    assert!(store.newest("job:recent", 9).await.unwrap().is_empty());
+
+    assert!(store.commit(("epoch", b"7 me"), &writes).await.unwrap());
+    is_written(&*store).await;
+    // Nothing to write still tells whether the guard holds.
+    assert!(store.commit(("epoch", b"7 me"), &[]).await.unwrap());
+    assert!(!store.commit(("epoch", b"8 you"), &[]).await.unwrap());
+}
+
+async fn a_commit_that_is_done_twice_is_done_once(store: Arc<dyn Store>) {
+    store.put("epoch", bytes("7 me"), None).await.unwrap();
+    store
+        .hash_put("job:meta:j1", &[("tenant", "acme")])
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        assert!(store.commit(("epoch", b"7 me"), &writes()).await.unwrap());
+        is_written(&*store).await;
+    }
+    // Times to live begin anew, and a list that is set is not what it was.
+    let short = Write::List {
+        key: "job:events:j1".to_owned(),
+        elements: vec![bytes("three")],
+        ttl: Some(Elapsed::from_millis(50)),
+    };
+    let fields = Write::Fields {
+        key: "job:meta:j1".to_owned(),
+        fields: vec![("state".to_owned(), "DENIED".to_owned())],
+        ttl: Some(Elapsed::from_millis(50)),
+    };
+    let again = store.commit(("epoch", b"7 me"), &[short, fields]).await;
+    assert!(again.unwrap());
+    eventually("both gone", async || {
+        let list = store.list("job:events:j1").await.unwrap();
+        let hash = store.hash("job:meta:j1").await.unwrap();
+        (list.is_empty() && hash.is_empty()).then_some(())
+    })
+    .await;
+}
+
+async fn many_keys_are_read_in_their_order(store: Arc<dyn Store>) {
+    store.put("b", bytes("2"), None).await.unwrap();
+    store.put("a", bytes("1"), None).await.unwrap();
+    store.index_put("index", "j1", 1).await.unwrap();
+    let keys = ["b", "none", "a", "index", "b"].map(str::to_owned);
+    let read = store.get_many(&keys).await.unwrap();
+    let (a, b) = (Some(bytes("1")), Some(bytes("2")));
+    assert_eq!(read, [b.clone(), None, a, None, b]);
+    assert!(store.get_many(&[]).await.unwrap().is_empty());
 }
 
 async fn a_value_with_a_time_to_live_goes_when_it_is_over(store: Arc<dyn Store>) {
