@@ -27,6 +27,7 @@ pub mod job_hash;
 pub mod json;
 pub mod packet;
 pub mod pointer;
+pub mod stored;
 
 /// Requests to run a job: from gateways and clients to the scheduler.
 pub const SUBMIT: &str = "sys.job.submit";

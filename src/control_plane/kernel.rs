@@ -46,6 +46,15 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Every decision.
+    pub const ALL: [Self; 5] = [
+        Self::Allow,
+        Self::Deny,
+        Self::RequireApproval,
+        Self::Throttle,
+        Self::AllowWithConstraints,
+    ];
+
     /// The name in HTTP answers and in Redis, such as `REQUIRE_APPROVAL`.
     pub fn name(self) -> &'static str {
         match self {

@@ -37,6 +37,7 @@ pub mod letters;
 pub mod lifecycle;
 mod listing;
 pub mod rollback;
+pub mod saved;
 
 pub use again::Again;
 pub use approval::{Approval, ApprovalStatus, Approved, Expected, Yes};
@@ -56,6 +57,7 @@ use decisions::DecisionLog;
 use job::Phase;
 use letters::Letters;
 use rollback::{Rollbacks, UndoKey};
+use saved::{Kept, Notes};
 
 /// The tenant of requests that name none.
 pub const DEFAULT_TENANT: &str = "default";
@@ -228,6 +230,7 @@ pub struct Ledger {
     children: HashMap<JobId, BTreeSet<u64>>,
     reconcile_at: Option<Timestamp>,
     counters: Counters,
+    notes: Notes,
     next_seq: u64,
     next_ticket: u64,
     random: ChaCha8Rng,
@@ -259,6 +262,7 @@ impl Ledger {
             children: HashMap::new(),
             reconcile_at: None,
             counters: Counters::default(),
+            notes: Notes::default(),
             next_seq: 0,
             next_ticket: 0,
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -385,12 +389,14 @@ impl Ledger {
             cancel_relayed: false,
             past_workers: Vec::new(),
             undoes: None,
+            kept: Kept::Never,
         };
         job.note(now, "submitted");
         if !job.request.parent_job_id.is_empty() {
             let parent = job.request.parent_job_id.clone();
             self.children.entry(parent).or_default().insert(seq);
         }
+        self.notes.job(seq);
         self.jobs.insert(seq, job);
         self.ids.insert(id.clone(), seq);
         self.by_state
@@ -433,6 +439,9 @@ impl Ledger {
 
     /// Forgets the dead letter of a job, and returns it.
     pub fn drop_dead_letter(&mut self, id: &JobId) -> Option<DeadLetter> {
+        if let Ok(seq) = self.seq(id) {
+            self.notes.job(seq);
+        }
         self.letters.remove(id)
     }
 
@@ -509,6 +518,7 @@ impl Ledger {
     }
 
     fn at_mut(&mut self, seq: u64) -> &mut Job {
+        self.notes.job(seq);
         self.jobs
             .get_mut(&seq)
             .expect("a sequence number names a job until that job is forgotten")
@@ -529,6 +539,7 @@ impl Ledger {
             index.remove(&(at, seq));
         }
         if let Some(job) = self.jobs.remove(&seq) {
+            self.notes.forgotten(seq, &job);
             self.ids.remove(&job.id);
             // A retry may have taken the key over.
             if let Some(key) = idempotency_key(&job.request)

@@ -358,7 +358,7 @@ pub(super) fn job_request_to(it: &JobRequest) -> pb::JobRequest {
     }
 }
 
-fn job_result_from(pb: pb::JobResult) -> JobResult {
+pub(super) fn job_result_from(pb: pb::JobResult) -> JobResult {
     JobResult {
         job_id: JobId::from(pb.job_id),
         status: JobStatus::from_number(pb.status),
@@ -376,7 +376,7 @@ fn job_result_from(pb: pb::JobResult) -> JobResult {
     }
 }
 
-fn job_result_to(it: &JobResult) -> pb::JobResult {
+pub(super) fn job_result_to(it: &JobResult) -> pb::JobResult {
     pb::JobResult {
         job_id: it.job_id.as_str().to_owned(),
         status: it.status.number(),

@@ -49,7 +49,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NoDeadLetter`] when somebody else was faster.
     pub fn replaced(&mut self, old: &JobId, new: &JobId) -> Result<(), LedgerError> {
-        self.letters.remove(old).ok_or(LedgerError::NoDeadLetter)?;
+        self.drop_dead_letter(old)
+            .ok_or(LedgerError::NoDeadLetter)?;
         let undoes = self.job(old).and_then(|job| job.undoes.clone());
         if let Some(key) = undoes
             && let Ok(seq) = self.seq(new)

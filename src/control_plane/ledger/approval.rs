@@ -42,6 +42,15 @@ pub enum ApprovalStatus {
 }
 
 impl ApprovalStatus {
+    /// Every status.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Approved,
+        Self::Rejected,
+        Self::Expired,
+        Self::Invalidated,
+    ];
+
     /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -273,7 +282,7 @@ impl Ledger {
         news
     }
 
-    fn look_after(&mut self, now: Timestamp) {
+    pub(super) fn look_after(&mut self, now: Timestamp) {
         let at = now.plus(RECONCILE_AFTER);
         self.reconcile_at = Some(self.reconcile_at.map_or(at, |earlier| earlier.min(at)));
     }

@@ -69,7 +69,7 @@ pub(super) struct DecisionLog {
 }
 
 impl DecisionLog {
-    fn push(&mut self, request: Arc<JobRequest>, record: Arc<DecisionRecord>) {
+    pub(super) fn push(&mut self, request: Arc<JobRequest>, record: Arc<DecisionRecord>) {
         if self.kept.len() == MAX_LOGGED {
             self.kept.pop_front();
         }

@@ -262,6 +262,30 @@ impl Fleet {
         }
     }
 
+    /// Forgets what was given to workers; what they say of themselves stays.
+    pub(super) fn without_jobs(&mut self) {
+        self.each(|worker| worker.in_flight = 0);
+        self.count_others();
+    }
+
+    /// Counts anew what others gave, from what workers said last and we gave.
+    pub(super) fn count_others(&mut self) {
+        self.each(|worker| {
+            let counted = u32::try_from(worker.heartbeat.active_jobs).unwrap_or(0);
+            worker.others = counted.saturating_sub(worker.in_flight);
+        });
+    }
+
+    fn each(&mut self, change: impl Fn(&mut Worker)) {
+        let ids: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        for id in ids {
+            if let Some(mut worker) = self.detach(&id) {
+                change(&mut worker);
+                self.attach(id, worker);
+            }
+        }
+    }
+
     /// Counts a job that was given to a worker.
     pub(super) fn give(&mut self, id: &WorkerId) {
         if let Some(mut worker) = self.detach(id) {

@@ -136,6 +136,19 @@ pub enum WaitingOn {
 }
 
 impl WaitingOn {
+    /// Every reason.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Approval,
+        Self::Throttled,
+        Self::NoWorkers,
+        Self::PoolOverloaded,
+        Self::NoPoolMapping,
+        Self::TenantLimit,
+        Self::KernelUnavailable,
+        Self::RetryBackoff,
+        Self::BusUnavailable,
+    ];
+
     /// The name in JSON, such as `no_workers`.
     pub fn name(self) -> &'static str {
         match self {
@@ -323,6 +336,7 @@ pub struct Job {
     pub(super) cancel_relayed: bool,
     pub(super) past_workers: Vec<WorkerId>,
     pub(super) undoes: Option<super::UndoKey>,
+    pub(super) kept: super::Kept,
 }
 
 /// What the scheduler does next with a job that is not at work.

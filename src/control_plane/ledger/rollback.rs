@@ -43,6 +43,28 @@ pub enum UndoState {
     Refused,
 }
 
+impl UndoState {
+    /// Every state.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Recorded,
+        Self::Waiting,
+        Self::Submitted,
+        Self::Skipped,
+        Self::Refused,
+    ];
+
+    /// The name on record.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Waiting => "waiting",
+            Self::Submitted => "submitted",
+            Self::Skipped => "skipped",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// A step of a rollback, or one that waits for the need.
 #[derive(Clone, Debug)]
 pub struct Undo {
@@ -62,6 +84,28 @@ pub struct Undo {
 }
 
 impl Undo {
+    /// A step that would submit `template`, which names no job yet.
+    pub(super) fn new(template: JobRequest, undoes: JobId, state: UndoState) -> Self {
+        Self {
+            workflow_id: String::new(),
+            undoes,
+            job_id: None,
+            topic: template.topic.clone(),
+            idempotency_key: template
+                .meta
+                .as_ref()
+                .map(|meta| meta.idempotency_key.clone())
+                .unwrap_or_default(),
+            state,
+            template,
+        }
+    }
+
+    /// What would be submitted, without a job id.
+    pub(super) fn template(&self) -> &JobRequest {
+        &self.template
+    }
+
     /// The tenant it belongs to.
     pub fn tenant(&self) -> &str {
         self.template.tenant().unwrap_or(super::DEFAULT_TENANT)
@@ -123,16 +167,16 @@ pub struct Rollback<'a> {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Stack {
+pub(super) struct Stack {
     /// Successes, the last one last.
-    recorded: Vec<Undo>,
+    pub(super) recorded: Vec<Undo>,
     /// What has to run, in this order.
-    queue: VecDeque<Undo>,
+    pub(super) queue: VecDeque<Undo>,
     /// What ran or runs; the last one may still.
-    done: Vec<Undo>,
-    running: Option<JobId>,
-    failed: Option<(JobId, Timestamp)>,
-    stopped: Option<Stop>,
+    pub(super) done: Vec<Undo>,
+    pub(super) running: Option<JobId>,
+    pub(super) failed: Option<(JobId, Timestamp)>,
+    pub(super) stopped: Option<Stop>,
 }
 
 impl Stack {
@@ -180,6 +224,14 @@ pub(super) struct Rollbacks {
 }
 
 impl Rollbacks {
+    pub(super) fn stack(&self, key: &UndoKey) -> Option<&Stack> {
+        self.of.get(key)
+    }
+
+    pub(super) fn put(&mut self, key: UndoKey, stack: Stack) {
+        self.of.insert(key, stack);
+    }
+
     /// When something failed for good there, the last time.
     pub(super) fn failed_at(&self, key: &UndoKey) -> Option<Timestamp> {
         let failed = self.of.get(key)?.failed.as_ref();
@@ -224,11 +276,9 @@ impl Ledger {
         let Some(undo) = undo_of(job, UndoState::Recorded) else {
             return;
         };
-        let stack = self
-            .rollbacks
-            .of
-            .entry(UndoKey::Workflow(workflow))
-            .or_default();
+        let key = UndoKey::Workflow(workflow);
+        self.notes.stack(&key);
+        let stack = self.rollbacks.of.entry(key).or_default();
         if stack.len() < MAX_STEPS {
             stack.recorded.push(undo);
         } else {
@@ -249,6 +299,7 @@ impl Ledger {
             None => UndoKey::Job(failed.clone()),
         };
         let own = undo_of(job, UndoState::Waiting);
+        self.notes.stack(&key);
         let stack = self.rollbacks.of.entry(key.clone()).or_default();
         let recorded = stack.recorded.drain(..).rev().map(|mut undo| {
             undo.state = UndoState::Waiting;
@@ -275,7 +326,7 @@ impl Ledger {
     /// Goes on with a rollback when one of its steps has succeeded, and stops it when
     /// the step ended otherwise: what comes after it may rely on it.
     pub(super) fn undo_ended(&mut self, key: &UndoKey, id: &JobId, now: Timestamp) {
-        let Some(stack) = self.rollbacks.of.get_mut(key) else {
+        let Some(stack) = self.stack_mut(key) else {
             return;
         };
         if stack.running.as_ref() != Some(id) {
@@ -298,7 +349,7 @@ impl Ledger {
     }
 
     fn stop_rollback(&mut self, key: &UndoKey, job_id: JobId, why: String, now: Timestamp) {
-        if let Some(stack) = self.rollbacks.of.get_mut(key) {
+        if let Some(stack) = self.stack_mut(key) {
             let at = now;
             stack.stopped = Some(Stop { job_id, at, why });
             self.tell_stopped(key);
@@ -346,7 +397,7 @@ impl Ledger {
     /// Lets `new` take the place of the step `old` at which a rollback stopped.
     /// Returns whether one did.
     pub(super) fn resume_undo(&mut self, key: &UndoKey, old: &JobId, new: &JobId) -> bool {
-        let Some(stack) = self.rollbacks.of.get_mut(key) else {
+        let Some(stack) = self.stack_mut(key) else {
             return false;
         };
         if stack
@@ -366,7 +417,7 @@ impl Ledger {
     }
 
     fn next_undo(&mut self, key: &UndoKey, now: Timestamp) {
-        while let Some(stack) = self.rollbacks.of.get_mut(key) {
+        while let Some(stack) = self.stack_mut(key) {
             if stack.running.is_some() || stack.stopped.is_some() {
                 return;
             }
@@ -418,7 +469,7 @@ impl Ledger {
                 }
             };
             let began = undo.state == UndoState::Submitted;
-            if let Some(stack) = self.rollbacks.of.get_mut(key) {
+            if let Some(stack) = self.stack_mut(key) {
                 stack.done.push(undo);
                 stack.running = began.then(|| id.clone());
             }
@@ -438,6 +489,12 @@ impl Ledger {
         }
     }
 
+    fn stack_mut(&mut self, key: &UndoKey) -> Option<&mut Stack> {
+        let stack = self.rollbacks.of.get_mut(key)?;
+        self.notes.stack(key);
+        Some(stack)
+    }
+
     fn bound_rollbacks(&mut self) {
         while self.rollbacks.of.len() > MAX_WORKFLOWS {
             let idle = self
@@ -448,6 +505,7 @@ impl Ledger {
                 .or_else(|| self.rollbacks.of.iter().next())
                 .map(|(key, _)| key.clone());
             let Some(key) = idle else { return };
+            self.notes.stack(&key);
             self.rollbacks.of.remove(&key);
             self.rollbacks.dropped += 1;
         }
@@ -459,17 +517,7 @@ fn undo_of(job: &Job, state: UndoState) -> Option<Undo> {
         return None;
     }
     let template = saga::template(&job.request)?;
-    Some(Undo {
-        workflow_id: job.workflow().unwrap_or_default().to_owned(),
-        undoes: job.id.clone(),
-        job_id: None,
-        topic: template.topic.clone(),
-        idempotency_key: template
-            .meta
-            .as_ref()
-            .map(|meta| meta.idempotency_key.clone())
-            .unwrap_or_default(),
-        state,
-        template,
-    })
+    let mut undo = Undo::new(template, job.id.clone(), state);
+    undo.workflow_id = job.workflow().unwrap_or_default().to_owned();
+    Some(undo)
 }

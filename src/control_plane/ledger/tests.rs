@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::saved::Saved;
 use super::*;
 use crate::control_plane::kernel::{
     BudgetConstraints, Constraints, Decision, KernelError, Remediation, Verdict,
@@ -31,19 +32,37 @@ struct Play {
     bus_up: bool,
     now: Timestamp,
     undos: BTreeMap<String, String>,
+    kept: Option<Kept>,
 }
 
 /// Runs a script and compares what was done and how the jobs stand, line by line.
 #[track_caller]
 fn check(script: &str, expected: &[&str]) {
-    let got = run(script).story();
-    let got: Vec<_> = got.lines().collect();
-    assert_eq!(got, expected, "\n{}", got.join("\n"));
+    let compare = |story: &str, what: &str| {
+        let got: Vec<_> = story.lines().collect();
+        assert_eq!(got, expected, "{what}\n{story}");
+    };
+    compare(&run(script).story(), "in one life");
+    // The record is all there is: whoever takes it over, at any moment, goes on alike.
+    compare(&play(script, true).story(), "taken over after each event");
+}
+
+/// As [`check`], where what matters is known to a process alone.
+#[track_caller]
+fn check_in_one_life(script: &str, expected: &[&str]) {
+    let story = run(script).story();
+    let got: Vec<_> = story.lines().collect();
+    assert_eq!(got, expected, "\n{story}");
 }
 
 fn run(script: &str) -> Play {
+    play(script, false)
+}
+
+fn play(script: &str, taken_over: bool) -> Play {
     let mut play = Play {
-        ledger: Ledger::new(100, 7),
+        kept: taken_over.then(Kept::default),
+        ledger: Ledger::new(100, 7).keeping(),
         log: String::new(),
         snapshot: "v1".to_owned(),
         kernel_up: true,
@@ -63,11 +82,49 @@ fn run(script: &str) -> Play {
         play.now = until;
         play.event(event);
         play.settle();
+        play.take_over();
     }
     play
 }
 
+/// The documents of a ledger, by their names.
+#[derive(Default)]
+struct Kept {
+    jobs: BTreeMap<JobId, String>,
+    stacks: BTreeMap<String, String>,
+}
+
 impl Play {
+    /// Writes down what changed, and goes on with a ledger that has read it.
+    fn take_over(&mut self) {
+        let Some(kept) = &mut self.kept else { return };
+        let changes = self.ledger.take_changes();
+        for job in &changes.jobs {
+            kept.jobs.insert(job.job.id.clone(), job.document());
+        }
+        for stack in &changes.stacks {
+            match stack.document() {
+                Some(document) => kept.stacks.insert(stack.name(), document),
+                None => kept.stacks.remove(&stack.name()),
+            };
+        }
+        for (id, _) in &changes.forgotten {
+            kept.jobs.remove(id);
+        }
+        let mut saved = Saved::default();
+        for document in kept.jobs.values() {
+            saved
+                .add_job(document.as_bytes())
+                .expect("what was written");
+        }
+        for document in kept.stacks.values() {
+            saved
+                .add_stack(document.as_bytes())
+                .expect("what was written");
+        }
+        self.ledger = self.ledger.restored(saved, self.now);
+    }
+
     fn say(&mut self, what: &str) {
         let ms = self.now.as_millis();
         let at = if ms % 1_000 == 0 {
@@ -177,8 +234,12 @@ impl Play {
                 self.say(&format!("result {name} {}", result.status.name()));
             }
             Step::Cancel(cancel) => {
-                let name = self.name(&cancel.job_id);
-                self.say(&format!("cancel {name}"));
+                let said = format!("cancel {}", self.name(&cancel.job_id));
+                // Whoever takes over says it again: it ends what has ended already.
+                let again = self.kept.is_some() && self.log.contains(&format!(" {said}\n"));
+                if !again {
+                    self.say(&said);
+                }
             }
             Step::Alert(alert) => self.say(&format!("alert {}", alert.code)),
         }

@@ -78,7 +78,7 @@ impl Ledger {
         self.alarm(seq, None);
     }
 
-    pub(super) fn alarm(&mut self, seq: u64, at: Option<Timestamp>) {
+    pub(in crate::control_plane::ledger) fn alarm(&mut self, seq: u64, at: Option<Timestamp>) {
         let job = self.at_mut(seq);
         let deadline = job.deadline_at.filter(|_| !job.state.is_ended());
         let at = [at, deadline].into_iter().flatten().min();

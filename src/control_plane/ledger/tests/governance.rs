@@ -289,7 +289,7 @@ fn an_undo_whose_key_failed_before_stops_the_rollback() {
 
 #[test]
 fn a_kernel_that_fails_three_times_is_left_alone_and_then_tried() {
-    check(
+    check_in_one_life(
         "0s beat w1@a 0/9 | 0s kernel down | 1s submit j1 job.a.allow | 13s kernel up | 40s beat w1@a 0/9 | 45s tick",
         // It failed at 1, 6 and 11 s, so it is not asked again before 41 s.
         &["41s dispatch j1#1 w1", "j1 RUNNING w1"],

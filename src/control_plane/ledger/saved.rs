@@ -1,0 +1,405 @@
+//! The record as it is kept outside this process: what changed, as documents, and a
+//! ledger made anew from them.
+//!
+//! A ledger that is [`Ledger::keeping`] notes which jobs and rollbacks changed.
+//! [`Ledger::take_changes`] hands them out, [`Changes::documents`] writes them, and
+//! [`Ledger::restored`] reads them again in another process. What a process alone
+//! knows is not kept: a question that was asked and not answered is asked again, a
+//! place in line is taken anew, and a request that may or may not have left for its
+//! worker is sent again under the same attempt.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::job::Phase;
+use super::rollback::{Stack, UndoKey};
+use super::{DeadLetter, Job, JobState, Ledger, Step, WaitingOn, idempotency_key};
+use crate::ids::JobId;
+use crate::time::{Elapsed, Timestamp};
+use crate::wire::packet::JobCancel;
+
+mod document;
+
+use document::{JobDocument, StackDocument};
+
+/// Changed jobs that are handed out at once, so that a document is never long waited for.
+pub const AT_ONCE: usize = 200;
+/// A cancel this young is said once more by whoever takes a record over: the one who
+/// recorded it may not have got to say it.
+const CANCEL_AGAIN: Elapsed = Elapsed::from_secs(30);
+
+/// What is known of the state under which a job is on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Kept {
+    /// It never was.
+    #[default]
+    Never,
+    /// Under this state.
+    As(JobState),
+    /// Nobody knows what came of the last attempt.
+    Unsure,
+}
+
+/// Why a document cannot be used.
+#[derive(Debug, Error)]
+pub enum BadDocument {
+    /// It is not what this program writes.
+    #[error("it cannot be read")]
+    Unreadable(#[from] serde_json::Error),
+    /// A part of it is not what this program writes.
+    #[error("its {part} cannot be read: {why}")]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Another version wrote it.
+    #[error(
+        "it is of version {found}, and this program reads version {}",
+        document::VERSION
+    )]
+    Version {
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// A job that changed.
+#[derive(Clone, Debug)]
+pub struct ChangedJob {
+    /// The job as it is now.
+    pub job: Job,
+    /// Its dead letter, if it has one.
+    pub letter: Option<DeadLetter>,
+    /// How it is on record.
+    pub was: Kept,
+    seq: u64,
+}
+
+impl ChangedJob {
+    /// The document of the job.
+    pub fn document(&self) -> String {
+        document::write(&JobDocument::of(self.seq, &self.job, self.letter.as_ref()))
+    }
+}
+
+/// A rollback that changed.
+#[derive(Clone, Debug)]
+pub struct ChangedStack {
+    key: UndoKey,
+    stack: Option<Stack>,
+}
+
+impl ChangedStack {
+    /// A name that no other rollback has.
+    pub fn name(&self) -> String {
+        match &self.key {
+            UndoKey::Workflow(id) => format!("workflow:{id}"),
+            UndoKey::Job(id) => format!("job:{id}"),
+        }
+    }
+
+    /// The document of the rollback; `None` when there is nothing left to undo.
+    pub fn document(&self) -> Option<String> {
+        let stack = self.stack.as_ref()?;
+        Some(document::write(&StackDocument::of(&self.key, stack)))
+    }
+}
+
+/// What changed since the last time.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Jobs, in the order in which they came.
+    pub jobs: Vec<ChangedJob>,
+    /// Rollbacks.
+    pub stacks: Vec<ChangedStack>,
+    /// Jobs that are not remembered any more, with how they were on record.
+    pub forgotten: Vec<(JobId, Kept)>,
+}
+
+impl Changes {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.stacks.is_empty() && self.forgotten.is_empty()
+    }
+}
+
+/// What is to be written down.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes {
+    on: bool,
+    jobs: BTreeSet<u64>,
+    stacks: BTreeSet<UndoKey>,
+    forgotten: Vec<(JobId, Kept)>,
+}
+
+impl Notes {
+    pub(super) fn job(&mut self, seq: u64) {
+        if self.on {
+            self.jobs.insert(seq);
+        }
+    }
+
+    pub(super) fn stack(&mut self, key: &UndoKey) {
+        if self.on {
+            self.stacks.insert(key.clone());
+        }
+    }
+
+    pub(super) fn forgotten(&mut self, seq: u64, job: &Job) {
+        if self.on {
+            self.jobs.remove(&seq);
+            self.forgotten.push((job.id.clone(), job.kept));
+        }
+    }
+}
+
+/// Everything that was kept, read by [`Ledger::restored`].
+#[derive(Debug, Default)]
+pub struct Saved {
+    jobs: Vec<(u64, Job, Option<DeadLetter>)>,
+    stacks: BTreeMap<UndoKey, Stack>,
+}
+
+impl Saved {
+    /// Adds a job.
+    ///
+    /// # Errors
+    /// [`BadDocument`]; nothing was added then.
+    pub fn add_job(&mut self, document: &[u8]) -> Result<(), BadDocument> {
+        let read: JobDocument = document::read(document)?;
+        self.jobs.push(read.into_job()?);
+        Ok(())
+    }
+
+    /// Adds a rollback.
+    ///
+    /// # Errors
+    /// [`BadDocument`]; nothing was added then.
+    pub fn add_stack(&mut self, document: &[u8]) -> Result<(), BadDocument> {
+        let read: StackDocument = document::read(document)?;
+        let (key, stack) = read.into_stack()?;
+        self.stacks.insert(key, stack);
+        Ok(())
+    }
+
+    /// How many jobs there are.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether there is no job.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
+impl Ledger {
+    /// The same ledger, but it notes what changes for [`Self::take_changes`].
+    pub fn keeping(mut self) -> Self {
+        self.notes.on = true;
+        self
+    }
+
+    /// What changed and was not handed out yet, at most [`AT_ONCE`] jobs.
+    pub fn take_changes(&mut self) -> Changes {
+        let mut jobs = Vec::new();
+        while jobs.len() < AT_ONCE
+            && let Some(seq) = self.notes.jobs.pop_first()
+        {
+            let Some(job) = self.jobs.get_mut(&seq) else {
+                continue;
+            };
+            let was = std::mem::replace(&mut job.kept, Kept::As(job.state));
+            let (job, letter) = (job.clone(), self.letters.get(&job.id).cloned());
+            jobs.push(ChangedJob {
+                job,
+                letter,
+                was,
+                seq,
+            });
+        }
+        let stacks = std::mem::take(&mut self.notes.stacks);
+        let stacks = stacks.into_iter().map(|key| ChangedStack {
+            stack: self.rollbacks.stack(&key).cloned(),
+            key,
+        });
+        Changes {
+            jobs,
+            stacks: stacks.collect(),
+            forgotten: std::mem::take(&mut self.notes.forgotten),
+        }
+    }
+
+    /// Takes changes back that may not have been written down.
+    pub fn give_back(&mut self, changes: Changes) {
+        for changed in changes.jobs {
+            match self.jobs.get_mut(&changed.seq) {
+                Some(job) => {
+                    job.kept = Kept::Unsure;
+                    self.notes.job(changed.seq);
+                }
+                // Forgotten since then.
+                None => {
+                    let id = changed.job.id;
+                    self.notes.forgotten.retain(|(other, _)| *other != id);
+                    self.notes.forgotten.push((id, Kept::Unsure));
+                }
+            }
+        }
+        for changed in changes.stacks {
+            self.notes.stack(&changed.key);
+        }
+        self.notes.forgotten.extend(changes.forgotten);
+    }
+
+    /// A ledger in the place of this one, with what was kept: the options and the
+    /// workers stay, the record does not. Jobs go on from where they stood.
+    pub fn restored(&self, saved: Saved, now: Timestamp) -> Self {
+        use rand::Rng as _;
+        let mut random = self.random.clone();
+        let mut ledger = Self::new(self.limit, random.next_u64());
+        ledger.fail_open = self.fail_open;
+        ledger.snapshot.clone_from(&self.snapshot);
+        ledger.notes.on = self.notes.on;
+        ledger.fleet = self.fleet.clone();
+        ledger.fleet.without_jobs();
+        for (key, stack) in saved.stacks {
+            ledger.rollbacks.put(key, stack);
+        }
+        let mut jobs = saved.jobs;
+        jobs.sort_by_key(|(seq, ..)| *seq);
+        for (_, job, letter) in jobs {
+            ledger.take_over(job, letter, now);
+        }
+        ledger.log_again();
+        ledger.reconcile_at = self.reconcile_at;
+        ledger.fleet.count_others();
+        let stale = ledger.waiting_approvals().any(|job| {
+            let approval = job.approval.as_ref();
+            approval.is_some_and(|it| ledger.snapshot_is_current(it) == Some(false))
+        });
+        if stale {
+            ledger.look_after(now);
+        }
+        ledger
+    }
+
+    fn take_over(&mut self, mut job: Job, letter: Option<DeadLetter>, now: Timestamp) {
+        if self.ids.contains_key(&job.id) {
+            return;
+        }
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.ids.insert(job.id.clone(), seq);
+        if let Some(key) = idempotency_key(&job.request) {
+            // A later one has it only because it took the key over.
+            self.keys.insert(key, seq);
+        }
+        self.by_state
+            .entry(job.state)
+            .or_default()
+            .insert((job.updated_at, seq));
+        let resolved_at = job.approval.as_ref().and_then(|it| it.resolved_at);
+        self.resolved.extend(resolved_at.map(|at| (at, seq)));
+        if !job.request.parent_job_id.is_empty() {
+            let parent = job.request.parent_job_id.clone();
+            self.children.entry(parent).or_default().insert(seq);
+        }
+        if job.state.is_active() {
+            *self.active.entry(job.tenant().to_owned()).or_default() += 1;
+            if let Some(worker) = &job.slot {
+                self.fleet.give(worker);
+            }
+        }
+        if let Some(letter) = letter {
+            self.letters.add(letter);
+        }
+        job.phase = Phase::Unchecked;
+        let (state, alarm) = (job.state, job.alarm.take());
+        self.jobs.insert(seq, job);
+        match state {
+            JobState::Pending | JobState::Scheduled | JobState::Retrying => {
+                // Its place in line is gone with whoever kept the line.
+                let in_line = matches!(
+                    self.at(seq).waiting_on,
+                    Some(
+                        WaitingOn::NoWorkers | WaitingOn::PoolOverloaded | WaitingOn::NoPoolMapping
+                    )
+                );
+                if in_line {
+                    let job = self.at_mut(seq);
+                    job.placement_tries = job.placement_tries.saturating_sub(1);
+                }
+                let at = alarm.filter(|_| !in_line).unwrap_or(now);
+                self.alarm(seq, Some(at));
+            }
+            JobState::Dispatched => {
+                self.alarm(seq, alarm);
+                self.send_again(seq, now);
+            }
+            JobState::ApprovalRequired
+            | JobState::Running
+            | JobState::Succeeded
+            | JobState::Failed
+            | JobState::Timeout
+            | JobState::Denied => self.alarm(seq, alarm),
+            JobState::Cancelled => self.cancel_again(seq, now),
+        }
+    }
+
+    /// Sends a request that may not have left: under its attempt, to its worker, so
+    /// that a worker which has it knows it again.
+    fn send_again(&mut self, seq: u64, now: Timestamp) {
+        let job = self.at_mut(seq);
+        let (Some(worker), Some(request)) = (job.worker.clone(), job.dispatched_request.clone())
+        else {
+            return;
+        };
+        job.note(now, "taken over; sent again under the same attempt");
+        let step = Step::Dispatch {
+            job: job.id.clone(),
+            attempt: job.attempts,
+            worker,
+            trace: job.trace.clone(),
+            request,
+        };
+        self.outbox.push(step);
+    }
+
+    fn cancel_again(&mut self, seq: u64, now: Timestamp) {
+        let job = self.at(seq);
+        let young = now.since(job.updated_at) < CANCEL_AGAIN;
+        if let Some(note) = job.cancel.as_ref().filter(|_| young && job.attempts > 0) {
+            let dispatched = job.dispatched_request.as_ref();
+            let cancel = JobCancel {
+                job_id: job.id.clone(),
+                reason: note.reason.clone(),
+                requested_by: note.requested_by.clone(),
+                dispatch: dispatched.and_then(|request| request.dispatch.clone()),
+                ..JobCancel::default()
+            };
+            self.outbox.push(Step::Cancel(cancel));
+        }
+    }
+
+    /// Makes the log of decisions anew from what the jobs remember.
+    fn log_again(&mut self) {
+        let mut all: Vec<_> = self
+            .jobs
+            .values()
+            .flat_map(|job| {
+                let records = job.decisions.iter();
+                records.map(|record| (Arc::clone(&job.request), Arc::clone(record)))
+            })
+            .collect();
+        all.sort_by_key(|(_, record)| record.checked_at);
+        let from = all.len().saturating_sub(super::decisions::MAX_LOGGED);
+        for (request, record) in all.drain(from..) {
+            self.log.push(request, record);
+        }
+    }
+}
