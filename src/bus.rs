@@ -156,6 +156,30 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
 
     /// The line as it is, and as it changes.
     fn link(&self) -> watch::Receiver<LinkState>;
+
+    /// Sees to it that messages on `pattern` are remembered for [`Bus::replay`], where
+    /// the bus can. Returns whether they are.
+    ///
+    /// # Errors
+    /// [`BusError`] when that cannot be known.
+    fn remember<'a>(&'a self, pattern: &'a Pattern) -> BoxFuture<'a, Result<bool, BusError>> {
+        let _nothing = pattern;
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
+    /// The messages on `patterns` since an instant, in their order; none where the bus
+    /// does not remember them. The first pattern says where they are remembered.
+    ///
+    /// # Errors
+    /// [`BusError`] when they cannot be read.
+    fn replay<'a>(
+        &'a self,
+        patterns: &'a [Pattern],
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Delivery>, BusError>> {
+        let _nothing = (patterns, since);
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 }
 
 /// A running subscription; dropping it ends it.

@@ -17,8 +17,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, BusError};
+use crate::bus::{Bus, BusError, Pattern};
 use crate::control_plane::gateway::{Gateway, GatewayError};
+use crate::control_plane::keeper::{Keeper, Standing};
 use crate::control_plane::kernel::SafetyKernel;
 use crate::control_plane::kernel::live::{PolicyFileError, PolicyKernel};
 use crate::control_plane::kernel::policy::Policy;
@@ -35,6 +36,7 @@ use crate::wire::packet::{Body, Packet, SystemAlert};
 use crate::wire::{self, encode};
 
 pub mod gateway;
+pub mod keeper;
 pub mod kernel;
 pub mod ledger;
 pub mod scenario;
@@ -88,6 +90,9 @@ pub struct Options {
     /// Whether jobs go on without a verdict while the kernel does not answer. They wait
     /// unless somebody asks for this in so many words.
     pub fail_open: bool,
+    /// The name of this plane among those that share bus and store, where it keeps its
+    /// record on the store; `None` keeps it in memory.
+    pub shared_as: Option<String>,
 }
 
 /// Why a plane does not start. Nothing runs then.
@@ -112,6 +117,7 @@ pub struct ControlPlane {
     parts: Vec<Part>,
     ledger: SharedLedger,
     kernel: Arc<dyn SafetyKernel>,
+    keeper: Option<Arc<Keeper>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -160,8 +166,21 @@ impl ControlPlane {
         if options.fail_open {
             ledger = ledger.failing_open();
         }
+        if options.shared_as.is_some() {
+            ledger = ledger.keeping();
+        }
         let ledger: SharedLedger = Arc::new(Mutex::new(ledger));
         let wake = Arc::new(Notify::new());
+        let keeper = options.shared_as.map(|name| {
+            let parts = keeper::Parts {
+                store: Arc::clone(&store),
+                bus: Arc::clone(&bus),
+                clock: Arc::clone(&clock),
+                ledger: Arc::clone(&ledger),
+                wake: Arc::clone(&wake),
+            };
+            Arc::new(Keeper::new(parts, name))
+        });
         let parts = scheduler::Parts {
             bus: Arc::clone(&bus),
             store: Arc::clone(&store),
@@ -169,8 +188,16 @@ impl ControlPlane {
             ledger: Arc::clone(&ledger),
             routes: Arc::clone(&routes),
             wake: Arc::clone(&wake),
+            keeper: keeper.clone(),
         };
         let scheduler = Scheduler::listen(parts, Arc::clone(&clock)).await?;
+        if let Some(keeper) = &keeper {
+            // Listening already, so that nothing falls between the record and the bus.
+            for name in [wire::SUBMIT, wire::RESULT, wire::CANCEL] {
+                bus.remember(&Pattern::from(&wire::subject(name))).await?;
+            }
+            keeper.look().await;
+        }
         let gateway = Gateway::start(
             gateway::Parts {
                 bus: Arc::clone(&bus),
@@ -180,6 +207,7 @@ impl ControlPlane {
                 kernel: Arc::clone(&rules.kernel),
                 routes,
                 wake,
+                keeper: keeper.clone(),
             },
             options.http,
         )
@@ -225,12 +253,18 @@ impl ControlPlane {
             let rules = rules.clone();
             |stop| follow(rules, bus, ledger, clock, stop)
         }));
+        // Last, so that what the others did at their end is on record.
+        if let Some(keeper) = keeper.clone() {
+            let keep = |stop| async move { keeper.run(stop).await };
+            parts.push(spawner.spawn("keeper", keep));
+        }
         Ok(Self {
             http_addr: gateway.addr(),
             gateway: Some(gateway),
             parts,
             ledger,
             kernel: rules.kernel,
+            keeper,
             clock,
         })
     }
@@ -247,6 +281,12 @@ impl ControlPlane {
             () = sleep(&*self.clock, scheduler::KERNEL_LIMIT) => Vec::new(),
         };
         snapshots.into_iter().next().unwrap_or_default()
+    }
+
+    /// Where it stands among those that share its record; `None` when it shares none.
+    pub fn standing(&self) -> Option<Standing> {
+        let keeper = self.keeper.as_ref()?;
+        Some(keeper.standing().borrow().clone())
     }
 
     /// What the plane knows, for tests and for whoever runs it.

@@ -27,9 +27,10 @@ use crate::bus::{
     SubscriptionGuard,
 };
 use crate::config::NatsServer;
-use crate::time::{BoxFuture, Clock, Elapsed, sleep};
+use crate::time::{BoxFuture, Clock, Elapsed, Timestamp, sleep};
 
 mod connect;
+mod memory;
 mod session;
 
 use session::Session;
@@ -180,6 +181,26 @@ impl Bus for NatsBus {
     fn link(&self) -> watch::Receiver<LinkState> {
         self.shared.link.subscribe()
     }
+
+    fn remember<'a>(&'a self, pattern: &'a Pattern) -> BoxFuture<'a, Result<bool, BusError>> {
+        Box::pin(async move {
+            let client = self.shared.client()?;
+            let asked = memory::remember(&client, pattern).await;
+            asked.map_err(|source| self.shared.refused(source))
+        })
+    }
+
+    fn replay<'a>(
+        &'a self,
+        patterns: &'a [Pattern],
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Delivery>, BusError>> {
+        Box::pin(async move {
+            let client = self.shared.client()?;
+            let asked = memory::replay(&client, patterns, since).await;
+            asked.map_err(|source| self.shared.refused(source))
+        })
+    }
 }
 
 impl Shared {
@@ -237,10 +258,7 @@ impl Shared {
             Some(Err(_)) if !session.is_connected() => Err(BusError::Broken {
                 url: self.url.clone(),
             }),
-            Some(Err(source)) => Err(BusError::Refused {
-                url: self.url.clone(),
-                source,
-            }),
+            Some(Err(source)) => Err(self.refused(source)),
             None => {
                 // What waits in the client goes with the connection.
                 session.give_up("the server does not take what we send");
@@ -250,6 +268,20 @@ impl Shared {
                 })
             }
         }
+    }
+
+    fn refused(&self, source: Box<dyn std::error::Error + Send + Sync>) -> BusError {
+        BusError::Refused {
+            url: self.url.clone(),
+            source,
+        }
+    }
+
+    /// The connection that asks and publishes.
+    fn client(&self) -> Result<async_nats::Client, BusError> {
+        let session = self.registry().session.clone();
+        let session = session.filter(|session| session.is_connected());
+        Ok(session.ok_or_else(|| self.not_connected())?.client())
     }
 
     fn count_dropped(&self, more: u64) {

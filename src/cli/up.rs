@@ -107,6 +107,7 @@ impl PlaneArgs {
             },
             max_jobs: MAX_JOBS,
             fail_open: false,
+            shared_as: None,
         })
     }
 

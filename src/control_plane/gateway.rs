@@ -16,7 +16,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::Bus;
+use crate::bus::{Bus, BusError};
+use crate::control_plane::keeper::Keeper;
 use crate::control_plane::kernel::explain::Explained;
 use crate::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
 use crate::control_plane::ledger::{self, SharedLedger};
@@ -28,6 +29,7 @@ mod actions;
 mod admission;
 mod again;
 mod answer;
+mod elsewhere;
 mod governance;
 mod guard;
 mod keys;
@@ -64,6 +66,8 @@ pub struct Parts {
     pub routes: Arc<Routes>,
     /// Told whenever the gateway changed the ledger.
     pub wake: Arc<Notify>,
+    /// Who writes the record down, where several planes share one.
+    pub keeper: Option<Arc<Keeper>>,
 }
 
 /// Where the gateway listens, and to whom.
@@ -92,6 +96,9 @@ pub enum GatewayError {
         /// The address.
         addr: SocketAddr,
     },
+    /// There is no bus on which other planes could be heard.
+    #[error("the gateway cannot hear other planes")]
+    Bus(#[from] BusError),
     /// The system refused for another reason.
     #[error("cannot listen on {addr}")]
     Refused {
@@ -144,6 +151,16 @@ impl Gateway {
         });
         let cancel = CancellationToken::new();
         let streams = Arc::new(Semaphore::new(stream::MAX_CLIENTS));
+        let post = parts.keeper.map(|keeper| {
+            let (bus, store, clock) = (&parts.bus, &parts.store, &parts.clock);
+            let post = elsewhere::Post::new(
+                keeper,
+                Arc::clone(bus),
+                Arc::clone(store),
+                Arc::clone(clock),
+            );
+            Arc::new(post)
+        });
         let app = Arc::new(App {
             started_at: parts.clock.now(),
             callers_are_known: !options.keys.is_empty(),
@@ -154,10 +171,16 @@ impl Gateway {
             kernel: parts.kernel,
             routes: parts.routes,
             wake: parts.wake,
+            post: post.clone(),
             stop: cancel.clone(),
             stream_places: Arc::clone(&streams),
         });
         let ended = cancel.clone().cancelled_owned();
+        if let Some(post) = post {
+            let ears = post.listen().await?;
+            let unguarded = routes::unguarded(Arc::clone(&app));
+            tokio::spawn(post.serve(ears, unguarded, cancel.clone()));
+        }
         let service = routes::router(app, rules);
         let task = tokio::spawn(async move {
             let served = axum::serve(listener, service)
@@ -250,6 +273,8 @@ struct App {
     kernel: Arc<dyn SafetyKernel>,
     routes: Arc<Routes>,
     wake: Arc<Notify>,
+    /// The way to other planes, where there are such.
+    post: Option<Arc<elsewhere::Post>>,
     started_at: Timestamp,
     /// Whether callers prove themselves, so that a name is more than a name.
     callers_are_known: bool,

@@ -32,6 +32,7 @@ pub mod breaker;
 pub mod decisions;
 mod error;
 pub mod fleet;
+mod gap;
 pub mod job;
 pub mod letters;
 pub mod lifecycle;
@@ -231,6 +232,7 @@ pub struct Ledger {
     reconcile_at: Option<Timestamp>,
     counters: Counters,
     notes: Notes,
+    in_doubt: BTreeMap<WorkerId, BTreeSet<JobId>>,
     next_seq: u64,
     next_ticket: u64,
     random: ChaCha8Rng,
@@ -263,6 +265,7 @@ impl Ledger {
             reconcile_at: None,
             counters: Counters::default(),
             notes: Notes::default(),
+            in_doubt: BTreeMap::new(),
             next_seq: 0,
             next_ticket: 0,
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -274,6 +277,11 @@ impl Ledger {
     pub fn failing_open(mut self) -> Self {
         self.fail_open = true;
         self
+    }
+
+    /// The most jobs that it keeps.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Whether jobs go on without a verdict while the kernel does not answer.
@@ -457,9 +465,11 @@ impl Ledger {
 
     /// Takes a worker's heartbeat.
     pub fn heartbeat(&mut self, heartbeat: Heartbeat, now: Timestamp) {
+        let worker = heartbeat.worker_id.clone();
         if let Some(freed) = self.fleet.heartbeat(heartbeat, now) {
             self.call_up(&freed, now);
         }
+        self.send_what_is_in_doubt(&worker, now);
     }
 
     /// Takes a component's handshake; only workers' topics matter here.

@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, BusError, Delivery, Pattern, Subject, Subscription};
+use crate::bus::{Bus, BusError, Delivery, LinkState, Pattern, Subject, Subscription};
+use crate::control_plane::keeper::{Keeper, NotKept};
 use crate::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
 use crate::control_plane::ledger::alerts::sender_of;
 use crate::control_plane::ledger::{
@@ -42,6 +43,8 @@ const PAYLOAD_TTL: Elapsed = Elapsed::from_secs(24 * 60 * 60);
 const TURN: usize = 512;
 /// Questions that may wait for the kernel; further ones count as unanswered.
 const MAX_QUESTIONS: usize = 1_024;
+/// How soon the record is tried again when it could not be written.
+const STALL: Elapsed = Elapsed::from_millis(500);
 /// The longest sleep, in case a wake-up was lost.
 const NAP: Elapsed = Elapsed::from_secs(1);
 
@@ -60,6 +63,8 @@ pub struct Parts {
     pub routes: Arc<Routes>,
     /// Wakes it when somebody else changed the ledger.
     pub wake: Arc<Notify>,
+    /// Who writes the record down, where several planes share one.
+    pub keeper: Option<Arc<Keeper>>,
 }
 
 /// Why a scheduler stopped by itself.
@@ -73,6 +78,8 @@ pub struct Scheduler {
     clock: Arc<dyn Clock>,
     ears: Ears,
     questions: JoinSet<Answer>,
+    /// What is to be done once the record can be written again.
+    stalled: Vec<Step>,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -137,8 +144,10 @@ impl Scheduler {
             let pattern = Pattern::from(&wire::subject(name));
             bus.subscribe(&pattern, queue).await
         };
+        // Planes that share a record all hear all, for any of them may lead next.
+        let queue = parts.keeper.is_none().then_some(QUEUE);
         let ears = Ears {
-            submits: ear(wire::SUBMIT, Some(QUEUE)).await?,
+            submits: ear(wire::SUBMIT, queue).await?,
             results: ear(wire::RESULT, None).await?,
             cancels: ear(wire::CANCEL, None).await?,
             progress: ear(wire::PROGRESS, None).await?,
@@ -150,6 +159,7 @@ impl Scheduler {
             clock,
             ears,
             questions: JoinSet::new(),
+            stalled: Vec::new(),
         })
     }
 
@@ -159,10 +169,20 @@ impl Scheduler {
     /// [`BusGone`] when the bus ended a subscription.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), BusGone> {
         let mut batch: Vec<Delivery> = Vec::with_capacity(TURN);
+        let mut link = self.parts.bus.link();
+        let mut cut_since = None;
         loop {
+            // Seen before what was heard on the new line.
+            if let LinkState::Down { since, .. } = &*link.borrow_and_update() {
+                cut_since.get_or_insert(*since);
+            } else if let Some(since) = cut_since.take() {
+                lock(&self.parts.ledger).line_is_back(since);
+            }
             let now = self.clock.now();
             let alarm = lock(&self.parts.ledger).next_alarm();
-            let wake = alarm.map_or(now.plus(NAP), |at| at.min(now.plus(NAP)));
+            let nap = now.plus(if self.stalled.is_empty() { NAP } else { STALL });
+            let wake = alarm.filter(|_| self.stalled.is_empty());
+            let wake = wake.map_or(nap, |at| at.min(nap));
             batch.clear();
             tokio::select! {
                 biased;
@@ -175,14 +195,22 @@ impl Scheduler {
                     }
                 }
                 () = self.parts.wake.notified() => {}
+                Ok(()) = link.changed() => {}
                 () = self.clock.sleep_until(wake) => {}
             }
-            self.hear(&batch);
+            self.hear(&mut batch);
             self.act().await;
         }
     }
 
-    fn hear(&self, batch: &[Delivery]) {
+    fn hear(&self, batch: &mut Vec<Delivery>) {
+        if let Some(keeper) = &self.parts.keeper {
+            if !keeper.leads() {
+                return self.stand_by(keeper, batch);
+            }
+            // What was published before comes before.
+            batch.splice(0..0, keeper.take_missed());
+        }
         let packets: Vec<_> = batch.iter().map(decode::decode).collect();
         let now = self.clock.now();
         let mut ledger = lock(&self.parts.ledger);
@@ -198,34 +226,106 @@ impl Scheduler {
         }
     }
 
+    /// Gets to know the workers, and remembers what the leader may not get to hear.
+    fn stand_by(&self, keeper: &Keeper, batch: &mut Vec<Delivery>) {
+        let now = self.clock.now();
+        for delivery in batch.drain(..) {
+            match delivery.subject.as_str() {
+                wire::SUBMIT | wire::RESULT | wire::CANCEL => keeper.missed(delivery),
+                wire::HEARTBEAT | wire::HANDSHAKE => {
+                    let mut ledger = lock(&self.parts.ledger);
+                    match decode::decode(&delivery) {
+                        // Neither of the two is a submission, which alone can be refused.
+                        Ok(packet) => drop(take(&mut ledger, packet, now)),
+                        Err(_) => ledger.malformed(),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Does what is to be done now, and what follows from that at once.
     async fn act(&mut self) {
         loop {
-            let now = self.clock.now();
-            let steps = {
-                let mut ledger = lock(&self.parts.ledger);
-                plan::plan(&mut ledger, &self.parts.routes, now, TURN)
-            };
+            let mut steps = std::mem::take(&mut self.stalled);
             if steps.is_empty() {
+                let now = self.clock.now();
+                let mut ledger = lock(&self.parts.ledger);
+                steps = plan::plan(&mut ledger, &self.parts.routes, now, TURN);
+            }
+            let done = match self.parts.keeper.clone() {
+                None => self.do_all(steps).await,
+                Some(keeper) => self.do_kept(&keeper, steps).await,
+            };
+            if done == 0 {
                 return;
             }
-            let mut learned = Vec::new();
-            for step in steps {
-                learned.extend(self.perform(step).await);
+        }
+    }
+
+    /// Does it, and learns from all of it together. Returns how much there was.
+    async fn do_all(&mut self, steps: Vec<Step>) -> usize {
+        let count = steps.len();
+        let mut learned = Vec::new();
+        for step in steps {
+            learned.extend(self.perform(step).await);
+        }
+        self.learn(learned);
+        count
+    }
+
+    /// Does it once it is on record. A dispatch is put on record as done before the next
+    /// one is done: between the two lies the moment in which a plane that dies leaves a
+    /// request that is sent twice. What cannot be put on record waits.
+    async fn do_kept(&mut self, keeper: &Keeper, steps: Vec<Step>) -> usize {
+        let count = steps.len();
+        // A job on record has its payload.
+        let (contexts, steps): (Vec<_>, Vec<_>) = steps
+            .into_iter()
+            .partition(|step| matches!(step, Step::StoreContext { .. }));
+        for context in contexts {
+            let learned = self.perform(context).await;
+            self.learn(learned);
+        }
+        let mut steps = steps.into_iter();
+        let mut kept = keeper.keep().await;
+        while kept.is_ok() {
+            let Some(step) = steps.next() else {
+                return count;
+            };
+            let dispatches = matches!(step, Step::Dispatch { .. });
+            let learned = self.perform(step).await;
+            self.learn(learned);
+            if dispatches {
+                kept = keeper.keep().await;
             }
-            let now = self.clock.now();
-            let mut ledger = lock(&self.parts.ledger);
-            for fact in learned {
-                match fact {
-                    Fact::Answered((job, ticket, answer)) => {
-                        ledger.answered(&job, ticket, *answer, now);
-                    }
-                    Fact::Dispatched(job, attempt) => ledger.dispatched(&job, attempt, now),
-                    Fact::NotSent(job, attempt, why) => {
-                        ledger.dispatch_failed(&job, attempt, &why, now);
-                    }
-                    Fact::Undeliverable(job, why) => ledger.undeliverable(&job, &why, now),
+        }
+        match kept {
+            Err(NotKept::Away(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the record cannot be written; jobs wait");
+                self.stalled = steps.collect();
+            }
+            // What this plane was about to do is not its to do any more.
+            Ok(()) | Err(NotKept::Deposed) => {}
+        }
+        0
+    }
+
+    fn learn(&self, learned: impl IntoIterator<Item = Fact>) {
+        let now = self.clock.now();
+        let mut ledger = lock(&self.parts.ledger);
+        for fact in learned {
+            match fact {
+                Fact::Answered((job, ticket, answer)) => {
+                    ledger.answered(&job, ticket, *answer, now);
                 }
+                Fact::Dispatched(job, attempt) => ledger.dispatched(&job, attempt, now),
+                Fact::NotSent(job, attempt, why) => {
+                    ledger.dispatch_failed(&job, attempt, &why, now);
+                }
+                Fact::Undeliverable(job, why) => ledger.undeliverable(&job, &why, now),
             }
         }
     }

@@ -76,6 +76,11 @@ impl Session {
             && is_connected(&self.publishing)
     }
 
+    /// The connection that asks and publishes.
+    pub(super) fn client(&self) -> Client {
+        self.publishing.clone()
+    }
+
     /// Waits until one of the connections is no more.
     pub(super) async fn ended(&self) {
         self.signals.lost.cancelled().await;

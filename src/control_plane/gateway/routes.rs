@@ -15,6 +15,7 @@ use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Refusal, base64, ok};
+use super::elsewhere::where_it_belongs;
 use super::guard::{Rules, guard};
 use super::keys::Caller;
 use super::types::{self, Object, Payloads};
@@ -48,6 +49,11 @@ pub(super) type Named = Result<Path<String>, PathRejection>;
 
 /// The service, guarded.
 pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
+    unguarded(app).layer(from_fn_with_state(rules, guard))
+}
+
+/// The service for requests that another plane's guard has let pass.
+pub(super) fn unguarded(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/jobs", get(list_jobs).post(actions::submit))
         .route("/jobs/{id}", get(one_job))
@@ -82,7 +88,7 @@ pub(super) fn router(app: Arc<App>, rules: Arc<Rules>) -> Router {
         .route("/healthz", get(healthz))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_that_way)
-        .layer(from_fn_with_state(rules, guard))
+        .layer(from_fn_with_state(Arc::clone(&app), where_it_belongs))
         .with_state(app)
 }
 

@@ -276,6 +276,11 @@ impl Fleet {
         });
     }
 
+    /// Counts on no worker until it is heard again.
+    pub(super) fn doubt_all(&mut self) {
+        self.each(|worker| worker.live = false);
+    }
+
     fn each(&mut self, change: impl Fn(&mut Worker)) {
         let ids: Vec<WorkerId> = self.workers.keys().cloned().collect();
         for id in ids {

@@ -258,10 +258,12 @@ impl Ledger {
 
     /// A ledger in the place of this one, with what was kept: the options and the
     /// workers stay, the record does not. Jobs go on from where they stood.
-    pub fn restored(&self, saved: Saved, now: Timestamp) -> Self {
+    /// Ids that it makes are drawn from `salt` too, which no two of them share.
+    pub fn restored(&self, saved: Saved, salt: u64, now: Timestamp) -> Self {
         use rand::Rng as _;
         let mut random = self.random.clone();
-        let mut ledger = Self::new(self.limit, random.next_u64());
+        let seed = random.next_u64() ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut ledger = Self::new(self.limit, seed);
         ledger.fail_open = self.fail_open;
         ledger.snapshot.clone_from(&self.snapshot);
         ledger.notes.on = self.notes.on;
@@ -272,8 +274,8 @@ impl Ledger {
         }
         let mut jobs = saved.jobs;
         jobs.sort_by_key(|(seq, ..)| *seq);
-        for (_, job, letter) in jobs {
-            ledger.take_over(job, letter, now);
+        for (seq, job, letter) in jobs {
+            ledger.take_over(seq, job, letter, now);
         }
         ledger.log_again();
         ledger.reconcile_at = self.reconcile_at;
@@ -288,12 +290,14 @@ impl Ledger {
         ledger
     }
 
-    fn take_over(&mut self, mut job: Job, letter: Option<DeadLetter>, now: Timestamp) {
+    fn take_over(&mut self, seq: u64, mut job: Job, letter: Option<DeadLetter>, now: Timestamp) {
         if self.ids.contains_key(&job.id) {
             return;
         }
-        let seq = self.next_seq;
-        self.next_seq += 1;
+        // Numbers stay, for later documents have later ones.
+        let taken = self.jobs.contains_key(&seq);
+        let seq = if taken { self.next_seq } else { seq };
+        self.next_seq = self.next_seq.max(seq.saturating_add(1));
         self.ids.insert(job.id.clone(), seq);
         if let Some(key) = idempotency_key(&job.request) {
             // A later one has it only because it took the key over.
@@ -339,7 +343,7 @@ impl Ledger {
             }
             JobState::Dispatched => {
                 self.alarm(seq, alarm);
-                self.send_again(seq, now);
+                self.send_again(seq, "taken over; sent again under the same attempt", now);
             }
             JobState::ApprovalRequired
             | JobState::Running
@@ -349,25 +353,6 @@ impl Ledger {
             | JobState::Denied => self.alarm(seq, alarm),
             JobState::Cancelled => self.cancel_again(seq, now),
         }
-    }
-
-    /// Sends a request that may not have left: under its attempt, to its worker, so
-    /// that a worker which has it knows it again.
-    fn send_again(&mut self, seq: u64, now: Timestamp) {
-        let job = self.at_mut(seq);
-        let (Some(worker), Some(request)) = (job.worker.clone(), job.dispatched_request.clone())
-        else {
-            return;
-        };
-        job.note(now, "taken over; sent again under the same attempt");
-        let step = Step::Dispatch {
-            job: job.id.clone(),
-            attempt: job.attempts,
-            worker,
-            trace: job.trace.clone(),
-            request,
-        };
-        self.outbox.push(step);
     }
 
     fn cancel_again(&mut self, seq: u64, now: Timestamp) {

@@ -122,7 +122,7 @@ impl Play {
                 .add_stack(document.as_bytes())
                 .expect("what was written");
         }
-        self.ledger = self.ledger.restored(saved, self.now);
+        self.ledger = self.ledger.restored(saved, 1, self.now);
     }
 
     fn say(&mut self, what: &str) {

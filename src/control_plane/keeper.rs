@@ -1,0 +1,426 @@
+//! One record for several planes on the same servers.
+//!
+//! One plane leads: it alone schedules, and its ledger is the record. It writes every
+//! change to the store before anything follows from it ([`Keeper::keep`]). The others
+//! stand by: they take in requests and pass them on, run workers, listen, and take over
+//! when the leader's lease runs out ([`Keeper::run`]). The lease only says who may try;
+//! what makes a second leader harmless is the epoch, which each new one raises and every
+//! write is bound to: whoever was deposed without noticing cannot write, and so can
+//! publish nothing either.
+//!
+//! Packets that nobody heard between two leaders are made up for from what the others
+//! heard meanwhile, and from the server's own memory of the bus where it has one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, Delivery, LinkState, Pattern};
+use crate::control_plane::ledger::saved::Saved;
+use crate::control_plane::ledger::{SharedLedger, lock};
+use crate::store::{Store, StoreError, Write};
+use crate::time::{Clock, Elapsed, Timestamp, sleep};
+use crate::wire;
+
+mod records;
+
+pub use records::{JOB, JOBS, ROLLBACK, ROLLBACKS};
+
+/// Who leads, for [`LEASE_LIVES`].
+pub const LEASE: &str = "capdeck:lease";
+/// How often a leader began, and who it was: `<number> <plane>`.
+pub const EPOCH: &str = "capdeck:epoch";
+/// Until when a leader heard the bus, in milliseconds since 1970.
+const HEARD: &str = "capdeck:heard";
+
+/// A leader that says nothing for this long is taken for dead.
+pub const LEASE_LIVES: Elapsed = Elapsed::from_secs(8);
+/// How often the lease is renewed, and looked at by those who stand by.
+const LOOK: Elapsed = Elapsed::from_secs(2);
+/// What was heard is remembered by those who stand by for this long: the lease, a look,
+/// and as much again.
+const MISSED_FOR: Elapsed = Elapsed::from_secs(20);
+/// As many packets at most.
+const MISSED: usize = 50_000;
+/// Packets this much older than the gap are read again, for clocks differ.
+const OVERLAP: Elapsed = Elapsed::from_secs(5);
+/// Documents read at once.
+const READ_AT_ONCE: usize = 500;
+/// Changes that one commit carries; a commit keeps the store busy while it lasts.
+const WRITES_AT_ONCE: usize = 2_000;
+
+/// What a keeper works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where the record is.
+    pub store: Arc<dyn Store>,
+    /// Where packets are heard.
+    pub bus: Arc<dyn Bus>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The record of this process, which counts while it leads.
+    pub ledger: SharedLedger,
+    /// Told whenever there is something new to do.
+    pub wake: Arc<Notify>,
+}
+
+/// Where this plane stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Another one leads, or nobody does yet.
+    By {
+        /// Who leads, as far as is known.
+        leader: Option<String>,
+    },
+    /// This one leads.
+    Leads {
+        /// What [`EPOCH`] holds as long as it does.
+        epoch: String,
+    },
+}
+
+/// Why a change is not on record.
+#[derive(Debug, Error)]
+pub enum NotKept {
+    /// Another plane leads now; what this one knows does not count.
+    #[error("another plane leads now")]
+    Deposed,
+    /// The store does not answer; the change waits.
+    #[error(transparent)]
+    Away(#[from] StoreError),
+}
+
+/// Keeps the record of a plane on a store that it shares with others.
+pub struct Keeper {
+    parts: Parts,
+    /// The name of this plane, which no other has.
+    name: String,
+    standing: watch::Sender<Standing>,
+    /// Held while writing, so that an older state never follows a newer one.
+    turn: tokio::sync::Mutex<()>,
+    missed: Mutex<VecDeque<(Timestamp, Delivery)>>,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper")
+            .field("name", &self.name)
+            .field("standing", &*self.standing.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    /// A keeper that stands by, under a name that no other plane has.
+    pub fn new(parts: Parts, name: String) -> Self {
+        Self {
+            parts,
+            name,
+            standing: watch::Sender::new(Standing::By { leader: None }),
+            turn: tokio::sync::Mutex::new(()),
+            missed: Mutex::default(),
+        }
+    }
+
+    /// The name of this plane.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where this plane stands, and how that changes.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Whether this plane leads.
+    pub fn leads(&self) -> bool {
+        matches!(*self.standing.borrow(), Standing::Leads { .. })
+    }
+
+    /// Writes down what changed. When it returns, everything that was changed before it
+    /// was called is on record.
+    ///
+    /// # Errors
+    /// [`NotKept::Deposed`]: the ledger is empty then, and nothing may follow from what
+    /// it said. [`NotKept::Away`]: the changes wait for the next call.
+    pub async fn keep(&self) -> Result<(), NotKept> {
+        let _turn = self.turn.lock().await;
+        loop {
+            let Standing::Leads { epoch } = self.standing.borrow().clone() else {
+                return Err(NotKept::Deposed);
+            };
+            let changes = lock(&self.parts.ledger).take_changes();
+            if changes.is_empty() {
+                return Ok(());
+            }
+            let writes = records::writes(&changes);
+            for some in writes.chunks(WRITES_AT_ONCE) {
+                let guard = (EPOCH, epoch.as_bytes());
+                match self.parts.store.commit(guard, some).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.step_down("another one has begun");
+                        return Err(NotKept::Deposed);
+                    }
+                    Err(error) => {
+                        lock(&self.parts.ledger).give_back(changes);
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Remembers a packet that the leader may not get to hear.
+    pub fn missed(&self, delivery: Delivery) {
+        let now = self.parts.clock.now();
+        let mut missed = self.lock_missed();
+        while missed.len() >= MISSED
+            || missed
+                .front()
+                .is_some_and(|(at, _)| now.since(*at) > MISSED_FOR)
+        {
+            missed.pop_front();
+        }
+        missed.push_back((now, delivery));
+    }
+
+    /// Hands out what was remembered, in its order.
+    pub fn take_missed(&self) -> Vec<Delivery> {
+        let missed = std::mem::take(&mut *self.lock_missed());
+        missed.into_iter().map(|(_, delivery)| delivery).collect()
+    }
+
+    fn lock_missed(&self) -> MutexGuard<'_, VecDeque<(Timestamp, Delivery)>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Renews the lease, or takes it when it is free, until `stop`; then gives it back,
+    /// so that another one need not wait for its end.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut link = self.parts.bus.link();
+        let mut gap_since = None;
+        loop {
+            self.look().await;
+            let now = link.borrow_and_update().clone();
+            self.mend(&now, &mut gap_since).await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sleep(&*self.parts.clock, LOOK) => {}
+                changed = link.changed() => if changed.is_err() {
+                    sleep(&*self.parts.clock, LOOK).await;
+                },
+            }
+        }
+        if self.leads() {
+            self.give_up().await;
+        }
+    }
+
+    /// Looks once who leads, and leads if nobody does. It is logged when the store does
+    /// not answer: who leads then keeps its standing, for nobody else can lead either.
+    pub async fn look(&self) {
+        let looked = if self.leads() {
+            self.renew().await
+        } else {
+            self.take_over().await
+        };
+        if let Err(error) = looked {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot see who leads"
+            );
+        }
+    }
+
+    async fn renew(&self) -> Result<(), StoreError> {
+        let Standing::Leads { epoch } = self.standing.borrow().clone() else {
+            return Ok(());
+        };
+        let now = self.parts.clock.now();
+        let lease = Bytes::copy_from_slice(self.name.as_bytes());
+        let mut writes = vec![Write::Put {
+            key: LEASE.to_owned(),
+            value: lease,
+            ttl: Some(LEASE_LIVES),
+        }];
+        if is_up(&self.parts.bus.link().borrow()) {
+            writes.push(Write::Put {
+                key: HEARD.to_owned(),
+                value: Bytes::from(now.as_millis().to_string()),
+                ttl: None,
+            });
+        }
+        writes.extend(records::signs_of_life(
+            &self.name,
+            &lock(&self.parts.ledger),
+            now,
+        ));
+        // The epoch is still ours: nobody took over, even if the lease had run out.
+        let guard = (EPOCH, epoch.as_bytes());
+        if !self.parts.store.commit(guard, &writes).await? {
+            self.step_down("another one has begun");
+        }
+        Ok(())
+    }
+
+    async fn take_over(&self) -> Result<(), StoreError> {
+        let store = &*self.parts.store;
+        let lease = Bytes::copy_from_slice(self.name.as_bytes());
+        let free = store.compare_and_set(LEASE, None, lease, Some(LEASE_LIVES));
+        if !free.await? {
+            let leader = store.get(LEASE).await?;
+            let leader = leader.map(|it| String::from_utf8_lossy(&it).into_owned());
+            // Our own, from a try that was cut short.
+            if leader.as_deref() != Some(&self.name) {
+                self.standing.send_if_modified(|standing| {
+                    let now = Standing::By { leader };
+                    let news = *standing != now;
+                    *standing = now;
+                    news
+                });
+                return Ok(());
+            }
+        }
+        let before = store.get(EPOCH).await?;
+        let number = before
+            .as_deref()
+            .and_then(|it| {
+                std::str::from_utf8(it)
+                    .ok()?
+                    .split_once(' ')?
+                    .0
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or(0_u64);
+        let epoch = format!("{} {}", number.saturating_add(1), self.name);
+        let value = Bytes::copy_from_slice(epoch.as_bytes());
+        if !store
+            .compare_and_set(EPOCH, before.as_deref(), value, None)
+            .await?
+        {
+            return Ok(());
+        }
+        // Nobody else writes from here on.
+        let saved = self.read().await?;
+        let heard = store.get(HEARD).await?;
+        let heard = heard.and_then(|it| std::str::from_utf8(&it).ok()?.parse().ok());
+        if let Some(ms) = heard {
+            self.hear_again(Timestamp::from_millis(ms)).await;
+        }
+        let (jobs, now) = (saved.len(), self.parts.clock.now());
+        {
+            let _turn = self.turn.lock().await;
+            let mut ledger = lock(&self.parts.ledger);
+            *ledger = ledger.restored(saved, number, now);
+            self.standing.send_replace(Standing::Leads {
+                epoch: epoch.clone(),
+            });
+        }
+        tracing::info!(plane = self.name, epoch, jobs, "this plane leads");
+        self.parts.wake.notify_one();
+        self.renew().await
+    }
+
+    /// Reads the record. A document that cannot be read stays where it is and is told.
+    async fn read(&self) -> Result<Saved, StoreError> {
+        let store = &*self.parts.store;
+        let mut saved = Saved::default();
+        let limit = lock(&self.parts.ledger).limit();
+        for (index, prefix) in [(JOBS, JOB), (ROLLBACKS, ROLLBACK)] {
+            let listed = store.newest(index, limit).await?;
+            let keys: Vec<String> = listed
+                .into_iter()
+                .map(|it| format!("{prefix}{}", it.member))
+                .collect();
+            for some in keys.chunks(READ_AT_ONCE) {
+                let documents = store.get_many(some).await?;
+                for (key, document) in some.iter().zip(documents) {
+                    // One that ended long ago is listed longer than it lives.
+                    let Some(document) = document else { continue };
+                    let added = match prefix {
+                        JOB => saved.add_job(&document),
+                        _ => saved.add_stack(&document),
+                    };
+                    if let Err(error) = added {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(key, error, "a record is left out");
+                    }
+                }
+            }
+        }
+        Ok(saved)
+    }
+
+    /// Hears again what went over the bus since an instant, where the server knows it.
+    async fn hear_again(&self, since: Timestamp) {
+        let patterns = [wire::SUBMIT, wire::RESULT, wire::CANCEL]
+            .map(|name| Pattern::from(&wire::subject(name)));
+        let since = since.minus(OVERLAP);
+        match self.parts.bus.replay(&patterns, since).await {
+            Ok(deliveries) => {
+                let now = self.parts.clock.now();
+                let mut missed = self.lock_missed();
+                for delivery in deliveries.into_iter().rev() {
+                    missed.push_front((now, delivery));
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, %since, "what went over the bus cannot be read again");
+            }
+        }
+    }
+
+    /// Makes up for a gap of the bus when it is over.
+    async fn mend(&self, link: &LinkState, gap_since: &mut Option<Timestamp>) {
+        match link {
+            LinkState::Down { since, .. } => {
+                gap_since.get_or_insert(*since);
+            }
+            LinkState::Up | LinkState::Lagging { .. } => {
+                if let Some(since) = gap_since.take().filter(|_| self.leads()) {
+                    self.hear_again(since).await;
+                    self.parts.wake.notify_one();
+                }
+            }
+            LinkState::Connecting => {}
+        }
+    }
+
+    fn step_down(&self, why: &str) {
+        tracing::warn!(plane = self.name, why, "this plane leads no more");
+        let now = self.parts.clock.now();
+        let mut ledger = lock(&self.parts.ledger);
+        *ledger = ledger.restored(Saved::default(), 0, now);
+        self.standing.send_replace(Standing::By { leader: None });
+    }
+
+    /// Lets another one lead at once.
+    async fn give_up(&self) {
+        if let Err(error) = self.keep().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the last changes are not on record");
+        }
+        let Standing::Leads { epoch } = self.standing.borrow().clone() else {
+            return;
+        };
+        let free = [Write::Delete {
+            key: LEASE.to_owned(),
+        }];
+        let guard = (EPOCH, epoch.as_bytes());
+        if let Err(error) = self.parts.store.commit(guard, &free).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the lease runs out by itself");
+        }
+    }
+}
+
+fn is_up(link: &LinkState) -> bool {
+    matches!(link, LinkState::Up | LinkState::Lagging { .. })
+}

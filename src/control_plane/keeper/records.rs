@@ -1,0 +1,385 @@
+//! What stands in the store: the documents that a plane goes on from, and the keys of a
+//! CAP deployment beside them, so that consoles without a gateway see the same jobs.
+//!
+//! Everything is written whole, never added to, so that writing it twice does no harm.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::control_plane::ledger::saved::{ChangedJob, Changes, Kept};
+use crate::control_plane::ledger::{DeadLetter, Job, JobState, Ledger};
+use crate::ids::JobId;
+use crate::store::Write;
+use crate::time::{Elapsed, Timestamp};
+use crate::wire::json::{Unset, job_request_to_json};
+use crate::wire::packet::{ActorType, WireEnum as _};
+
+/// The document of a job is at this and its id.
+pub const JOB: &str = "capdeck:job:";
+/// The jobs that have a document, the one that changed last first.
+pub const JOBS: &str = "capdeck:jobs";
+/// The document of a rollback is at this and its name.
+pub const ROLLBACK: &str = "capdeck:rollback:";
+/// The rollbacks that have a document.
+pub const ROLLBACKS: &str = "capdeck:rollbacks";
+
+/// How long a job that has ended is on record, the time of CAP deployments.
+const RECORD_TTL: Elapsed = Elapsed::from_secs(7 * 24 * 60 * 60);
+/// How long an idempotency key belongs to its job, the time of CAP deployments.
+const KEY_TTL: Elapsed = Elapsed::from_secs(90 * 24 * 60 * 60);
+/// How long a dead letter is on record, the time of CAP deployments.
+const LETTER_TTL: Elapsed = Elapsed::from_secs(30 * 24 * 60 * 60);
+/// Jobs in the index of recent ones, the number of CAP deployments.
+const RECENT: usize = 1_000;
+/// Dead letters in their index, the number of CAP deployments.
+const LETTERS: usize = 10_000;
+/// How long the list of workers is there after whoever wrote it.
+const WORKERS_TTL: Elapsed = Elapsed::from_secs(24 * 60 * 60);
+/// How long a plane is there after its last sign of life.
+const INSTANCE_TTL: Elapsed = Elapsed::from_secs(15);
+
+/// All that has to be written for changes, in an order in which a reader that sees a
+/// part is led nowhere.
+pub(super) fn writes(changes: &Changes) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for (id, was) in &changes.forgotten {
+        forgotten(&mut writes, id, *was);
+    }
+    for changed in &changes.jobs {
+        document(&mut writes, changed);
+        public(&mut writes, changed);
+    }
+    if !changes.jobs.is_empty() {
+        writes.push(Write::Newest {
+            key: "job:recent".to_owned(),
+            keep: RECENT,
+        });
+    }
+    for stack in &changes.stacks {
+        let name = stack.name();
+        let key = format!("{ROLLBACK}{name}");
+        match stack.document() {
+            Some(document) => {
+                writes.push(put(key, document, None));
+                writes.push(index(ROLLBACKS, &name, 0));
+            }
+            None => {
+                writes.push(Write::Delete { key });
+                writes.push(unindex(ROLLBACKS, &name));
+            }
+        }
+    }
+    writes
+}
+
+fn put(key: String, value: impl Into<Bytes>, ttl: Option<Elapsed>) -> Write {
+    let value = value.into();
+    Write::Put { key, value, ttl }
+}
+
+fn index(key: &str, member: &str, score: i64) -> Write {
+    Write::Index {
+        key: key.to_owned(),
+        member: member.to_owned(),
+        score,
+    }
+}
+
+fn unindex(key: &str, member: &str) -> Write {
+    Write::Unindex {
+        key: key.to_owned(),
+        member: member.to_owned(),
+    }
+}
+
+fn index_of(state: JobState) -> String {
+    format!("job:index:{}", state.name().to_lowercase())
+}
+
+fn leave_indexes(writes: &mut Vec<Write>, id: &JobId, was: Kept, now: Option<JobState>) {
+    let left = match was {
+        Kept::Never => Vec::new(),
+        Kept::As(state) => vec![state],
+        Kept::Unsure => JobState::ALL.to_vec(),
+    };
+    let left = left.into_iter().filter(|state| Some(*state) != now);
+    writes.extend(left.map(|state| unindex(&index_of(state), id.as_str())));
+}
+
+fn forgotten(writes: &mut Vec<Write>, id: &JobId, was: Kept) {
+    writes.push(unindex(JOBS, id.as_str()));
+    writes.push(unindex("job:recent", id.as_str()));
+    leave_indexes(writes, id, was, None);
+    for prefix in [
+        JOB,
+        "job:meta:",
+        "job:state:",
+        "job:req:",
+        "job:result_ptr:",
+        "job:events:",
+        "job:decisions:",
+    ] {
+        let key = format!("{prefix}{id}");
+        writes.push(Write::Delete { key });
+    }
+}
+
+fn document(writes: &mut Vec<Write>, changed: &ChangedJob) {
+    let job = &changed.job;
+    let ttl = job.state.is_ended().then_some(RECORD_TTL);
+    writes.push(put(format!("{JOB}{}", job.id), changed.document(), ttl));
+    writes.push(index(JOBS, job.id.as_str(), job.updated_at.as_micros()));
+}
+
+/// The keys of a CAP deployment for a job.
+fn public(writes: &mut Vec<Write>, changed: &ChangedJob) {
+    let job = &changed.job;
+    let (id, ttl) = (&job.id, Some(RECORD_TTL));
+    let updated_at = job.updated_at.as_micros();
+    writes.push(Write::Fields {
+        key: format!("job:meta:{id}"),
+        fields: meta(job),
+        ttl,
+    });
+    writes.push(put(format!("job:state:{id}"), job.state.name(), ttl));
+    match job_request_to_json(&job.request, Unset::Emit) {
+        Ok(request) => writes.push(put(format!("job:req:{id}"), request.to_string(), ttl)),
+        Err(error) => tracing::warn!(job = %id, %error, "its request has no JSON to show"),
+    }
+    if !job.result_ptr.is_empty() {
+        let pointer = job.result_ptr.clone();
+        writes.push(put(format!("job:result_ptr:{id}"), pointer, ttl));
+    }
+    writes.push(Write::List {
+        key: format!("job:events:{id}"),
+        elements: events(job),
+        ttl,
+    });
+    writes.push(Write::List {
+        key: format!("job:decisions:{id}"),
+        elements: decisions(job),
+        ttl,
+    });
+    leave_indexes(writes, id, changed.was, Some(job.state));
+    writes.push(index(&index_of(job.state), id.as_str(), updated_at));
+    writes.push(index("job:recent", id.as_str(), updated_at));
+    let key = job.request.meta.as_ref().map(|meta| &meta.idempotency_key);
+    if let Some(key) = key.filter(|key| !key.is_empty()) {
+        let key = format!("job:idempotency:{}:{key}", job.tenant());
+        writes.push(put(key, id.as_str().to_owned(), Some(KEY_TTL)));
+    }
+    let entry = format!("dlq:entry:{id}");
+    match &changed.letter {
+        Some(letter) => {
+            let at = letter.created_at.as_millis().div_euclid(1_000);
+            writes.push(put(
+                entry,
+                dead_letter(letter).to_string(),
+                Some(LETTER_TTL),
+            ));
+            writes.push(index("dlq:index", id.as_str(), at));
+            writes.push(Write::Newest {
+                key: "dlq:index".to_owned(),
+                keep: LETTERS,
+            });
+        }
+        None if job.state.is_ended() => {
+            writes.push(Write::Delete { key: entry });
+            writes.push(unindex("dlq:index", id.as_str()));
+        }
+        None => {}
+    }
+}
+
+/// The fields of `job:meta:<id>`. What a job does not have is empty, for a field that was
+/// written once stays.
+fn meta(job: &Job) -> Vec<(String, String)> {
+    let request = &job.request;
+    let meta = request.meta.clone().unwrap_or_default();
+    let us = |at: Option<Timestamp>| at.map_or(String::new(), |at| at.as_micros().to_string());
+    let list = |of: &[String]| json!(of).to_string();
+    let actor_type = match meta.actor_type {
+        ActorType::Unspecified => String::new(),
+        known => known.name().to_lowercase(),
+    };
+    let mut fields = vec![
+        ("state", job.state.name().to_owned()),
+        ("updated_at", job.updated_at.as_micros().to_string()),
+        ("attempts", job.attempts.to_string()),
+        ("topic", request.topic.clone()),
+        ("tenant", job.tenant().to_owned()),
+        ("principal", request.principal_id.clone()),
+        (
+            "team",
+            request.env.get("team_id").cloned().unwrap_or_default(),
+        ),
+        ("memory_id", request.memory_id.clone()),
+        ("trace_id", job.trace.to_string()),
+        ("labels", json!(request.labels).to_string()),
+        ("actor_id", meta.actor_id),
+        ("actor_type", actor_type),
+        ("idempotency_key", meta.idempotency_key),
+        ("capability", meta.capability),
+        ("risk_tags", list(&meta.risk_tags)),
+        ("requires", list(&meta.requires)),
+        ("pack_id", meta.pack_id),
+        ("deadline_unix", us(job.deadline_at)),
+        ("submitted_by", job.submitted_by.clone()),
+        (
+            "worker_id",
+            job.worker
+                .as_ref()
+                .map_or(String::new(), ToString::to_string),
+        ),
+        ("result_ptr", job.result_ptr.clone()),
+        ("failure_reason", job.error_message.clone()),
+    ];
+    if let Some(last) = job.decision() {
+        let limits = last.constraints.as_ref();
+        let required = last.approval_required();
+        fields.extend([
+            ("safety_decision", last.name().to_owned()),
+            ("safety_reason", last.reason.clone()),
+            ("safety_rule_id", last.rule_id.clone().unwrap_or_default()),
+            ("safety_snapshot", last.policy_snapshot.clone()),
+            ("safety_checked_at", last.checked_at.as_micros().to_string()),
+            (
+                "safety_constraints",
+                limits.map_or(String::new(), |it| it.protojson()),
+            ),
+            ("safety_remediations", json!(last.remediations).to_string()),
+            (
+                "safety_approval_required",
+                if required { "true" } else { "" }.to_owned(),
+            ),
+            (
+                "safety_approval_ref",
+                if required {
+                    job.id.to_string()
+                } else {
+                    String::new()
+                },
+            ),
+            ("safety_job_hash", last.job_hash.clone().unwrap_or_default()),
+        ]);
+    }
+    if let Some(approval) = &job.approval {
+        fields.extend([
+            ("approval_by", approval.resolved_by.clone()),
+            ("approval_role", approval.resolved_role.clone()),
+            ("approval_at", us(approval.resolved_at)),
+            ("approval_reason", approval.reason.clone()),
+            ("approval_note", approval.note.clone()),
+            ("approval_policy_snapshot", approval.policy_snapshot.clone()),
+            ("approval_job_hash", approval.job_hash.clone()),
+            ("approval_status", approval.status.name().to_owned()),
+            (
+                "approval_actionability",
+                approval.status.actionability().to_owned(),
+            ),
+            ("approval_revision", approval.revision.to_string()),
+            (
+                "approval_decision",
+                approval.status.decision().unwrap_or_default().to_owned(),
+            ),
+        ]);
+    }
+    let owned = fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    owned.collect()
+}
+
+fn events(job: &Job) -> Vec<Bytes> {
+    let events = job.events.iter().map(|event| {
+        let note = json!({ "ts": event.at.as_micros(), "state": event.state.name(), "ctx": { "reason": event.note } });
+        Bytes::from(note.to_string())
+    });
+    events.collect()
+}
+
+fn decisions(job: &Job) -> Vec<Bytes> {
+    let records = job.decisions.iter().map(|record| {
+        let mut told = crate::control_plane::gateway::types::decision_record(job, record);
+        if let (Some(limits), Some(fields)) = (&record.constraints, told.as_object_mut()) {
+            // On record they are protojson, in answers they are not.
+            let limits = serde_json::from_str(&limits.protojson()).unwrap_or(Value::Null);
+            fields.insert("constraints".to_owned(), limits);
+        }
+        Bytes::from(told.to_string())
+    });
+    records.collect()
+}
+
+fn dead_letter(letter: &DeadLetter) -> Value {
+    crate::control_plane::gateway::types::dead_letter_item(letter)
+}
+
+/// What shows that a leader lives, and what it knows of workers and policy.
+pub(super) fn signs_of_life(name: &str, ledger: &Ledger, now: Timestamp) -> Vec<Write> {
+    let mut writes = vec![
+        put(
+            "sys:workers:snapshot".to_owned(),
+            workers(name, ledger, now).to_string(),
+            Some(WORKERS_TTL),
+        ),
+        instance(name, now),
+    ];
+    if let Some(snapshot) = ledger.current_snapshot() {
+        writes.push(Write::List {
+            key: "cordum:safety:snapshots".to_owned(),
+            elements: vec![Bytes::copy_from_slice(snapshot.as_bytes())],
+            ttl: None,
+        });
+    }
+    writes
+}
+
+fn instance(name: &str, now: Timestamp) -> Write {
+    let sign = json!({
+        "id": name, "service": "scheduler", "version": env!("CARGO_PKG_VERSION"),
+        "commit": "", "seen_at": now.to_string(),
+    });
+    let key = format!("cordum:instance:scheduler:{name}");
+    put(key, sign.to_string(), Some(INSTANCE_TTL))
+}
+
+fn workers(name: &str, ledger: &Ledger, now: Timestamp) -> Value {
+    let live = ledger
+        .fleet()
+        .iter()
+        .filter(|(_, worker)| worker.is_live(now));
+    let workers: Vec<Value> = live
+        .map(|(id, worker)| {
+            let beat = &worker.heartbeat;
+            json!({
+                "worker_id": id.as_str(), "pool": beat.pool.as_str(),
+                "active_jobs": beat.active_jobs, "max_parallel_jobs": beat.max_parallel_jobs,
+                "capabilities": beat.capabilities, "cpu_load": beat.cpu_load,
+                "gpu_utilization": beat.gpu_utilization, "memory_load": beat.memory_load,
+                "region": beat.region, "type": beat.kind, "labels": beat.labels,
+            })
+        })
+        .collect();
+    let mut pools = BTreeMap::new();
+    let mut topics = BTreeMap::new();
+    for pool in ledger.pools() {
+        for topic in &pool.topics {
+            let told = json!({
+                "pool": pool.name.as_str(), "workers": pool.workers,
+                "capacity": pool.capacity, "available": pool.workers > 0,
+            });
+            topics.insert(topic.clone(), told);
+        }
+        let told = json!({
+            "workers": pool.workers, "active_jobs": pool.active_jobs, "capacity": pool.capacity,
+        });
+        pools.insert(pool.name.to_string(), told);
+    }
+    json!({
+        "captured_at": now.to_string(), "writer_id": name,
+        "pools": pools, "topics": topics, "workers": workers,
+    })
+}

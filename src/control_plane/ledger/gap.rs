@@ -1,0 +1,67 @@
+//! What a gap of the bus leaves in doubt: whether workers are there, and whether requests
+//! that were sent around its beginning arrived.
+
+use super::{JobState, Ledger, Step};
+use crate::ids::WorkerId;
+use crate::time::{Elapsed, Timestamp};
+
+/// A request that was sent this long before a gap was noticed may be lost: what a server
+/// had taken and not handed on when it ended, and what was sent until that was seen.
+const IN_DOUBT: Elapsed = Elapsed::from_secs(3);
+
+impl Ledger {
+    /// The line to the bus was cut since then, and is back. No worker gets a job until it
+    /// is heard again, for a message to one that is not there yet is lost. A request that
+    /// may have been lost is sent again when its worker is heard, under the same attempt,
+    /// unless its worker has said something of it.
+    pub fn line_is_back(&mut self, since: Timestamp) {
+        self.fleet.doubt_all();
+        let from = since.minus(IN_DOUBT);
+        let in_doubt: Vec<_> = [JobState::Dispatched, JobState::Running]
+            .into_iter()
+            .flat_map(|state| self.in_state(state))
+            .filter(|job| job.progress.is_none() && job.dispatched_at.is_some_and(|at| at >= from))
+            .filter_map(|job| Some((job.slot.clone()?, job.id.clone())))
+            .collect();
+        for (worker, id) in in_doubt {
+            self.in_doubt.entry(worker).or_default().insert(id);
+        }
+    }
+
+    /// A worker is heard: what it may not have got is sent again.
+    pub(super) fn send_what_is_in_doubt(&mut self, worker: &WorkerId, now: Timestamp) {
+        for id in self.in_doubt.remove(worker).unwrap_or_default() {
+            let Ok(seq) = self.seq(&id) else { continue };
+            let job = self.at(seq);
+            let still = matches!(job.state, JobState::Dispatched | JobState::Running)
+                && job.slot.as_ref() == Some(worker)
+                && job.progress.is_none();
+            if still {
+                self.send_again(
+                    seq,
+                    "the bus was gone; sent again under the same attempt",
+                    now,
+                );
+            }
+        }
+    }
+
+    /// Sends a request that may not have arrived: under its attempt, to its worker, so
+    /// that a worker which has it knows it again.
+    pub(super) fn send_again(&mut self, seq: u64, why: &str, now: Timestamp) {
+        let job = self.at_mut(seq);
+        let (Some(worker), Some(request)) = (job.worker.clone(), job.dispatched_request.clone())
+        else {
+            return;
+        };
+        job.note(now, why);
+        let step = Step::Dispatch {
+            job: job.id.clone(),
+            attempt: job.attempts,
+            worker,
+            trace: job.trace.clone(),
+            request,
+        };
+        self.outbox.push(step);
+    }
+}
