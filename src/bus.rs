@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::time::{BoxFuture, Timestamp};
 
+pub mod gap;
 pub mod local;
 pub mod nats;
 pub mod subject;
@@ -72,6 +73,14 @@ pub enum LinkState {
         /// When the next attempt is made; `None` if none is.
         again_at: Option<Timestamp>,
     },
+}
+
+/// Whether messages come and go.
+pub fn is_up(link: &LinkState) -> bool {
+    match link {
+        LinkState::Up | LinkState::Lagging { .. } => true,
+        LinkState::Connecting | LinkState::Down { .. } => false,
+    }
 }
 
 /// Why a bus refused.

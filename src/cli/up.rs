@@ -22,6 +22,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::time::{Clock, Elapsed, SystemClock, sleep};
 
+mod neighbours;
+
 /// How long the bus may take to come up.
 const BUS_LIMIT: Elapsed = Elapsed::from_secs(5);
 
@@ -49,9 +51,11 @@ pub(super) struct PlaneArgs {
 /// What `capdeck up` takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Jobs, decisions and approvals stay in the memory of this process and are gone with
-it, also with --nats and --redis: those carry packets and payloads. Run one plane
-on one bus.")]
+With both --nats and --redis the record of jobs, decisions and approvals is on Redis,
+and several planes with the same policy share the work: one leads and schedules, the
+others take in requests, run workers, and take over when it dies. With one of the two
+alone, or with none, jobs stay in the memory of this process and are gone with it; run
+one plane on one bus then.")]
 pub(super) struct UpArgs {
     #[command(flatten)]
     plane: PlaneArgs,
@@ -71,6 +75,9 @@ pub(super) struct UpArgs {
     /// Keep payloads on this Redis server, instead of in memory
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
+    /// Stand beside the planes that are on these servers already
+    #[arg(long, requires = "nats", requires = "redis")]
+    join: bool,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -223,15 +230,29 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
+    if args.nats.is_some() && args.redis.is_some() {
+        if !args.join {
+            tokio::select! {
+                alone = neighbours::refuse(&*store, &*clock) => alone?,
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+            }
+        }
+        let name = neighbours::name(&*clock);
+        let tag = name.trim_start_matches("capdeck");
+        options.scenario = options.scenario.tagged(tag);
+        options.shared_as = Some(name);
+    }
     let plane = ControlPlane::start(bus, store, clock, options)
         .await
         .map_err(start_error)?;
     print::line(&format!(
-        "ready: gateway http://{}, policy {}, bus {}, payloads {}",
+        "ready: gateway http://{}, policy {}, bus {}, payloads {}{}",
         plane.http_addr(),
         plane.snapshot().await,
         args.nats.as_deref().map_or("in memory", |_| "nats"),
         args.redis.as_deref().map_or("in memory", |_| "redis"),
+        neighbours::told(plane.standing().as_ref()),
     ));
     tokio::select! {
         _ = interrupt.recv() => {}

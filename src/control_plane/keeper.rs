@@ -12,6 +12,7 @@
 //! heard meanwhile, and from the server's own memory of the bus where it has one.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -19,7 +20,8 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, Delivery, LinkState, Pattern};
+use crate::bus::gap::Gap;
+use crate::bus::{Bus, Delivery, Pattern, is_up};
 use crate::control_plane::ledger::saved::Saved;
 use crate::control_plane::ledger::{SharedLedger, lock};
 use crate::store::{Store, StoreError, Write};
@@ -103,6 +105,10 @@ pub struct Keeper {
     /// Held while writing, so that an older state never follows a newer one.
     turn: tokio::sync::Mutex<()>,
     missed: Mutex<VecDeque<(Timestamp, Delivery)>>,
+    /// When the lease was renewed last, in milliseconds since 1970.
+    renewed_at: AtomicI64,
+    /// Told when there is reason to look who leads.
+    doubt: Notify,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -123,6 +129,8 @@ impl Keeper {
             standing: watch::Sender::new(Standing::By { leader: None }),
             turn: tokio::sync::Mutex::new(()),
             missed: Mutex::default(),
+            renewed_at: AtomicI64::new(0),
+            doubt: Notify::new(),
         }
     }
 
@@ -139,6 +147,16 @@ impl Keeper {
     /// Whether this plane leads.
     pub fn leads(&self) -> bool {
         matches!(*self.standing.borrow(), Standing::Leads { .. })
+    }
+
+    /// Where this plane stands, looked at once more when it leads as far as it knows and
+    /// its lease may have run out: what it knows may be old then.
+    pub async fn sure_standing(&self) -> Standing {
+        let renewed_at = Timestamp::from_millis(self.renewed_at.load(Ordering::Relaxed));
+        if self.leads() && self.parts.clock.now().since(renewed_at) >= LEASE_LIVES {
+            self.look().await;
+        }
+        self.standing.borrow().clone()
     }
 
     /// Writes down what changed. When it returns, everything that was changed before it
@@ -202,18 +220,24 @@ impl Keeper {
     /// Renews the lease, or takes it when it is free, until `stop`; then gives it back,
     /// so that another one need not wait for its end.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut link = self.parts.bus.link();
-        let mut gap_since = None;
+        let mut gap = Gap::new(Some(self.parts.bus.link()));
+        // The first connection ends no gap.
+        let _connected = gap.has_ended();
+        let mut heard_at = self.parts.clock.now();
         loop {
             self.look().await;
-            let now = link.borrow_and_update().clone();
-            self.mend(&now, &mut gap_since).await;
+            if gap.has_ended() && self.leads() {
+                self.hear_again(heard_at).await;
+                self.parts.wake.notify_one();
+            }
+            if is_up(&self.parts.bus.link().borrow()) {
+                heard_at = self.parts.clock.now();
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep(&*self.parts.clock, LOOK) => {}
-                changed = link.changed() => if changed.is_err() {
-                    sleep(&*self.parts.clock, LOOK).await;
-                },
+                () = self.doubt.notified() => {}
+                () = gap.changed() => {}
             }
         }
         if self.leads() {
@@ -262,7 +286,10 @@ impl Keeper {
         ));
         // The epoch is still ours: nobody took over, even if the lease had run out.
         let guard = (EPOCH, epoch.as_bytes());
-        if !self.parts.store.commit(guard, &writes).await? {
+        if self.parts.store.commit(guard, &writes).await? {
+            // From when it was asked: the lease runs from then on at the earliest.
+            self.renewed_at.store(now.as_millis(), Ordering::Relaxed);
+        } else {
             self.step_down("another one has begun");
         }
         Ok(())
@@ -377,22 +404,6 @@ impl Keeper {
         }
     }
 
-    /// Makes up for a gap of the bus when it is over.
-    async fn mend(&self, link: &LinkState, gap_since: &mut Option<Timestamp>) {
-        match link {
-            LinkState::Down { since, .. } => {
-                gap_since.get_or_insert(*since);
-            }
-            LinkState::Up | LinkState::Lagging { .. } => {
-                if let Some(since) = gap_since.take().filter(|_| self.leads()) {
-                    self.hear_again(since).await;
-                    self.parts.wake.notify_one();
-                }
-            }
-            LinkState::Connecting => {}
-        }
-    }
-
     fn step_down(&self, why: &str) {
         tracing::warn!(plane = self.name, why, "this plane leads no more");
         let now = self.parts.clock.now();
@@ -421,6 +432,5 @@ impl Keeper {
     }
 }
 
-fn is_up(link: &LinkState) -> bool {
-    matches!(link, LinkState::Up | LinkState::Lagging { .. })
-}
+#[cfg(test)]
+mod tests;

@@ -268,7 +268,7 @@ impl Ledger {
             in_doubt: BTreeMap::new(),
             next_seq: 0,
             next_ticket: 0,
-            random: ChaCha8Rng::seed_from_u64(seed),
+            random: generator(seed),
         }
     }
 
@@ -571,6 +571,15 @@ impl Ledger {
         self.counters.forgotten_jobs += 1;
         true
     }
+}
+
+/// What ids are drawn from. The scenario draws its own from the same seed and the streams
+/// from zero on; with one of those a job that somebody submits would get the id of a job
+/// of the scenario, and be taken for it.
+fn generator(seed: u64) -> ChaCha8Rng {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(u64::MAX);
+    generator
 }
 
 /// Where a compensation stands in a line, then an interactive job, then a batch.

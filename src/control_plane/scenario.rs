@@ -113,6 +113,25 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    /// The same scenario with workers whose names end in `tag`, so that two planes on
+    /// one bus do not have workers of one name.
+    #[must_use]
+    pub fn tagged(mut self, tag: &str) -> Self {
+        for pool in &mut self.pools {
+            tag.clone_into(&mut pool.tag);
+        }
+        for incident in &mut self.incidents {
+            if let Happening::Workers { workers, .. } = &mut incident.what {
+                for worker in workers {
+                    *worker = WorkerId::from(format!("{worker}{tag}"));
+                }
+            }
+        }
+        self
+    }
+}
+
 fn built_in_payload(file: &str) -> std::io::Result<String> {
     let text = match file {
         "../payloads/manifest.yaml" => include_str!("../../demo/payloads/manifest.yaml"),
@@ -128,6 +147,8 @@ fn built_in_payload(file: &str) -> std::io::Result<String> {
 pub struct Pool {
     /// Its name, one token of a subject.
     pub name: PoolName,
+    /// What the names of its workers end in; empty in a file.
+    pub tag: String,
     /// How many workers it has.
     pub workers: u32,
     /// Jobs that each of them takes at once.
@@ -155,7 +176,8 @@ pub struct Pool {
 impl Pool {
     /// The names of its workers, such as `w-mcp-01`.
     pub fn worker_ids(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        (1..=self.workers).map(|n| WorkerId::from(format!("w-{}-{n:02}", self.name)))
+        let Self { name, tag, .. } = self;
+        (1..=self.workers).map(move |n| WorkerId::from(format!("w-{name}-{n:02}{tag}")))
     }
 }
 

@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, BusError, Delivery, LinkState, Pattern, Subject, Subscription};
+use crate::bus::gap::Gap;
+use crate::bus::{Bus, BusError, Delivery, Pattern, Subject, Subscription, is_up};
 use crate::control_plane::keeper::{Keeper, NotKept};
 use crate::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
 use crate::control_plane::ledger::alerts::sender_of;
@@ -169,16 +170,19 @@ impl Scheduler {
     /// [`BusGone`] when the bus ended a subscription.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), BusGone> {
         let mut batch: Vec<Delivery> = Vec::with_capacity(TURN);
-        let mut link = self.parts.bus.link();
-        let mut cut_since = None;
+        let mut gap = Gap::new(Some(self.parts.bus.link()));
+        // The first connection ends no gap.
+        let _connected = gap.has_ended();
+        let mut looked_at = self.clock.now();
         loop {
             // Seen before what was heard on the new line.
-            if let LinkState::Down { since, .. } = &*link.borrow_and_update() {
-                cut_since.get_or_insert(*since);
-            } else if let Some(since) = cut_since.take() {
-                lock(&self.parts.ledger).line_is_back(since);
+            if gap.has_ended() {
+                lock(&self.parts.ledger).line_is_back(looked_at);
             }
             let now = self.clock.now();
+            if is_up(&self.parts.bus.link().borrow()) {
+                looked_at = now;
+            }
             let alarm = lock(&self.parts.ledger).next_alarm();
             let nap = now.plus(if self.stalled.is_empty() { NAP } else { STALL });
             let wake = alarm.filter(|_| self.stalled.is_empty());
@@ -195,7 +199,7 @@ impl Scheduler {
                     }
                 }
                 () = self.parts.wake.notified() => {}
-                Ok(()) = link.changed() => {}
+                () = gap.changed() => {}
                 () = self.clock.sleep_until(wake) => {}
             }
             self.hear(&mut batch);

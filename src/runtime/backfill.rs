@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::{facts, records as stored};
 use crate::bus::LinkState as BusLink;
+use crate::bus::gap::Gap;
 use crate::gateway_client::types::{ApprovalItem, JobDetail, JobsQuery};
 use crate::gateway_client::{GatewayClient, GatewayError};
 use crate::ids::JobId;
@@ -21,10 +22,8 @@ use crate::store::{Store, StoreError};
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
 use crate::wire::job_hash::job_hash;
 
-mod gap;
 mod records;
 
-use gap::Gap;
 pub(super) use records::store_records;
 
 /// A server on this machine is asked this often, any other one every 5 s.

@@ -619,6 +619,7 @@ async fn an_address_is_taken_once_and_only_loopback_goes_without_a_key() {
             kernel: bench.kernel.clone(),
             routes: Arc::default(),
             wake: Arc::default(),
+            keeper: None,
         };
         let keys = key.map(Keyring::shared).unwrap_or_default();
         let options = Options {

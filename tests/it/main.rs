@@ -30,6 +30,7 @@ mod readme;
 mod records;
 mod refusals;
 mod screens;
+mod shared;
 mod standin;
 mod store;
 mod support;

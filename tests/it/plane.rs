@@ -417,6 +417,7 @@ impl Inside {
             },
             max_jobs: MAX_JOBS,
             fail_open: false,
+            shared_as: None,
         };
         let store = Arc::new(MemoryStore::new(clock()));
         let plane = ControlPlane::start(Arc::new(bus.clone()), store, clock(), options)

@@ -151,9 +151,10 @@ impl Post {
                 continue;
             };
             if !is_question {
-                let awaited = self.awaited().remove(id);
-                // Nobody waits any more.
-                drop(awaited.map(|it| it.send(())));
+                if let Some(waiting) = self.awaited().remove(id) {
+                    // It may have given up just now.
+                    let _heard = waiting.send(());
+                }
                 continue;
             }
             // Whoever finds no place hears nothing, and says so to its caller.
@@ -367,8 +368,7 @@ pub(super) async fn where_it_belongs(
     if HERE.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let standing = post.keeper.standing().borrow().clone();
-    match standing {
+    match post.keeper.sure_standing().await {
         Standing::Leads { .. } => {
             let reads = matches!(*request.method(), Method::GET | Method::HEAD);
             let response = next.run(request).await;

@@ -202,7 +202,9 @@ fn meta(job: &Job) -> Vec<(String, String)> {
     let list = |of: &[String]| json!(of).to_string();
     let actor_type = match meta.actor_type {
         ActorType::Unspecified => String::new(),
-        known => known.name().to_lowercase(),
+        known @ (ActorType::Human | ActorType::Service | ActorType::Unknown(_)) => {
+            known.name().to_lowercase()
+        }
     };
     let mut fields = vec![
         ("state", job.state.name().to_owned()),

@@ -139,6 +139,7 @@ impl Check<'_> {
         Ok(Pool {
             workers: self.count(raw.workers, "workers", MAX_WORKERS)?,
             slots: self.count(raw.slots, "slots", MAX_SLOTS)?,
+            tag: String::new(),
             regions: or_default(raw.regions, "eu-1"),
             topics,
             capabilities: raw.capabilities,

@@ -300,3 +300,48 @@ fn a_policy_edit_replaces_once_or_appends() {
     };
     assert_eq!(append.apply("x\n").as_deref(), Some("x\n# more"));
 }
+
+#[test]
+fn no_job_of_a_scenario_has_an_id_that_the_plane_gives_from_the_same_seed() {
+    use crate::control_plane::ledger::Ledger;
+    use std::collections::BTreeSet;
+
+    let mut ledger = Ledger::new(10, 7);
+    let given: BTreeSet<String> = (0..5_000).map(|_| ledger.fresh_uuid()).collect();
+    assert_eq!(given.len(), 5_000);
+    let mut seen = 0;
+    for (_, one) in play("default", 7, 1_000, 600) {
+        if let Move::Submit(submission) = one
+            && let Body::JobRequest(request) = &submission.packet.body
+        {
+            seen += 1;
+            assert!(
+                !given.contains(request.job_id.as_str()),
+                "{}",
+                request.job_id
+            );
+            assert!(!given.contains(submission.packet.trace.as_str()));
+        }
+    }
+    assert!(seen > 200, "{seen}");
+}
+
+#[test]
+fn the_workers_of_two_planes_have_names_of_their_own() {
+    let tagged = Scenario::built_in("default")
+        .expect("good test data")
+        .tagged("-1a2b");
+    let ids: Vec<String> = tagged
+        .pools
+        .iter()
+        .flat_map(|pool| pool.worker_ids().map(|id| id.to_string()))
+        .collect();
+    assert!(ids.iter().all(|id| id.ends_with("-1a2b")), "{ids:?}");
+    for incident in &tagged.incidents {
+        if let Happening::Workers { workers, .. } = &incident.what {
+            for worker in workers {
+                assert!(ids.contains(&worker.to_string()), "{worker} is in no pool");
+            }
+        }
+    }
+}

@@ -84,6 +84,7 @@ impl Stage {
             ledger: Arc::clone(&ledger),
             routes: Arc::new(Routes::default()),
             wake: Arc::default(),
+            keeper: None,
         };
         let everything = Pattern::parse(">").expect("a pattern");
         let seen = bus.subscribe(&everything, None).await.expect("heard");

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use super::gap::Gap;
 use super::{Asked, DETAIL_AGAIN, FAR, FAR_ROUNDS, NEAR, NEAR_ROUNDS, Sink, beside_address};
 use crate::bus::LinkState as BusLink;
+use crate::bus::gap::Gap;
 use crate::ids::JobId;
 use crate::runtime::records::{self, Depth, OPEN, RECENT, Record, Troubles, WAITING};
 use crate::state::event::{Event, Source, Unreadable};

@@ -168,6 +168,7 @@ impl Bench {
                 vec![PoolName::from("batch")],
             )])),
             wake: Arc::default(),
+            keeper: None,
         };
         let options = Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -535,3 +535,68 @@ fn undo_of(it: UndoDocument) -> Result<Undo, BadDocument> {
     undo.job_id = it.job_id.map(JobId::from);
     Ok(undo)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control_plane::ledger::saved::Saved;
+
+    fn why(document: &[u8]) -> String {
+        let error = Saved::default()
+            .add_job(document)
+            .expect_err("it is broken");
+        error.to_string()
+    }
+
+    #[test]
+    fn what_this_program_did_not_write_is_refused_and_says_why() {
+        assert_eq!(why(b""), "it cannot be read");
+        assert_eq!(why(b"{}"), "it cannot be read");
+        let other = br#"{"version":2,"job_id":"j1"}"#;
+        assert_eq!(
+            why(other),
+            "it is of version 2, and this program reads version 1"
+        );
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_told_with_its_place() {
+        use crate::control_plane::ledger::{Ledger, Submission};
+        use crate::ids::JobId;
+        let mut ledger = Ledger::new(10, 7).keeping();
+        let request = JobRequest {
+            job_id: JobId::from("j1"),
+            topic: "job.a".to_owned(),
+            ..JobRequest::default()
+        };
+        let submission = Submission {
+            request,
+            ..Submission::default()
+        };
+        ledger.submit(submission, at(5)).expect("it is new");
+        let document = ledger.take_changes().jobs[0].document();
+        Saved::default()
+            .add_job(document.as_bytes())
+            .expect("it is whole");
+        for (from, to, says) in [
+            (
+                r#""state":"PENDING","waiting_on""#,
+                r#""state":"GONE","waiting_on""#,
+                "its state cannot be read: `GONE` is none",
+            ),
+            (
+                r#""waiting_on":null"#,
+                r#""waiting_on":"rain""#,
+                "its waiting_on cannot be read: `rain` is none",
+            ),
+            (
+                r#""request":""#,
+                r#""request":"!"#,
+                "its request cannot be read: Invalid symbol 33, offset 0.",
+            ),
+        ] {
+            assert!(document.contains(from), "{from} in {document}");
+            assert_eq!(why(document.replacen(from, to, 1).as_bytes()), says);
+        }
+    }
+}

@@ -2,27 +2,41 @@
 
 use tokio::sync::watch;
 
-use crate::bus::LinkState as BusLink;
+use super::LinkState as BusLink;
 
 /// Tells once for each connection of the bus that it is there: what happened before it
 /// is only on record.
-pub(super) struct Gap {
+#[derive(Debug)]
+pub struct Gap {
     bus: Option<watch::Receiver<BusLink>>,
     last: BusLink,
 }
 
 impl Gap {
-    pub(super) fn new(bus: Option<watch::Receiver<BusLink>>) -> Self {
+    /// Watches a line that was not seen up yet; `None` is no bus, and has no gaps.
+    pub fn new(bus: Option<watch::Receiver<BusLink>>) -> Self {
         Self {
             bus,
             last: BusLink::Connecting,
         }
     }
 
+    /// Waits until the line has changed; for ever when it does not any more.
+    pub async fn changed(&mut self) {
+        if let Some(bus) = &mut self.bus
+            && bus.changed().await.is_ok()
+        {
+            // Left for the next question.
+            bus.mark_changed();
+            return;
+        }
+        std::future::pending().await
+    }
+
     /// Whether the bus was connected since the last question, even if it went and came
     /// back in between. A loss and the next dropped message between two questions look
     /// like the message alone.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         let Some(bus) = &mut self.bus else {
             return false;
         };

@@ -1,0 +1,99 @@
+//! Other schedulers on the servers of a plane: found before anything is done there.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use serde::Deserialize;
+
+use crate::cli::{CliError, print};
+use crate::control_plane::keeper::{LEASE, LEASE_LIVES, Standing};
+use crate::store::Store;
+use crate::time::{Clock, Elapsed, Timestamp, sleep};
+
+/// Where schedulers write their workers down, every 5 s.
+const WORKERS: &str = "sys:workers:snapshot";
+/// A list of workers that is older than this has no living writer, as CAP deployments
+/// read it.
+const FRESH: Elapsed = Elapsed::from_secs(15);
+/// How often a lease is looked at.
+const LOOK: Elapsed = Elapsed::from_millis(250);
+
+/// A name that no other plane has.
+pub(super) fn name(clock: &dyn Clock) -> String {
+    let random = RandomState::new().hash_one((clock.now().as_millis(), std::process::id()));
+    format!("capdeck-{:08x}", random >> 32)
+}
+
+/// Where a plane stands, as the end of its first line; empty for one that shares nothing.
+pub(super) fn told(standing: Option<&Standing>) -> String {
+    match standing {
+        None => String::new(),
+        Some(Standing::Leads { .. }) => ", record redis, leads".to_owned(),
+        Some(Standing::By {
+            leader: Some(leader),
+        }) => format!(", record redis, stands by for {leader}"),
+        Some(Standing::By { leader: None }) => ", record redis, nobody leads yet".to_owned(),
+    }
+}
+
+/// Refuses to start where another scheduler lives. A lease is given the time to run out:
+/// its plane may have been killed a moment ago, and be started again here.
+///
+/// # Errors
+/// Exit code 2 when one lives there, 3 when the store does not answer.
+pub(super) async fn refuse(store: &dyn Store, clock: &dyn Clock) -> Result<(), CliError> {
+    if let Some(writer) = foreign_scheduler(store, clock.now()).await? {
+        let says = format!("the scheduler {writer} works on these servers");
+        return Err(CliError::usage(anyhow::anyhow!(says))
+            .hint("two schedulers would each dispatch every job; use other servers")
+            .hint(
+                "with --join capdeck starts all the same, for servers that the other one leaves",
+            ));
+    }
+    let until = clock.now().plus(LEASE_LIVES).plus(LOOK);
+    let mut told = false;
+    while let Some(leader) = leader(store).await? {
+        if clock.now() >= until {
+            let says = format!("the plane {leader} leads on these servers");
+            return Err(CliError::usage(anyhow::anyhow!(says))
+                .hint("start with --join to stand beside it; both need the same policy and keys"));
+        }
+        if !told {
+            told = true;
+            print::note(&format!(
+                "the plane {leader} leads on these servers; waiting up to {} s whether it still lives",
+                LEASE_LIVES.as_secs()
+            ));
+        }
+        sleep(clock, LOOK).await;
+    }
+    Ok(())
+}
+
+async fn leader(store: &dyn Store) -> Result<Option<String>, CliError> {
+    let lease = store.get(LEASE).await.map_err(CliError::unreachable)?;
+    Ok(lease.map(|it| String::from_utf8_lossy(&it).into_owned()))
+}
+
+/// Who wrote the workers down lately, if it was no plane of ours.
+async fn foreign_scheduler(store: &dyn Store, now: Timestamp) -> Result<Option<String>, CliError> {
+    #[derive(Deserialize)]
+    struct Written {
+        captured_at: String,
+        #[serde(default)]
+        writer_id: String,
+    }
+    let written = store.get(WORKERS).await.map_err(CliError::unreachable)?;
+    // What is no such list was written by no scheduler.
+    let written = written.and_then(|it| serde_json::from_slice::<Written>(&it).ok());
+    let Some(written) = written else {
+        return Ok(None);
+    };
+    let fresh =
+        Timestamp::parse_rfc3339(&written.captured_at).is_some_and(|at| now.since(at) < FRESH);
+    let ours = written.writer_id.starts_with("capdeck-");
+    let name = match written.writer_id.as_str() {
+        "" => "of another make".to_owned(),
+        name => name.to_owned(),
+    };
+    Ok((fresh && !ours).then_some(name))
+}

@@ -1,0 +1,218 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::bus::local::LocalBus;
+use crate::bus::{Encoding, Subject};
+use crate::control_plane::ledger::{JobState, Ledger, Submission, Via};
+use crate::ids::JobId;
+use crate::store::memory::MemoryStore;
+use crate::time::ManualClock;
+use crate::wire::packet::JobRequest;
+
+/// Planes on one store, with a clock that stands still unless it is told to go.
+struct Bench {
+    clock: ManualClock,
+    store: MemoryStore,
+    planes: BTreeMap<&'static str, (Keeper, SharedLedger)>,
+}
+
+impl Bench {
+    fn new(names: &[&'static str]) -> Self {
+        let clock = ManualClock::at(Timestamp::from_millis(1_000_000));
+        let store = MemoryStore::new(Arc::new(clock.clone()));
+        let planes = names.iter().map(|name| {
+            let ledger: SharedLedger = Arc::new(Mutex::new(Ledger::new(100, 7).keeping()));
+            let parts = Parts {
+                store: Arc::new(store.clone()),
+                bus: Arc::new(LocalBus::new()),
+                clock: Arc::new(clock.clone()),
+                ledger: Arc::clone(&ledger),
+                wake: Arc::default(),
+            };
+            let keeper = Keeper::new(parts, format!("capdeck-{name}"));
+            (*name, (keeper, ledger))
+        });
+        Self {
+            planes: planes.collect(),
+            clock,
+            store,
+        }
+    }
+
+    fn keeper(&self, name: &str) -> &Keeper {
+        &self.planes[name].0
+    }
+
+    fn submit(&self, name: &str, job: &str) {
+        let request = JobRequest {
+            job_id: JobId::from(job),
+            topic: "job.a.b".to_owned(),
+            context_ptr: format!("redis://ctx:{job}"),
+            ..JobRequest::default()
+        };
+        let submission = Submission {
+            request,
+            via: Via::Bus,
+            ..Submission::default()
+        };
+        let now = self.clock.now();
+        let submitted = lock(&self.planes[name].1).submit(submission, now);
+        submitted.expect("it is new");
+    }
+
+    /// The jobs that a plane knows.
+    fn jobs(&self, name: &str) -> String {
+        let ledger = lock(&self.planes[name].1);
+        let mut known: Vec<String> = JobState::ALL
+            .into_iter()
+            .flat_map(|state| ledger.in_state(state))
+            .map(|job| job.id.to_string())
+            .collect();
+        known.sort();
+        known.join(" ")
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.advance(Elapsed::from_secs(seconds));
+    }
+
+    /// Who leads, in the eyes of each.
+    fn standings(&self) -> String {
+        let told = self.planes.iter().map(|(name, (keeper, _))| {
+            let standing = keeper.standing().borrow().clone();
+            match standing {
+                Standing::Leads { epoch } => format!("{name} leads ({epoch})"),
+                Standing::By { leader } => format!("{name} by {}", leader.unwrap_or_default()),
+            }
+        });
+        told.collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[tokio::test]
+async fn the_first_leads_and_another_one_only_after_its_lease() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.keeper("a").look().await;
+    bench.keeper("b").look().await;
+    let first = "a leads (1 capdeck-a), b by capdeck-a";
+    assert_eq!(bench.standings(), first);
+    // Renewed in time, it is never taken over.
+    for _ in 0..10 {
+        bench.pass(6);
+        bench.keeper("a").look().await;
+        bench.keeper("b").look().await;
+    }
+    assert_eq!(bench.standings(), first);
+    bench.pass(8);
+    bench.keeper("b").look().await;
+    assert!(bench.keeper("b").leads());
+    bench.keeper("a").look().await;
+    assert_eq!(bench.standings(), "a by , b leads (2 capdeck-b)");
+    bench.keeper("a").look().await;
+    assert_eq!(bench.standings(), "a by capdeck-b, b leads (2 capdeck-b)");
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_and_that_nobody_took_is_taken_up_again() {
+    let bench = Bench::new(&["a"]);
+    bench.keeper("a").look().await;
+    bench.submit("a", "j1");
+    bench.keeper("a").keep().await.expect("it leads");
+    bench.pass(60);
+    bench.submit("a", "j2");
+    bench.keeper("a").keep().await.expect("it still leads");
+    bench.keeper("a").look().await;
+    assert_eq!(bench.standings(), "a leads (1 capdeck-a)");
+    assert_eq!(bench.jobs("a"), "j1 j2");
+}
+
+#[tokio::test]
+async fn what_is_kept_is_taken_over_and_what_a_deposed_one_says_is_not() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.keeper("a").look().await;
+    bench.submit("a", "j1");
+    bench.keeper("a").keep().await.expect("it leads");
+    bench.pass(8);
+    bench.keeper("b").look().await;
+    assert_eq!(bench.jobs("b"), "j1");
+    // It does not know yet that it is deposed.
+    assert!(bench.keeper("a").leads());
+    bench.submit("a", "j2");
+    let kept = bench.keeper("a").keep().await;
+    assert!(matches!(kept, Err(NotKept::Deposed)), "{kept:?}");
+    assert_eq!(bench.jobs("a"), "", "nothing follows from what it knew");
+    bench.keeper("b").keep().await.expect("it leads");
+    bench.pass(8);
+    bench.keeper("a").look().await;
+    assert_eq!(bench.jobs("a"), "j1");
+}
+
+#[tokio::test]
+async fn who_may_have_lost_its_lease_looks_before_it_says_that_it_leads() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.keeper("a").look().await;
+    bench.pass(7);
+    assert!(matches!(
+        bench.keeper("a").sure_standing().await,
+        Standing::Leads { .. }
+    ));
+    bench.pass(8);
+    bench.keeper("b").look().await;
+    assert!(bench.keeper("a").leads(), "as far as it knows");
+    let sure = bench.keeper("a").sure_standing().await;
+    assert_eq!(sure, Standing::By { leader: None });
+}
+
+#[tokio::test]
+async fn who_goes_lets_another_one_lead_at_once() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.keeper("a").look().await;
+    bench.submit("a", "j1");
+    bench.keeper("a").give_up().await;
+    bench.keeper("b").look().await;
+    assert!(bench.keeper("b").leads());
+    assert_eq!(bench.jobs("b"), "j1", "the last change was kept");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_left_out_and_stays_where_it_is() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.keeper("a").look().await;
+    bench.submit("a", "j1");
+    bench.submit("a", "j2");
+    bench.keeper("a").keep().await.expect("it leads");
+    let broken = Bytes::from_static(b"{\"version\":99}");
+    let key = format!("{JOB}j1");
+    let written = bench.store.put(&key, broken.clone(), None).await;
+    written.expect("room");
+    bench.pass(8);
+    bench.keeper("b").look().await;
+    assert!(bench.keeper("b").leads());
+    assert_eq!(bench.jobs("b"), "j2");
+    assert_eq!(bench.store.get(&key).await.expect("there"), Some(broken));
+}
+
+#[test]
+fn what_was_heard_is_remembered_for_a_while() {
+    let bench = Bench::new(&["a"]);
+    let heard = |name: &str| {
+        bench.keeper("a").missed(Delivery {
+            subject: Subject::parse(name).expect("a subject"),
+            payload: Bytes::new(),
+            encoding: Encoding::Proto,
+        });
+    };
+    heard("sys.job.submit");
+    bench.pass(15);
+    heard("sys.job.result");
+    bench.pass(15);
+    heard("sys.job.cancel");
+    let names: Vec<String> = bench
+        .keeper("a")
+        .take_missed()
+        .into_iter()
+        .map(|it| it.subject.as_str().to_owned())
+        .collect();
+    assert_eq!(names, ["sys.job.result", "sys.job.cancel"]);
+    assert!(bench.keeper("a").take_missed().is_empty());
+}

@@ -1,0 +1,630 @@
+//! Several planes on the same NATS and Redis, with workers of the public SDK alone: what
+//! one of them said yes to is done once, whoever dies in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::support::{Capdeck, Lines, NatsProcess, PATIENCE, Peer, RedisProcess, wait_until};
+
+/// What whoever waits for two thousand jobs, or for another plane to take over, allows.
+const LONG: Duration = Duration::from_secs(90);
+
+const POLICY: &str = r"
+version: v1
+rules:
+  - id: hold
+    match: {labels: {ask: 'yes'}}
+    decision: require_approval
+    reason: somebody has to look
+  - id: rest
+    match: {topics: ['job.*']}
+    decision: allow
+";
+
+/// The servers, with all they know on disk.
+struct Ground {
+    nats: NatsProcess,
+    redis: RedisProcess,
+    home: Capdeck,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let home = Capdeck::new();
+        std::fs::write(home.home().join("policy.yaml"), POLICY).unwrap();
+        Self {
+            nats: NatsProcess::start_with(&["-js", "-sd", "jetstream"]),
+            redis: RedisProcess::start_with(&["--appendonly", "yes", "--appendfsync", "always"]),
+            home,
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.home.home().join("toil.log")
+    }
+
+    /// Workers of the SDK that do short jobs.
+    fn toilers(&self, count: usize) -> (Peer, Lines) {
+        let (url, log) = (self.nats.url(), self.log());
+        let (log, count) = (log.to_str().unwrap(), count.to_string());
+        let arguments = ["--nats", &url, "--log", log, "--workers", &count];
+        let mut peer = Peer::start("toilers.py", &arguments);
+        let mut lines = peer.lines();
+        lines.wait_for("being ready", |line| line.contains("\"ready\""));
+        (peer, lines)
+    }
+
+    fn plane(&self, more: &[&str]) -> Plane {
+        Plane::start(self, more)
+    }
+}
+
+/// A plane without workers of its own.
+struct Plane {
+    child: Child,
+    url: String,
+    says: String,
+}
+
+impl Plane {
+    fn start(ground: &Ground, more: &[&str]) -> Self {
+        let policy = ground.home.home().join("policy.yaml");
+        let mut child = ground
+            .home
+            .command(&[
+                "up",
+                "--http",
+                "127.0.0.1:0",
+                "--no-workers",
+                "--no-traffic",
+            ])
+            .args(["--nats", &ground.nats.url(), "--redis", &ground.redis.url()])
+            .args(["--policy", policy.to_str().unwrap()])
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut says = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        lines.read_line(&mut says).unwrap();
+        let url = says.split_once("gateway http://").map(|(_, rest)| rest);
+        let url = url.and_then(|rest| rest.split_once(','));
+        let url = url
+            .unwrap_or_else(|| panic!("not ready: {says}"))
+            .0
+            .to_owned();
+        Self { child, url, says }
+    }
+
+    #[track_caller]
+    fn leads(&self) {
+        assert!(
+            self.says.ends_with(", record redis, leads\n"),
+            "{}",
+            self.says
+        );
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends it at once, as a crash would.
+    fn dies(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let (status, answer) = call(&self.url, "GET", path, None).unwrap();
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        call(&self.url, "POST", path, Some(body)).unwrap()
+    }
+
+    fn state(&self, id: &str) -> String {
+        self.get(&format!("/jobs/{id}"))["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Waits until it answers as one that leads, or that knows who does.
+    fn answers(&self) {
+        wait_long("an answer", || {
+            let (status, _) = call(&self.url, "GET", "/jobs?limit=1", None)?;
+            (status == 200).then_some(())
+        });
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        // Ended or not, it is gone afterwards.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// One call: status and JSON; `None` when there was no whole answer.
+fn call(url: &str, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
+    let mut line = TcpStream::connect(url).ok()?;
+    line.set_read_timeout(Some(PATIENCE)).ok()?;
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let request = format!(
+        "{method} /api/v1{path} HTTP/1.1\r\nHost: {url}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    line.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    line.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).ok()?))
+}
+
+fn wait_long<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LONG;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn toil(id: &str) -> Value {
+    json!({"job_id": id, "topic": "job.toil.run", "labels": {"toil.seconds": "0.02"}})
+}
+
+/// Submits jobs from several threads, each until somebody says 200, at whichever of the
+/// addresses answers.
+struct Submitters {
+    accepted: Arc<AtomicUsize>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Submitters {
+    fn of(ids: &[String], urls: &[String]) -> Self {
+        const THREADS: usize = 6;
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let threads = (0..THREADS).map(|thread| {
+            let ids: Vec<String> = ids.iter().skip(thread).step_by(THREADS).cloned().collect();
+            let (urls, accepted) = (urls.to_vec(), Arc::clone(&accepted));
+            std::thread::spawn(move || {
+                for (turn, id) in ids.iter().enumerate() {
+                    let mut tries = turn;
+                    wait_long("a job to be accepted", || {
+                        tries += 1;
+                        let url = &urls[tries % urls.len()];
+                        let (status, _) = call(url, "POST", "/jobs", Some(&toil(id)))?;
+                        (status == 200).then_some(())
+                    });
+                    accepted.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        });
+        Self {
+            threads: threads.collect(),
+            accepted,
+        }
+    }
+
+    fn reach(&self, count: usize) {
+        wait_long("accepted jobs", || {
+            (self.accepted.load(Ordering::SeqCst) >= count).then_some(())
+        });
+    }
+
+    fn finish(self) {
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("j-{n:05}")).collect()
+}
+
+/// How often each job was begun.
+fn executions(log: &Path) -> BTreeMap<String, usize> {
+    let mut begun = BTreeMap::new();
+    for line in std::fs::read_to_string(log).unwrap().lines() {
+        let id = line.split(' ').next().unwrap().to_owned();
+        *begun.entry(id).or_default() += 1;
+    }
+    begun
+}
+
+/// Waits until every job has ended well, and holds the record to it: one end each, and
+/// where a job was begun more than once, its record says why. Returns how many were.
+fn all_done_once(plane: &Plane, ids: &[String], log: &Path) -> usize {
+    let deadline = Instant::now() + LONG;
+    loop {
+        let pipeline = plane.get("/status")["pipeline"].clone();
+        if pipeline["succeeded"] == json!(ids.len()) {
+            break;
+        }
+        if Instant::now() > deadline {
+            let states = [
+                "pending",
+                "running",
+                "dispatched",
+                "retrying",
+                "failed",
+                "timeout",
+            ];
+            let open =
+                states.map(|it| plane.get(&format!("/jobs?state={it}&limit=3"))["items"].clone());
+            let id = open
+                .iter()
+                .find_map(|it| it[0]["id"].as_str())
+                .unwrap_or("none");
+            let one = call(&plane.url, "GET", &format!("/jobs/{id}"), None);
+            panic!("not every job has ended: {pipeline}, one is {one:?}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let begun = executions(log);
+    let named: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(
+        begun.keys().collect::<BTreeSet<_>>(),
+        named,
+        "each ran, and no other"
+    );
+    let mut again = 0;
+    for id in ids {
+        let job = plane.get(&format!("/jobs/{id}"));
+        let events = job["events"].as_array().unwrap();
+        let ends = events.iter().filter(|event| event["state"] == "SUCCEEDED");
+        assert_eq!(ends.count(), 1, "{job}");
+        let says = |words: &str| {
+            let mut notes = events.iter().filter_map(|event| event["note"].as_str());
+            notes.any(|note| note.contains(words))
+        };
+        // The bus refused a request, so that it was tried anew.
+        let refused = says("dispatch failed: ");
+        assert_eq!(job["attempts"], if refused { 2 } else { 1 }, "{job}");
+        if begun[id] > 1 {
+            again += 1;
+            let told = refused || says("sent again under the same attempt");
+            assert!(told, "{} executions of {job}", begun[id]);
+        }
+    }
+    again
+}
+
+#[test]
+fn two_planes_show_one_record_and_a_stranger_is_not_let_in() {
+    let ground = Ground::new();
+    let _toilers = ground.toilers(2);
+    let first = ground.plane(&[]);
+    first.leads();
+    // Without being told so, another one does not start beside it.
+    let refused = ground.home.run(&[
+        "up",
+        "--http",
+        "127.0.0.1:0",
+        "--nats",
+        &ground.nats.url(),
+        "--redis",
+        &ground.redis.url(),
+    ]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains(" leads on these servers"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("--join"), "{}", refused.stderr);
+    let second = ground.plane(&["--join"]);
+    assert!(
+        second
+            .says
+            .contains(", record redis, stands by for capdeck-"),
+        "{}",
+        second.says
+    );
+
+    let held = json!({"job_id": "j-held", "topic": "job.toil.run", "labels": {"ask": "yes"}});
+    let (status, answer) = second.post("/jobs", &held);
+    assert_eq!(
+        (status, &answer["status"]),
+        (200, &json!("approval_required"))
+    );
+    let (status, answer) = second.post("/jobs", &toil("j-free"));
+    assert_eq!((status, &answer["job_id"]), (200, &json!("j-free")));
+    wait_until("its end", || {
+        (second.state("j-free") == "SUCCEEDED").then_some(())
+    });
+    for path in [
+        "/jobs",
+        "/approvals",
+        "/jobs/j-held",
+        "/governance/decisions",
+        "/workers",
+    ] {
+        let steady = |plane: &Plane| {
+            let mut answer = plane.get(path).to_string();
+            // The age of a heartbeat is that of the moment.
+            for (name, rest) in [("\"age_ms\":", ","), ("\"heartbeat_age_ms\":", ",")] {
+                while let Some(at) = answer.find(name) {
+                    let end = answer[at..].find(rest).map_or(answer.len(), |end| at + end);
+                    answer.replace_range(at..end, "");
+                }
+            }
+            answer
+        };
+        if path == "/workers" {
+            assert_eq!(
+                second.get(path)["items"].as_array().map(Vec::len),
+                first.get(path)["items"].as_array().map(Vec::len)
+            );
+        } else {
+            assert_eq!(steady(&first), steady(&second), "{path}");
+        }
+    }
+    let body = json!({"note": "looked at"});
+    let (status, answer) = second.post("/approvals/j-held/approve", &body);
+    assert_eq!(status, 200, "{answer}");
+    let (status, _) = first.post("/approvals/j-held/approve", &body);
+    assert_eq!(status, 409);
+    wait_until("its end", || {
+        (first.state("j-held") == "SUCCEEDED").then_some(())
+    });
+    let (status, answer) = second.post("/jobs", &json!({"topic": "not a topic"}));
+    assert_eq!(status, 400, "a refusal comes as it is: {answer}");
+}
+
+#[test]
+fn of_two_thousand_jobs_none_is_lost_when_the_plane_that_leads_is_killed_in_the_middle() {
+    let ground = Ground::new();
+    let _toilers = ground.toilers(6);
+    let first = ground.plane(&[]);
+    first.leads();
+    let second = ground.plane(&["--join"]);
+    let ids = names(2_000);
+    let submitters = Submitters::of(&ids, &[first.url.clone(), second.url.clone()]);
+    submitters.reach(700);
+    first.dies();
+    second.answers();
+    // One that comes back stands by.
+    let third = ground.plane(&["--join"]);
+    submitters.finish();
+    let again = all_done_once(&second, &ids, &ground.log());
+    // It leads one job at a time through the moment that cannot be made up for.
+    assert!(again <= 1, "{again} jobs were begun twice");
+    assert_eq!(third.get("/jobs/j-00000")["state"], "SUCCEEDED");
+}
+
+#[test]
+fn redis_and_nats_may_be_killed_and_restarted_under_a_plane_at_work() {
+    let mut ground = Ground::new();
+    let _toilers = ground.toilers(4);
+    let plane = ground.plane(&[]);
+    plane.leads();
+    let ids = names(900);
+    let submitters = Submitters::of(&ids, &[plane.url.clone()]);
+    submitters.reach(200);
+    ground.redis.stop();
+    ground.redis.restart();
+    submitters.reach(500);
+    ground.nats.stop();
+    ground.nats.restart();
+    submitters.finish();
+    all_done_once(&plane, &ids, &ground.log());
+}
+
+#[test]
+fn a_plane_that_was_deposed_without_noticing_sends_nothing_any_more() {
+    let ground = Ground::new();
+    let first = ground.plane(&[]);
+    first.leads();
+    let second = ground.plane(&["--join"]);
+    // Nobody is there who could take it, so it waits.
+    let (status, _) = first.post("/jobs", &toil("j-waits"));
+    assert_eq!(status, 200);
+    first.signal(Signal::STOP);
+    second.answers();
+    let _toilers = ground.toilers(2);
+    wait_long("its end", || {
+        (second.state("j-waits") == "SUCCEEDED").then_some(())
+    });
+    first.signal(Signal::CONT);
+    first.answers();
+    assert_eq!(first.state("j-waits"), "SUCCEEDED");
+    let (status, _) = first.post("/jobs", &toil("j-more"));
+    assert_eq!(status, 200);
+    wait_long("its end", || {
+        (second.state("j-more") == "SUCCEEDED").then_some(())
+    });
+    let begun = executions(&ground.log());
+    assert!(begun.values().all(|times| *times == 1), "{begun:?}");
+}
+
+#[test]
+fn a_rollback_goes_on_where_it_was_when_its_plane_is_killed_in_the_middle() {
+    let ground = Ground::new();
+    let _toilers = ground.toilers(2);
+    let first = ground.plane(&[]);
+    first.leads();
+    let step = |n: usize, outcome: &str, undo: bool| {
+        let mut job = json!({
+            "job_id": format!("step-{n}"), "topic": "job.toil.run", "workflow_id": "wf-1",
+            "step_index": n, "labels": {"toil.outcome": outcome},
+        });
+        if undo {
+            job["compensation"] = json!({
+                "topic": "job.toil.undo", "labels": {"toil.seconds": "1.5", "toil.outcome": "succeed"},
+                "meta": {"idempotency_key": format!("step-{n}/undo")},
+            });
+        }
+        job
+    };
+    for n in 1..=3 {
+        let (status, answer) = first.post("/jobs", &step(n, "succeed", true));
+        assert_eq!(status, 200, "{answer}");
+        let id = format!("step-{n}");
+        wait_until("a step", || (first.state(&id) == "SUCCEEDED").then_some(()));
+    }
+    let (status, _) = first.post("/jobs", &step(4, "fatal", false));
+    assert_eq!(status, 200);
+    let undone = |plane: &Plane| {
+        let (status, told) = call(&plane.url, "GET", "/workflows/wf-1/rollback", None)?;
+        (status == 200).then(|| told["steps"].as_array().unwrap().clone())
+    };
+    // The first undo is at work, the others wait.
+    wait_until("an undo at work", || {
+        let steps = undone(&first)?;
+        let states: Vec<_> = steps
+            .iter()
+            .map(|step| step["state"].as_str().unwrap())
+            .collect();
+        states.contains(&"RUNNING").then_some(())
+    });
+    first.dies();
+    let second = ground.plane(&[]);
+    second.leads();
+    let steps = wait_long("the end of the rollback", || {
+        let steps = undone(&second)?;
+        steps
+            .iter()
+            .all(|step| step["state"] == "SUCCEEDED")
+            .then_some(steps)
+    });
+    let order: Vec<_> = steps
+        .iter()
+        .map(|step| step["undoes"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        order,
+        ["step-3", "step-2", "step-1"],
+        "the last success first"
+    );
+    let begun = executions(&ground.log());
+    for step in &steps {
+        let id = step["job_id"].as_str().unwrap();
+        assert_eq!(begun[id], 1, "{step}");
+    }
+    assert_eq!(begun.len(), 7, "four steps and three undos: {begun:?}");
+}
+
+#[test]
+fn redis_alone_tells_what_the_gateway_of_a_plane_tells() {
+    let ground = Ground::new();
+    let _toilers = ground.toilers(2);
+    let plane = ground.plane(&[]);
+    let job = |id: &str, labels: Value| {
+        let job = json!({
+            "job_id": id, "topic": "job.toil.run", "tenant_id": "acme", "labels": labels,
+            "risk_tags": ["prod"], "principal_id": "ann",
+        });
+        assert_eq!(plane.post("/jobs", &job).0, 200);
+    };
+    job("j-done", json!({}));
+    job("j-held", json!({"ask": "yes"}));
+    job("j-fatal", json!({"toil.outcome": "fatal"}));
+    job("j-yes", json!({"ask": "yes"}));
+    assert_eq!(
+        plane
+            .post("/approvals/j-yes/approve", &json!({"note": "go"}))
+            .0,
+        200
+    );
+    for (id, state) in [
+        ("j-done", "SUCCEEDED"),
+        ("j-fatal", "FAILED"),
+        ("j-yes", "SUCCEEDED"),
+    ] {
+        wait_until(state, || (plane.state(id) == state).then_some(()));
+    }
+    let redis = ground.redis.url();
+    let gateway = format!("http://{}", plane.url);
+    let ask = |kind: &str, by: &str, url: &str| {
+        let mut document = ground.home.json(&["get", kind, by, url, "-o", "json"]);
+        let items: Vec<Value> = serde_json::from_value(document["items"].take()).unwrap();
+        let of = |item: &Value| item["job_id"].as_str().unwrap_or_default().to_owned();
+        items
+            .into_iter()
+            .map(|item| (of(&item), item))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let agree = |kind: &str, names: &[&str]| {
+        let (told, kept) = (
+            ask(kind, "--gateway", &gateway),
+            ask(kind, "--redis", &redis),
+        );
+        assert_eq!(
+            told.keys().collect::<Vec<_>>(),
+            kept.keys().collect::<Vec<_>>(),
+            "{kind}"
+        );
+        for (id, told) in &told {
+            // After a yes one tells what policy asked, the other what came of it.
+            let names = names
+                .iter()
+                .filter(|name| (id.as_str(), **name) != ("j-yes", "decision"));
+            for name in names {
+                assert_eq!(told[*name], kept[id][*name], "{kind} {id} {name}");
+            }
+        }
+        kept
+    };
+    let jobs = agree(
+        "jobs",
+        &[
+            "state",
+            "topic",
+            "tenant_id",
+            "trace_id",
+            "worker_id",
+            "decision",
+            "rule_id",
+            "attempts",
+            "updated_at",
+        ],
+    );
+    assert_eq!(jobs.len(), 4);
+    assert_eq!(jobs["j-fatal"]["state"], "FAILED");
+    let approvals = agree(
+        "approvals",
+        &[
+            "topic",
+            "decision",
+            "rule_id",
+            "reason",
+            "policy_snapshot",
+            "snapshot_current",
+            "job_hash",
+            "hash_matches",
+            "approval_ref",
+            "risk_tags",
+            "undo",
+            "status",
+        ],
+    );
+    assert_eq!(approvals["j-held"]["hash_matches"], true);
+    let workers = ground
+        .home
+        .json(&["get", "workers", "--redis", &redis, "-o", "json"]);
+    assert_eq!(
+        workers["items"].as_array().map(Vec::len),
+        Some(2),
+        "{workers}"
+    );
+}
