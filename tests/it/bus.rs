@@ -575,3 +575,104 @@ fn what_the_client_itself_loses_is_counted_too() {
     });
     assert!(read < sent, "nothing was lost, so nothing was shown");
 }
+
+fn texts(deliveries: &[capdeck::bus::Delivery]) -> Vec<&str> {
+    let texts = deliveries.iter().map(|it| std::str::from_utf8(&it.payload));
+    texts.collect::<Result<_, _>>().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_jetstream_remembers_what_was_published_while_nobody_listened() {
+    let mut server = NatsProcess::start_with(&["-js", "-sd", "jetstream"]);
+    let one = connected(&server).await;
+    let patterns = ["sys.job.submit", "sys.job.result"].map(|it| Pattern::parse(it).unwrap());
+    assert!(
+        one.replay(&patterns, clock().now())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    for pattern in &patterns {
+        assert!(one.remember(pattern).await.unwrap());
+    }
+    let began = clock().now();
+    for n in 0..1_500 {
+        let name = ["sys.job.submit", "sys.job.result", "sys.heartbeat"][n % 3];
+        say(&*one, name, n).await;
+    }
+    // What was sent is there when the server has answered something that came later.
+    let mut heard = hear(&(Arc::clone(&one) as Arc<dyn Bus>), "sys.end", None).await;
+    say(&*one, "sys.end", "end").await;
+    soon("the end", heard.recv()).await.unwrap();
+    let expected: Vec<String> = (0..1_500)
+        .filter(|n| n % 3 < 2)
+        .map(|n| n.to_string())
+        .collect();
+    let since = began.minus(capdeck::time::Elapsed::from_secs(1));
+    assert_eq!(
+        texts(&one.replay(&patterns, since).await.unwrap()),
+        expected
+    );
+
+    // It remembers beyond its own end, and nothing from before the instant.
+    drop(one);
+    server.stop();
+    server.restart();
+    let other = connected(&server).await;
+    assert_eq!(
+        texts(&other.replay(&patterns, since).await.unwrap()),
+        expected
+    );
+    let later = clock().now();
+    say(&*other, "sys.job.result", "later").await;
+    let mut heard = hear(&(Arc::clone(&other) as Arc<dyn Bus>), "sys.end", None).await;
+    say(&*other, "sys.end", "end").await;
+    soon("the end", heard.recv()).await.unwrap();
+    assert_eq!(
+        texts(&other.replay(&patterns, later).await.unwrap()),
+        ["later"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_captures_a_subject_already_is_used_as_it_is() {
+    let server = NatsProcess::start_with(&["-js", "-sd", "jetstream"]);
+    let theirs = async_nats::connect(server.url()).await.unwrap();
+    let streams = async_nats::jetstream::new(theirs);
+    let config = async_nats::jetstream::stream::Config {
+        name: "THEIRS".to_owned(),
+        subjects: vec!["sys.job.*".to_owned()],
+        ..Default::default()
+    };
+    streams.create_stream(config).await.unwrap();
+    let bus = connected(&server).await;
+    let pattern = Pattern::parse("sys.job.submit").unwrap();
+    assert!(bus.remember(&pattern).await.unwrap());
+    assert!(
+        streams.get_stream("CORDUM_SYS").await.is_err(),
+        "no other is made"
+    );
+    let since = clock().now().minus(capdeck::time::Elapsed::from_secs(1));
+    say(&*bus, "sys.job.submit", "one").await;
+    let mut heard = hear(&(Arc::clone(&bus) as Arc<dyn Bus>), "sys.end", None).await;
+    say(&*bus, "sys.end", "end").await;
+    soon("the end", heard.recv()).await.unwrap();
+    assert_eq!(
+        texts(&bus.replay(&[pattern], since).await.unwrap()),
+        ["one"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_without_jetstream_remembers_nothing_and_says_so() {
+    let server = NatsProcess::start();
+    let buses: [Arc<dyn Bus>; 2] = [connected(&server).await, Arc::new(LocalBus::new())];
+    let pattern = Pattern::parse("sys.job.submit").unwrap();
+    for bus in buses {
+        assert!(!bus.remember(&pattern).await.unwrap());
+        say(&*bus, "sys.job.submit", "one").await;
+        let since = clock().now().minus(capdeck::time::Elapsed::from_secs(60));
+        let heard = bus.replay(std::slice::from_ref(&pattern), since).await;
+        assert!(heard.unwrap().is_empty());
+    }
+}

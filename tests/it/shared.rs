@@ -315,6 +315,8 @@ fn two_planes_show_one_record_and_a_stranger_is_not_let_in() {
     let _toilers = ground.toilers(2);
     let first = ground.plane(&[]);
     first.leads();
+    let plane = &first.get("/status")["plane"];
+    assert_eq!(plane["leads"], true, "{plane}");
     // Without being told so, another one does not start beside it.
     let refused = ground.home.run(&[
         "up",
@@ -339,6 +341,12 @@ fn two_planes_show_one_record_and_a_stranger_is_not_let_in() {
             .contains(", record redis, stands by for capdeck-"),
         "{}",
         second.says
+    );
+
+    let beside = &second.get("/status")["plane"];
+    assert_eq!(
+        (&beside["leads"], &beside["leader"]),
+        (&json!(false), &plane["name"])
     );
 
     let held = json!({"job_id": "j-held", "topic": "job.toil.run", "labels": {"ask": "yes"}});
@@ -419,7 +427,7 @@ fn redis_and_nats_may_be_killed_and_restarted_under_a_plane_at_work() {
     let plane = ground.plane(&[]);
     plane.leads();
     let ids = names(900);
-    let submitters = Submitters::of(&ids, &[plane.url.clone()]);
+    let submitters = Submitters::of(&ids, std::slice::from_ref(&plane.url));
     submitters.reach(200);
     ground.redis.stop();
     ground.redis.restart();
@@ -564,6 +572,13 @@ fn redis_alone_tells_what_the_gateway_of_a_plane_tells() {
             .map(|item| (of(&item), item))
             .collect::<BTreeMap<_, _>>()
     };
+    // Workers and policy are written down every other second.
+    wait_until("the workers on record", || {
+        let workers = ground
+            .home
+            .json(&["get", "workers", "--redis", &redis, "-o", "json"]);
+        (workers["items"].as_array()?.len() == 2).then_some(())
+    });
     let agree = |kind: &str, names: &[&str]| {
         let (told, kept) = (
             ask(kind, "--gateway", &gateway),

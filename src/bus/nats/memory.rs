@@ -6,12 +6,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use async_nats::Client;
 use async_nats::jetstream::consumer::pull::Config as PullConfig;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
-use async_nats::jetstream::context::{GetStreamByNameError, GetStreamByNameErrorKind};
+use async_nats::jetstream::context::{
+    GetStreamByNameError, GetStreamByNameErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::stream::Config as StreamConfig;
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, RequestErrorKind};
 use futures_util::StreamExt as _;
 
 use crate::bus::{Delivery, Encoding, Pattern, Subject};
@@ -119,8 +121,10 @@ fn context(client: &Client) -> Context {
 fn is_absent(error: &GetStreamByNameError) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(request) = error.downcast_ref::<async_nats::RequestError>() {
-            return request.kind() == RequestErrorKind::NoResponders;
+        // Nobody listens where JetStream would.
+        let request = error.downcast_ref::<RequestError>();
+        if request.is_some_and(|it| it.kind() == RequestErrorKind::NoResponders) {
+            return true;
         }
         cause = error.source();
     }

@@ -20,6 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +112,15 @@ impl Post {
             clock,
             awaited: Mutex::default(),
             sent: AtomicU64::new(1),
+        }
+    }
+
+    /// Where this plane stands, for whoever asks.
+    pub(super) fn standing(&self) -> Value {
+        let name = self.keeper.name();
+        match &*self.keeper.standing().borrow() {
+            Standing::Leads { .. } => json!({ "name": name, "leads": true, "leader": name }),
+            Standing::By { leader } => json!({ "name": name, "leads": false, "leader": leader }),
         }
     }
 

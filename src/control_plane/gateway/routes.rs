@@ -313,6 +313,7 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
             .put("broken", health.broken)
             .build()
     });
+    let plane = app.post.as_ref().map(|post| post.standing());
     let ledger = ledger::lock(&app.ledger);
     let counts: serde_json::Map<String, Value> = ledger
         .counts()
@@ -328,6 +329,7 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
         "redis": store,
         "kernel": kernel,
         "policy": policy,
+        "plane": plane,
         "workers": { "count": ledger.fleet().iter().filter(|(_, it)| it.is_live(now)).count() },
         "pipeline": counts,
         "dead_letters": ledger.dead_letters().count(),
