@@ -395,6 +395,7 @@ impl Ledger {
             slot: None,
             failures: 0,
             cancel_relayed: false,
+            going_on_told: false,
             past_workers: Vec::new(),
             undoes: None,
             kept: Kept::Never,

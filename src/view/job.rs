@@ -392,10 +392,12 @@ fn outcome(job: &Job) -> Vec<Fact> {
             says = says.own(": ").outside(reason.clone());
         }
         if let (Some(heard), Some(stopped)) = (cancel.heard_at, cancel.worker_stopped_at) {
-            says = says.own(format!(
-                ", worker stopped after {}",
-                text::duration(stopped.since(heard))
-            ));
+            let after = text::duration(stopped.since(heard));
+            says = says.own(if cancel.worker_finished {
+                format!(", worker did it all the same, {after} after that")
+            } else {
+                format!(", worker stopped after {after}")
+            });
         }
         facts.push(Fact::new("cancel", says));
     }

@@ -128,6 +128,11 @@ pub enum Why {
         /// How long after the job ended the worker was heard.
         after: Elapsed,
     },
+    /// Somebody asked that it stops, and its worker did it to the end.
+    Finished {
+        /// How long after the cancel.
+        after: Elapsed,
+    },
     /// It ended; what there is to say about it.
     Ended {
         /// The cause or the last word, from outside, behind a status that has no name.
@@ -257,6 +262,14 @@ fn why(model: &Model, job: &Job, pools: &[Pool], now: Timestamp) -> Why {
             what: pending.what,
             ago: now.since(pending.asked_at),
             taken: pending.taken_at.is_some(),
+        };
+    }
+    if let Some(cancel) = &job.cancel
+        && let Some(finished) = cancel.worker_stopped_at.filter(|_| cancel.worker_finished)
+        && job.state == Some(JobState::Cancelled)
+    {
+        return Why::Finished {
+            after: finished.since(cancel.heard_at.unwrap_or(finished)),
         };
     }
     if let Some(cancel) = &job.cancel

@@ -8,6 +8,7 @@
 )]
 
 mod acting;
+mod agents;
 mod bus;
 mod cli;
 mod color;

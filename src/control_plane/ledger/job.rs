@@ -334,6 +334,8 @@ pub struct Job {
     pub(super) slot: Option<WorkerId>,
     pub(super) failures: u32,
     pub(super) cancel_relayed: bool,
+    /// Whether it was told that its worker goes on although it was cancelled.
+    pub(super) going_on_told: bool,
     pub(super) past_workers: Vec<WorkerId>,
     pub(super) undoes: Option<super::UndoKey>,
     pub(super) kept: super::Kept,

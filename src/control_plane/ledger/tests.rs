@@ -698,6 +698,7 @@ fn a_cancelled_job_ends_at_once_and_its_worker_hears_of_it() {
             "2s cancel j1",
             "3s nothing",
             "4s late",
+            "4s alert cancel_not_honoured",
             "j1 CANCELLED w1",
         ],
     );

@@ -379,6 +379,13 @@ pub(super) fn why_words(why: &Why, long: bool, glyphs: Glyphs) -> Words {
             format!("worker still reports it after {}", text::age(*after)),
             Ink::new(Role::Crit).bold(),
         ),
+        Why::Finished { after } => words.ink(
+            format!(
+                "worker did it all the same, {} after the cancel",
+                text::duration(*after)
+            ),
+            Ink::new(Role::Crit).bold(),
+        ),
         Why::Ended {
             said,
             code,

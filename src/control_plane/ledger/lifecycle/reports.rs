@@ -6,13 +6,18 @@ use std::sync::Arc;
 use super::{
     Cancelled, Heard, MAX_RETRIES, PUBLISH_PAUSE, RUNNING_LIMIT, backoff, is_late, limits,
 };
+use crate::control_plane::ledger::alerts::Told;
 use crate::control_plane::ledger::job::Phase;
 use crate::control_plane::ledger::{
     CancelNote, JobState, Ledger, LedgerError, Progress, Step, WaitingOn, error_code_of,
 };
 use crate::ids::{JobId, WorkerId};
 use crate::time::{Elapsed, Timestamp};
-use crate::wire::packet::{JobCancel, JobProgress, JobResult, JobStatus};
+use crate::wire::packet::{AlertSeverity, ErrorCode, JobCancel, JobProgress, JobResult, JobStatus};
+
+/// How long after a cancel the worker of the job may still be heard: the wish and the
+/// next report may have crossed.
+const CANCEL_PATIENCE: Elapsed = Elapsed::from_secs(5);
 
 impl Ledger {
     /// The request left this process: the job is RUNNING, for CAP has no
@@ -70,7 +75,11 @@ impl Ledger {
         };
         let at_work = matches!(job.state, JobState::Dispatched | JobState::Running);
         if !at_work || older || attempt.is_some_and(|n| n != u64::from(job.attempts)) {
+            let long = now.since(job.updated_at) >= CANCEL_PATIENCE;
             self.counters.late_progress += 1;
+            if long {
+                self.tell_going_on(seq, "still reports progress");
+            }
             return Heard::Late;
         }
         if job.state == JobState::Dispatched {
@@ -84,6 +93,33 @@ impl Ledger {
             sent_at,
         });
         Heard::Taken
+    }
+
+    /// Tells once that the worker of a cancelled job does not stop.
+    fn tell_going_on(&mut self, seq: u64, what: &str) {
+        let job = self.at(seq);
+        if job.state != JobState::Cancelled || job.going_on_told {
+            return;
+        }
+        let worker = job.worker.as_ref().map_or("its worker", WorkerId::as_str);
+        let step = Told {
+            sender: crate::wire::SENDER_SCHEDULER,
+            severity: AlertSeverity::Error,
+            code: "cancel_not_honoured",
+            error: ErrorCode::SafetyPolicyViolation,
+            message: format!(
+                "job {} is cancelled, and {worker} {what}: what it did is not undone",
+                job.id
+            ),
+            details: &[
+                ("job_id", job.id.to_string()),
+                ("worker_id", worker.to_owned()),
+                ("topic", job.request.topic.clone()),
+            ],
+        }
+        .step();
+        self.at_mut(seq).going_on_told = true;
+        self.outbox.push(step);
     }
 
     fn run(&mut self, seq: u64, now: Timestamp) {
@@ -110,6 +146,9 @@ impl Ledger {
         }
         if is_late(job, &result) {
             self.counters.late_results += 1;
+            if result.status == JobStatus::Succeeded {
+                self.tell_going_on(seq, "went on and finished it");
+            }
             return Heard::Late;
         }
         let code = error_code_of(&result);

@@ -283,6 +283,7 @@ impl JobDocument {
             slot: self.slot.map(WorkerId::from),
             failures: self.failures,
             cancel_relayed: self.cancel_relayed,
+            going_on_told: false,
             past_workers: self.past_workers.into_iter().map(WorkerId::from).collect(),
             undoes: self.undoes.map(KeyDocument::into_key),
             kept: Kept::As(state),

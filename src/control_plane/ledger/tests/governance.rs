@@ -192,6 +192,7 @@ fn a_cancel_reaches_the_children_of_a_job_and_theirs() {
             "6s result j3 CANCELLED",
             "6s result j1 CANCELLED",
             "7s late",
+            "7s alert cancel_not_honoured",
             "j1 CANCELLED",
             "j2 CANCELLED w1",
             "j3 CANCELLED",

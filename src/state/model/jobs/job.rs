@@ -222,6 +222,8 @@ pub struct CancelAsked {
     pub reason: Text,
     /// When the worker itself answered, with any result.
     pub worker_stopped_at: Option<Timestamp>,
+    /// Whether that result was a success: it did not stop, it did the job.
+    pub worker_finished: bool,
     /// When the worker last reported progress after the job had ended.
     pub still_reported_at: Option<Timestamp>,
 }

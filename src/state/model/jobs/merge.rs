@@ -442,7 +442,9 @@ fn ended(
         && cancel.worker_stopped_at.is_none()
         && JobState::from_result(result.status).is_some_and(JobState::is_terminal)
     {
-        Arc::make_mut(cancel).worker_stopped_at = Some(when.at);
+        let cancel = Arc::make_mut(cancel);
+        cancel.worker_stopped_at = Some(when.at);
+        cancel.worker_finished = result.status == JobStatus::Succeeded;
         changed = true;
     }
     let facts = ResultFacts {
