@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Capdeck, Lines, NatsProcess, PATIENCE, Peer, RedisProcess, wait_until};
+use crate::support::{
+    Capdeck, Lines, NatsProcess, PATIENCE, Peer, RedisProcess, run_peer, wait_until,
+};
 
 /// What whoever waits for two thousand jobs, or for another plane to take over, allows.
 const LONG: Duration = Duration::from_secs(90);
@@ -61,6 +63,13 @@ impl Ground {
         let mut lines = peer.lines();
         lines.wait_for("being ready", |line| line.contains("\"ready\""));
         (peer, lines)
+    }
+
+    /// Whether a worker is done with a job.
+    fn toiled(&self, id: &str) -> bool {
+        let log = std::fs::read_to_string(self.log()).unwrap();
+        log.lines()
+            .any(|line| line.strip_prefix("done ") == Some(id))
     }
 
     fn plane(&self, more: &[&str]) -> Plane {
@@ -116,6 +125,11 @@ impl Plane {
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        wait_until("its end", || self.child.try_wait().unwrap())
     }
 
     /// Ends it at once, as a crash would.
@@ -244,7 +258,8 @@ fn names(count: usize) -> Vec<String> {
 /// How often each job was begun.
 fn executions(log: &Path) -> BTreeMap<String, usize> {
     let mut begun = BTreeMap::new();
-    for line in std::fs::read_to_string(log).unwrap().lines() {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    for line in log.lines().filter(|line| !line.starts_with("done ")) {
         let id = line.split(' ').next().unwrap().to_owned();
         *begun.entry(id).or_default() += 1;
     }
@@ -642,4 +657,72 @@ fn redis_alone_tells_what_the_gateway_of_a_plane_tells() {
         Some(2),
         "{workers}"
     );
+}
+
+#[test]
+fn a_plane_that_starts_again_goes_on_with_what_waited_ran_and_was_said_meanwhile() {
+    let ground = Ground::new();
+    let _toilers = ground.toilers(2);
+    let mut first = ground.plane(&[]);
+    let job =
+        |id: &str, labels: Value| json!({"job_id": id, "topic": "job.toil.run", "labels": labels});
+    let held = job("j-held", json!({"ask": "yes"}));
+    assert_eq!(first.post("/jobs", &held).1["status"], "approval_required");
+    let hash = first.get("/jobs/j-held")["safety_job_hash"].clone();
+    let homeless = json!({"job_id": "j-homeless", "topic": "job.nowhere.run"});
+    assert_eq!(first.post("/jobs", &homeless).0, 200);
+    wait_until("why it waits", || {
+        (first.get("/jobs/j-homeless")["waiting_on"] == "no_workers").then_some(())
+    });
+    assert_eq!(
+        first
+            .post("/jobs", &job("j-runs", json!({"toil.seconds": "3"})))
+            .0,
+        200
+    );
+    wait_until("its worker", || {
+        executions(&ground.log())
+            .contains_key("j-runs")
+            .then_some(())
+    });
+    let end = first.end(Signal::TERM);
+    assert_eq!(end.code(), Some(0));
+
+    // Nobody leads: what is published now is heard by the server alone.
+    let submitted = json!({"job_id": "j-bus", "topic": "job.toil.run", "labels": {}});
+    run_peer(
+        "client.py",
+        &["--nats", &ground.nats.url(), &submitted.to_string()],
+    );
+    wait_until("the end of the work", || {
+        // Told by the worker when it is done with it; its result has left then.
+        let results = ground.toiled("j-runs");
+        results.then_some(())
+    });
+
+    let second = ground.plane(&[]);
+    second.leads();
+    for id in ["j-runs", "j-bus"] {
+        wait_until(id, || (second.state(id) == "SUCCEEDED").then_some(()));
+    }
+    assert_eq!(
+        executions(&ground.log())["j-runs"],
+        1,
+        "its result was read, not its work done anew"
+    );
+    assert_eq!(second.state("j-homeless"), "PENDING");
+    let waits = second.get("/jobs/j-held");
+    assert_eq!(waits["state"], "APPROVAL_REQUIRED");
+    assert_eq!(waits["safety_job_hash"], hash);
+    let expect = json!({"note": "go", "expect": {"job_hash": hash}});
+    let (status, answer) = second.post("/approvals/j-held/approve", &expect);
+    assert_eq!(status, 200, "{answer}");
+    wait_until("its end", || {
+        (second.state("j-held") == "SUCCEEDED").then_some(())
+    });
+    let decisions = second.get("/governance/decisions?limit=100");
+    let text = decisions.to_string();
+    for id in ["j-held", "j-runs", "j-bus"] {
+        assert!(text.contains(id), "{id} is in no decision: {text}");
+    }
 }

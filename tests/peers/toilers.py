@@ -6,7 +6,8 @@ Worker k is `toil-w<k>` in pool `toil` and takes what `worker.toil-w<k>.jobs` br
 the SDK's worker runtime, which runs a job as often as it is told to. The label
 `toil.seconds` is how long a job takes, `toil.outcome` is `succeed` or `fatal`.
 
-Appends a line `<job id> <worker>` to FILE before a job begins. Prints `ready`.
+Appends a line `<job id> <worker>` to FILE before a job begins, and `done <job id>` when
+it is done. Prints `ready`.
 """
 
 import argparse
@@ -78,6 +79,7 @@ class Toiler:
             await asyncio.sleep(float(request.labels["toil.seconds"] or "0.02"))
         finally:
             self.active -= 1
+        os.write(self.log, f"done {request.job_id}\n".encode())
         if request.labels["toil.outcome"] == "fatal":
             return job_pb2.JobResult(
                 status=job_pb2.JOB_STATUS_FAILED_FATAL,
