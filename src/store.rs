@@ -217,4 +217,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         &'a self,
         keys: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<Option<Bytes>>, StoreError>>;
+
+    /// Keys that begin with `prefix`, in no order, at most `limit`. The whole store may
+    /// be looked through for them, so this is nothing for a loop.
+    fn keys<'a>(
+        &'a self,
+        prefix: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
 }

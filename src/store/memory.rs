@@ -310,6 +310,21 @@ impl Store for MemoryStore {
             Ok(found.collect())
         })
     }
+
+    fn keys<'a>(
+        &'a self,
+        prefix: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let shelves = self.shelves();
+            let from = shelves.entries.range(prefix.to_owned()..);
+            let found = from
+                .map(|(key, _)| key)
+                .take_while(|key| key.starts_with(prefix));
+            Ok(found.take(limit).cloned().collect())
+        })
+    }
 }
 
 impl Shelves {

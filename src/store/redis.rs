@@ -31,6 +31,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// How long the server may take to answer a command.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+/// Keys that the server looks at in one step when some are searched for.
+const SCANNED: u32 = 1_000;
+
 /// Sets KEYS[1] to ARGV[3] if it holds ARGV[2] (with ARGV[1] = "1") or nothing
 /// (with "0"), for ARGV[4] milliseconds unless that is "0".
 const COMPARE_AND_SET: &str = "
@@ -408,6 +411,50 @@ impl Store for RedisStore {
             Ok(found.into_iter().map(|it| it.map(Bytes::from)).collect())
         })
     }
+
+    fn keys<'a>(
+        &'a self,
+        prefix: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let mut found: Vec<String> = Vec::new();
+            let mut cursor = 0_u64;
+            loop {
+                let mut command = redis::cmd("SCAN");
+                command.arg(cursor).arg("MATCH").arg(pattern(prefix));
+                command.arg("COUNT").arg(SCANNED);
+                let (next, keys): (u64, Vec<Vec<u8>>) = self
+                    .command(("look for", prefix), Twice::IsFine, &command)
+                    .await?;
+                for key in keys {
+                    let key = text(&key);
+                    // The server may tell one twice.
+                    if !found.contains(&key) {
+                        found.push(key);
+                    }
+                }
+                cursor = next;
+                if cursor == 0 || found.len() >= limit {
+                    found.truncate(limit);
+                    return Ok(found);
+                }
+            }
+        })
+    }
+}
+
+/// The pattern of keys that begin with `prefix`.
+fn pattern(prefix: &str) -> String {
+    let mut pattern = String::new();
+    for letter in prefix.chars() {
+        if matches!(letter, '*' | '?' | '[' | ']' | '\\' | '^') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('*');
+    pattern
 }
 
 /// What a write is to the server: one command or two, each as its words.

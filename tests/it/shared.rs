@@ -13,8 +13,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use capdeck::store::Store as _;
+use capdeck::store::redis::RedisStore;
+use capdeck::time::Elapsed;
+
 use crate::support::{
-    Capdeck, Lines, NatsProcess, PATIENCE, Peer, RedisProcess, run_peer, wait_until,
+    Capdeck, Lines, NatsProcess, PATIENCE, Peer, RedisProcess, clock, run_peer, wait_until,
 };
 
 /// What whoever waits for two thousand jobs, or for another plane to take over, allows.
@@ -725,4 +729,52 @@ fn a_plane_that_starts_again_goes_on_with_what_waited_ran_and_was_said_meanwhile
     for id in ["j-held", "j-runs", "j-bus"] {
         assert!(text.contains(id), "{id} is in no decision: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_of_another_scheduler_are_left_alone_unless_one_is_told_to_join() {
+    let ground = Ground::new();
+    let store = RedisStore::connect(&ground.redis.config(), clock()).unwrap();
+    let servers = ["--nats", &ground.nats.url(), "--redis", &ground.redis.url()];
+    let refused = || {
+        let up = [
+            &["up", "--http", "127.0.0.1:0", "--no-workers"][..],
+            &servers,
+        ]
+        .concat();
+        let ran = ground.home.run(&up);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(
+            ran.stderr
+                .contains("the scheduler sched-1 works on these servers"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains("--join"), "{}", ran.stderr);
+    };
+    let instance = "cordum:instance:scheduler:sched-1";
+    store.put(instance, "{}".into(), None).await.unwrap();
+    tokio::task::block_in_place(refused);
+    store.delete(instance).await.unwrap();
+    let now = clock().now();
+    let written = json!({"captured_at": now.to_string(), "writer_id": "sched-1", "workers": []});
+    let workers = "sys:workers:snapshot";
+    store
+        .put(workers, written.to_string().into(), None)
+        .await
+        .unwrap();
+    tokio::task::block_in_place(refused);
+    // One that wrote long ago is gone.
+    let old = now.minus(Elapsed::from_secs(60));
+    let written = json!({"captured_at": old.to_string(), "writer_id": "sched-1", "workers": []});
+    store
+        .put(workers, written.to_string().into(), None)
+        .await
+        .unwrap();
+    let alone = tokio::task::block_in_place(|| ground.plane(&[]));
+    alone.leads();
+    drop(alone);
+    store.put(instance, "{}".into(), None).await.unwrap();
+    let beside = tokio::task::block_in_place(|| ground.plane(&["--join"]));
+    assert!(beside.says.contains(", record redis, "), "{}", beside.says);
 }

@@ -51,6 +51,7 @@ promises!(
     a_commit_does_all_or_nothing,
     a_commit_that_is_done_twice_is_done_once,
     many_keys_are_read_in_their_order,
+    keys_are_found_by_how_they_begin,
     what_is_not_there_is_empty_not_an_error,
 );
 
@@ -210,6 +211,24 @@ async fn many_keys_are_read_in_their_order(store: Arc<dyn Store>) {
     let (a, b) = (Some(bytes("1")), Some(bytes("2")));
     assert_eq!(read, [b.clone(), None, a, None, b]);
     assert!(store.get_many(&[]).await.unwrap().is_empty());
+}
+
+async fn keys_are_found_by_how_they_begin(store: Arc<dyn Store>) {
+    for n in 0..2_500 {
+        store
+            .put(&format!("other:{n}"), bytes("x"), None)
+            .await
+            .unwrap();
+    }
+    for key in ["at:*:1", "at:*:2", "at:x:1", "at", "bat:*:1"] {
+        store.put(key, bytes("x"), None).await.unwrap();
+    }
+    let mut found = store.keys("at:*:", 10).await.unwrap();
+    found.sort();
+    assert_eq!(found, ["at:*:1", "at:*:2"], "a star is a star");
+    assert_eq!(store.keys("at:", 10).await.unwrap().len(), 3);
+    assert_eq!(store.keys("at:", 1).await.unwrap().len(), 1);
+    assert!(store.keys("none:", 10).await.unwrap().is_empty());
 }
 
 async fn a_value_with_a_time_to_live_goes_when_it_is_over(store: Arc<dyn Store>) {

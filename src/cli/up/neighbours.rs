@@ -11,6 +11,12 @@ use crate::time::{Clock, Elapsed, Timestamp, sleep};
 
 /// Where schedulers write their workers down, every 5 s.
 const WORKERS: &str = "sys:workers:snapshot";
+/// Where each living scheduler leaves a sign, for 15 s.
+const INSTANCE: &str = "cordum:instance:scheduler:";
+/// Signs that are looked at.
+const NEIGHBOURS: usize = 100;
+/// What the names of our planes begin with.
+const OURS: &str = "capdeck-";
 /// A list of workers that is older than this has no living writer, as CAP deployments
 /// read it.
 const FRESH: Elapsed = Elapsed::from_secs(15);
@@ -20,7 +26,7 @@ const LOOK: Elapsed = Elapsed::from_millis(250);
 /// A name that no other plane has.
 pub(super) fn name(clock: &dyn Clock) -> String {
     let random = RandomState::new().hash_one((clock.now().as_millis(), std::process::id()));
-    format!("capdeck-{:08x}", random >> 32)
+    format!("{OURS}{:08x}", random >> 32)
 }
 
 /// Where a plane stands, as the end of its first line; empty for one that shares nothing.
@@ -74,13 +80,20 @@ async fn leader(store: &dyn Store) -> Result<Option<String>, CliError> {
     Ok(lease.map(|it| String::from_utf8_lossy(&it).into_owned()))
 }
 
-/// Who wrote the workers down lately, if it was no plane of ours.
+/// A scheduler that lives there and is no plane of ours.
 async fn foreign_scheduler(store: &dyn Store, now: Timestamp) -> Result<Option<String>, CliError> {
     #[derive(Deserialize)]
     struct Written {
         captured_at: String,
         #[serde(default)]
         writer_id: String,
+    }
+    let living = store.keys(INSTANCE, NEIGHBOURS).await;
+    for key in living.map_err(CliError::unreachable)? {
+        let name = key.trim_start_matches(INSTANCE);
+        if !name.starts_with(OURS) {
+            return Ok(Some(name.to_owned()));
+        }
     }
     let written = store.get(WORKERS).await.map_err(CliError::unreachable)?;
     // What is no such list was written by no scheduler.
@@ -90,7 +103,7 @@ async fn foreign_scheduler(store: &dyn Store, now: Timestamp) -> Result<Option<S
     };
     let fresh =
         Timestamp::parse_rfc3339(&written.captured_at).is_some_and(|at| now.since(at) < FRESH);
-    let ours = written.writer_id.starts_with("capdeck-");
+    let ours = written.writer_id.starts_with(OURS);
     let name = match written.writer_id.as_str() {
         "" => "of another make".to_owned(),
         name => name.to_owned(),
