@@ -19,14 +19,15 @@ pub mod encode;
     missing_docs,
     unreachable_pub,
     clippy::all,
-    reason = "written by prost-build, compared by a test; it also holds the messages of the \
-              SafetyKernel service, which only their descriptors use"
+    reason = "written by prost-build and tonic-prost-build, compared by a test; not all that \
+              they write is used"
 )]
 mod generated;
 pub mod job_hash;
 pub mod json;
 pub mod packet;
 pub mod pointer;
+pub mod safety;
 pub mod stored;
 
 /// Requests to run a job: from gateways and clients to the scheduler.

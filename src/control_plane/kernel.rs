@@ -9,12 +9,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ids::JobId;
 use crate::time::BoxFuture;
-use crate::wire::json::constraints_to_redis;
 use crate::wire::packet::{ActorType, JobRequest};
 
 #[cfg(test)]
@@ -29,6 +27,12 @@ pub mod live;
 pub mod policy;
 pub mod signature;
 pub mod velocity;
+
+// Limits and remediations are the contract's own; policy files write them too.
+pub use crate::wire::safety::{
+    BudgetConstraints, Constraints, DiffConstraints, Remediation, SandboxProfile,
+    ToolchainConstraints,
+};
 
 /// What policy decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,122 +135,6 @@ pub struct Verdict {
     pub constraints: Option<Constraints>,
     /// Changes to the request that policy would accept.
     pub remediations: Vec<Remediation>,
-}
-
-/// Limits that ride on a yes. The JSON is that of CAP gateways: snake case,
-/// absent when unset.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Constraints {
-    /// Time, retries, sizes and concurrency.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budgets: Option<BudgetConstraints>,
-    /// What it may touch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandbox: Option<SandboxProfile>,
-    /// What it may use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub toolchain: Option<ToolchainConstraints>,
-    /// How much it may change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub diff: Option<DiffConstraints>,
-    /// How its output is redacted.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub redaction_level: String,
-}
-
-impl Constraints {
-    /// The protojson of the contract's `PolicyConstraints`, as it stands in Redis,
-    /// in HTTP answers of policy, and in the environment of workers. What is zero
-    /// is not written.
-    pub fn protojson(&self) -> String {
-        let text = serde_json::to_vec(self).expect("plain data can be written");
-        constraints_to_redis(&text).expect("the fields are those of the contract")
-    }
-}
-
-/// Limits on time, retries, sizes and concurrency. Zero is no limit, except for retries.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct BudgetConstraints {
-    /// Milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_runtime_ms: Option<i64>,
-    /// Attempts after the first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_retries: Option<i32>,
-    /// Bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_artifact_bytes: Option<i64>,
-    /// Jobs of one tenant at a time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_concurrent_jobs: Option<i32>,
-}
-
-/// What a job may touch.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SandboxProfile {
-    /// It runs alone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub isolated: bool,
-    /// Hosts it may reach.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub network_allowlist: Vec<String>,
-    /// Paths it may read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fs_read_only: Vec<String>,
-    /// Paths it may write.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fs_read_write: Vec<String>,
-}
-
-/// What a job may use.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct ToolchainConstraints {
-    /// Tools by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub allowed_tools: Vec<String>,
-    /// Commands by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub allowed_commands: Vec<String>,
-}
-
-/// How much a job may change.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct DiffConstraints {
-    /// Files.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_files: Option<i32>,
-    /// Lines.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_lines: Option<i32>,
-    /// Paths it may not touch.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deny_path_globs: Vec<String>,
-}
-
-/// A change to a request that policy would accept.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Remediation {
-    /// Its name.
-    pub id: String,
-    /// A few words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub title: String,
-    /// A sentence.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub summary: String,
-    /// The topic to use instead.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub replacement_topic: String,
-    /// The capability to use instead.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub replacement_capability: String,
-    /// Labels to add.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub add_labels: BTreeMap<String, String>,
-    /// Labels to remove.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub remove_labels: Vec<String>,
 }
 
 /// Why there is no verdict. The caller keeps the job pending and asks again.

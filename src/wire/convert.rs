@@ -240,7 +240,7 @@ fn budget_to(it: &Budget) -> pb::Budget {
     }
 }
 
-fn meta_from(pb: pb::JobMetadata) -> JobMetadata {
+pub(super) fn meta_from(pb: pb::JobMetadata) -> JobMetadata {
     JobMetadata {
         tenant_id: pb.tenant_id,
         actor_id: pb.actor_id,
@@ -254,7 +254,7 @@ fn meta_from(pb: pb::JobMetadata) -> JobMetadata {
     }
 }
 
-fn meta_to(it: &JobMetadata) -> pb::JobMetadata {
+pub(super) fn meta_to(it: &JobMetadata) -> pb::JobMetadata {
     pb::JobMetadata {
         tenant_id: it.tenant_id.clone(),
         actor_id: it.actor_id.clone(),

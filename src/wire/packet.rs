@@ -191,6 +191,7 @@ macro_rules! wire_enum {
         }
     };
 }
+pub(super) use wire_enum;
 
 wire_enum! {
     /// How urgent a job is.

@@ -17,11 +17,11 @@ fn the_generated_code_is_what_the_proto_files_say() {
     )
     .unwrap();
     let out = tempfile::tempdir().unwrap();
-    prost_build::Config::new()
-        .btree_map(["."])
-        .bytes(["."])
+    let mut messages = prost_build::Config::new();
+    messages.btree_map(["."]).bytes(["."]);
+    tonic_prost_build::configure()
         .out_dir(out.path())
-        .compile_fds(descriptors.clone())
+        .compile_fds_with_config(descriptors.clone(), messages)
         .unwrap();
     let code = std::fs::read(out.path().join("cordum.agent.v1.rs")).unwrap();
 
