@@ -13,6 +13,7 @@ mod config;
 mod decide;
 mod demo;
 mod get;
+mod kernel;
 mod keys;
 mod operate;
 mod policy;
@@ -52,6 +53,8 @@ enum Verb {
     Audit(audit::AuditArgs),
     /// Print a configuration file to start from
     Config(config::ConfigArgs),
+    /// Serve a policy as a safety kernel by gRPC, for schedulers of CAP
+    Kernel(kernel::KernelArgs),
     /// List every key and command
     Keys(keys::Args),
     /// Check a policy file, or explain what it says of a job
@@ -97,6 +100,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         Some(Verb::Cancel(args)) => cancel::run(&args),
         Some(Verb::Audit(args)) => audit::run(&args),
         Some(Verb::Config(args)) => config::run(&args),
+        Some(Verb::Kernel(args)) => kernel::run(&args),
         Some(Verb::Keys(args)) => keys::run(&args, &config::keymap(&config::load()?)?),
         Some(Verb::Policy(args)) => policy::run(&args),
         Some(Verb::Render(args)) => render::run(&args),

@@ -236,7 +236,7 @@ fn shown(problem: &Problem) -> String {
 }
 
 /// Text of others on a terminal: control characters shown, never obeyed.
-fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str) -> String {
     Shown::line(text).as_str().to_owned()
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bus::local::LocalBus;
 use crate::bus::nats::NatsBus;
@@ -170,14 +171,7 @@ fn scenario_error(error: ScenarioError) -> CliError {
 /// What a person is told when a plane does not start.
 pub(super) fn start_error(error: StartError) -> CliError {
     match error {
-        StartError::Policy(PolicyFileError::Invalid { path, source }) => {
-            CliError::usage(policy::invalid(&path, &source))
-        }
-        StartError::Policy(
-            error @ (PolicyFileError::Unsigned { .. } | PolicyFileError::BadSignature { .. }),
-        ) => CliError::usage(error)
-            .hint("SAFETY_POLICY_PUBLIC_KEY is set, so the policy must be signed by its key"),
-        StartError::Policy(error @ PolicyFileError::Unreadable { .. }) => CliError::usage(error),
+        StartError::Policy(error) => policy_error(error),
         StartError::Gateway(error @ GatewayError::KeyNeeded { .. }) => {
             CliError::usage(error).hint("set CORDUM_API_KEY, or listen on 127.0.0.1")
         }
@@ -188,19 +182,44 @@ pub(super) fn start_error(error: StartError) -> CliError {
     }
 }
 
+/// What a person is told of a policy file that cannot be used.
+pub(super) fn policy_error(error: PolicyFileError) -> CliError {
+    match error {
+        PolicyFileError::Invalid { path, source } => {
+            CliError::usage(policy::invalid(&path, &source))
+        }
+        error @ (PolicyFileError::Unsigned { .. } | PolicyFileError::BadSignature { .. }) => {
+            CliError::usage(error)
+                .hint("SAFETY_POLICY_PUBLIC_KEY is set, so the policy must be signed by its key")
+        }
+        error @ PolicyFileError::Unreadable { .. } => CliError::usage(error),
+    }
+}
+
 /// Runs it until SIGINT or SIGTERM.
 pub(super) fn run(args: &UpArgs) -> Result<(), CliError> {
+    without_a_screen()?.block_on(up(args))
+}
+
+/// What runs a server, its log on stderr.
+pub(super) fn without_a_screen() -> Result<Runtime, CliError> {
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")
-        .map_err(|error| CliError::new(crate::cli::Kind::Bug, error))?;
-    runtime.block_on(up(args))
+        .map_err(|error| CliError::new(crate::cli::Kind::Bug, error))
+}
+
+/// Listens for a signal that ends a server.
+pub(super) fn catch(kind: SignalKind) -> Result<Signal, CliError> {
+    signal(kind)
+        .context("cannot listen for signals")
+        .map_err(|error| CliError::new(crate::cli::Kind::Bug, error))
 }
 
 async fn up(args: &UpArgs) -> Result<(), CliError> {
@@ -216,11 +235,6 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         let error = anyhow::anyhow!("SAFETY_POLICY_PUBLIC_KEY is set, and no policy is named");
         return Err(CliError::usage(error).hint("name a signed one with --policy FILE"));
     }
-    let catch = |kind| {
-        signal(kind)
-            .context("cannot listen for signals")
-            .map_err(|error| CliError::new(crate::cli::Kind::Bug, error))
-    };
     let (mut interrupt, mut terminate) = (
         catch(SignalKind::interrupt())?,
         catch(SignalKind::terminate())?,

@@ -24,7 +24,9 @@ pub mod evaluate;
 pub mod explain;
 pub mod glob;
 pub mod live;
+mod message;
 pub mod policy;
+pub mod serve;
 pub mod signature;
 pub mod velocity;
 
@@ -146,6 +148,20 @@ pub enum KernelError {
     /// The kernel is gone or broke.
     #[error("the safety kernel does not answer: {0}")]
     Unavailable(String),
+    /// The kernel answered, and nobody here knows what that means. It is no verdict
+    /// and no outage: also a plane that fails open keeps the job.
+    #[error("the safety kernel's answer is not understood: {0}")]
+    NotUnderstood(String),
+}
+
+impl KernelError {
+    /// Whether nobody answered.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::TimedOut | Self::Unavailable(_) => true,
+            Self::NotUnderstood(_) => false,
+        }
+    }
 }
 
 /// Who answers questions about policy.

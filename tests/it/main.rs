@@ -17,6 +17,7 @@ mod decide;
 mod foreign;
 mod gateway;
 mod generated;
+mod kernel_grpc;
 mod keys;
 mod moved;
 mod older_gateway;

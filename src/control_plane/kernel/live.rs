@@ -173,22 +173,31 @@ impl PolicyKernel {
     pub async fn run(self: Arc<Self>, bus: Arc<dyn Bus>) {
         let mut told = self.health.borrow().clone();
         loop {
+            let news = self.news(&mut told).await;
+            let (subject, packet) = news.packet(self.clock.now());
+            let subject = wire::subject(subject);
+            match encode::encode(&subject, &packet) {
+                // Without a line nobody hears it; the status tells it all the same.
+                Ok(bytes) => match bus.publish(&subject, bytes).await {
+                    Ok(()) => {}
+                    Err(error) => tracing::warn!(%error, "the policy's news was not sent"),
+                },
+                Err(error) => tracing::error!(%error, "the policy's news was not written"),
+            }
+        }
+    }
+
+    /// Follows the file until something happens to it that people should be told.
+    /// `told` is what they know, and knows it too afterwards.
+    pub async fn news(&self, told: &mut PolicyHealth) -> News {
+        loop {
             sleep(&*self.clock, LOOK_EVERY).await;
             self.look(Look::IfStamped);
             let now = self.health.borrow().clone();
-            if let Some(news) = now.news_since(&told) {
-                let (subject, packet) = news.packet(self.clock.now());
-                let subject = wire::subject(subject);
-                match encode::encode(&subject, &packet) {
-                    // Without a line nobody hears it; the status tells it all the same.
-                    Ok(bytes) => match bus.publish(&subject, bytes).await {
-                        Ok(()) => {}
-                        Err(error) => tracing::warn!(%error, "the policy's news was not sent"),
-                    },
-                    Err(error) => tracing::error!(%error, "the policy's news was not written"),
-                }
+            let before = std::mem::replace(told, now);
+            if let Some(news) = told.news_since(&before) {
+                return news;
             }
-            told = now;
         }
     }
 
