@@ -11,7 +11,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::gap::Gap;
@@ -42,7 +42,8 @@ const PAYLOAD_TTL: Elapsed = Elapsed::from_secs(24 * 60 * 60);
 /// Packets taken in one turn, and jobs moved in one: large enough to share the
 /// cost of a turn, small enough that a turn stays below a few milliseconds.
 const TURN: usize = 512;
-/// Questions that may wait for the kernel; further ones count as unanswered.
+/// Questions that may wait for the kernel. While so many do, no job is moved: each of
+/// them is answered, or given up, within [`KERNEL_LIMIT`].
 const MAX_QUESTIONS: usize = 1_024;
 /// How soon the record is tried again when it could not be written.
 const STALL: Elapsed = Elapsed::from_millis(500);
@@ -183,27 +184,38 @@ impl Scheduler {
             if is_up(&self.parts.bus.link().borrow()) {
                 looked_at = now;
             }
-            let alarm = lock(&self.parts.ledger).next_alarm();
+            let free = self.stalled.is_empty() && self.questions.len() < MAX_QUESTIONS;
+            let alarm = lock(&self.parts.ledger).next_alarm().filter(|_| free);
             let nap = now.plus(if self.stalled.is_empty() { NAP } else { STALL });
-            let wake = alarm.filter(|_| self.stalled.is_empty());
-            let wake = wake.map_or(nap, |at| at.min(nap));
+            let wake = alarm.map_or(nap, |at| at.min(nap));
             batch.clear();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 heard = self.ears.hear(&mut batch) => heard?,
-                Some(answer) = self.questions.join_next() => {
-                    if let Ok((job, ticket, answer)) = answer {
-                        let now = self.clock.now();
-                        lock(&self.parts.ledger).answered(&job, ticket, *answer, now);
-                    }
-                }
+                Some(answer) = self.questions.join_next() => self.answered(answer),
                 () = self.parts.wake.notified() => {}
                 () = gap.changed() => {}
                 () = self.clock.sleep_until(wake) => {}
             }
             self.hear(&mut batch);
             self.act().await;
+        }
+    }
+
+    /// Takes an answer, and those that came with it.
+    fn answered(&mut self, first: Result<Answer, JoinError>) {
+        let now = self.clock.now();
+        let mut next = Some(first);
+        while let Some(answer) = next {
+            match answer {
+                Ok((job, ticket, answer)) => {
+                    lock(&self.parts.ledger).answered(&job, ticket, *answer, now);
+                }
+                // The job is asked about again when its answer is overdue.
+                Err(error) => tracing::error!(%error, "a question to the kernel broke"),
+            }
+            next = self.questions.try_join_next();
         }
     }
 
@@ -255,8 +267,10 @@ impl Scheduler {
             let mut steps = std::mem::take(&mut self.stalled);
             if steps.is_empty() {
                 let now = self.clock.now();
+                // Each job that is moved asks at most one question.
+                let room = MAX_QUESTIONS.saturating_sub(self.questions.len());
                 let mut ledger = lock(&self.parts.ledger);
-                steps = plan::plan(&mut ledger, &self.parts.routes, now, TURN);
+                steps = plan::plan(&mut ledger, &self.parts.routes, now, TURN.min(room));
             }
             let done = match self.parts.keeper.clone() {
                 None => self.do_all(steps).await,
@@ -407,10 +421,6 @@ impl Scheduler {
         let at_once = std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
         if let Poll::Ready(answer) = at_once.await {
             return Some(Fact::Answered((job, ticket, Box::new(answer))));
-        }
-        if self.questions.len() >= MAX_QUESTIONS {
-            let error = KernelError::Unavailable("too many questions wait for it".to_owned());
-            return Some(Fact::Answered((job, ticket, Box::new(Err(error)))));
         }
         let clock = Arc::clone(&self.clock);
         self.questions.spawn(async move {

@@ -7,6 +7,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::bus::local::LocalBus;
@@ -71,16 +74,21 @@ struct Stage {
 
 impl Stage {
     async fn with(answers: impl IntoIterator<Item = Scripted>) -> Self {
+        let kernel = Script {
+            answers: Mutex::new(answers.into_iter().collect()),
+        };
+        Self::asking(Arc::new(kernel), 100).await
+    }
+
+    async fn asking(kernel: Arc<dyn SafetyKernel>, max_jobs: usize) -> Self {
         let clock = ManualClock::at(Timestamp::from_millis(1_000_000));
         let bus = LocalBus::new();
         let store = MemoryStore::new(Arc::new(clock.clone()));
-        let ledger: SharedLedger = Arc::new(Mutex::new(Ledger::new(100, 7)));
+        let ledger: SharedLedger = Arc::new(Mutex::new(Ledger::new(max_jobs, 7)));
         let parts = Parts {
             bus: Arc::new(bus.clone()),
             store: Arc::new(store.clone()),
-            kernel: Arc::new(Script {
-                answers: Mutex::new(answers.into_iter().collect()),
-            }),
+            kernel,
             ledger: Arc::clone(&ledger),
             routes: Arc::new(Routes::default()),
             wake: Arc::default(),
@@ -379,5 +387,63 @@ async fn a_request_that_no_worker_could_read_fails_instead_of_going_round() {
     assert_eq!(subject, "sys.job.dlq");
     let job = stage.until("j1", |job| job.state == JobState::Failed).await;
     assert_eq!(job.error_code, "dispatch_failed");
+    stage.end().await;
+}
+
+/// Answers with yes, each once it may.
+#[derive(Debug)]
+struct Later {
+    asked: AtomicUsize,
+    may: Semaphore,
+}
+
+impl SafetyKernel for Later {
+    fn check<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Verdict, KernelError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            self.may.acquire().await.expect("never closed").forget();
+            Ok(Verdict {
+                decision: Decision::Allow,
+                rule_id: None,
+                reason: "later".to_owned(),
+                snapshot: "v1".to_owned(),
+                constraints: None,
+                remediations: Vec::new(),
+            })
+        })
+    }
+
+    fn snapshots(&self) -> BoxFuture<'_, Result<Vec<String>, KernelError>> {
+        Box::pin(std::future::ready(Ok(vec!["v1".to_owned()])))
+    }
+}
+
+#[tokio::test]
+async fn more_jobs_than_a_kernel_can_be_asked_about_at_once_wait_their_turn() {
+    const JOBS: usize = 2 * MAX_QUESTIONS + 7;
+    let kernel = Arc::new(Later {
+        asked: AtomicUsize::new(0),
+        may: Semaphore::new(0),
+    });
+    let stage = Stage::asking(Arc::clone(&kernel) as Arc<dyn SafetyKernel>, JOBS).await;
+    for n in 0..JOBS {
+        stage.submit(request(&format!("j{n}"), "job.a.run")).await;
+    }
+    while kernel.asked.load(Ordering::SeqCst) < MAX_QUESTIONS {
+        tokio::task::yield_now().await;
+    }
+    // Whatever the scheduler would still do at once, it has done after this.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(kernel.asked.load(Ordering::SeqCst), MAX_QUESTIONS);
+    kernel.may.add_permits(JOBS);
+    for n in 0..JOBS {
+        let judged = |job: &Job| job.waiting_on == Some(WaitingOn::NoWorkers);
+        let job = stage.until(&format!("j{n}"), judged).await;
+        let decisions: Vec<_> = job.decisions.iter().map(|it| it.reason.as_str()).collect();
+        assert_eq!(decisions, ["later"]);
+    }
+    assert_eq!(kernel.asked.load(Ordering::SeqCst), JOBS);
     stage.end().await;
 }
