@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Bus, BusError, Pattern};
 use crate::control_plane::gateway::{Gateway, GatewayError};
 use crate::control_plane::keeper::{Keeper, Standing};
-use crate::control_plane::kernel::SafetyKernel;
 use crate::control_plane::kernel::live::{PolicyFileError, PolicyKernel};
 use crate::control_plane::kernel::policy::Policy;
+use crate::control_plane::kernel::remote::{self, RemoteKernel};
 use crate::control_plane::kernel::signature::PolicyKey;
+use crate::control_plane::kernel::{KernelError, SafetyKernel};
 use crate::control_plane::ledger::{Ledger, SharedLedger, lock};
 use crate::control_plane::scenario::{Outlets, Plan, PolicyEdit, PolicyHook, Scenario};
 use crate::control_plane::scheduler::Scheduler;
@@ -63,6 +64,8 @@ pub enum Rules {
     File(PathBuf),
     /// A policy file that must be signed by this key, followed as it changes.
     SignedFile(PathBuf, PolicyKey),
+    /// A kernel somewhere else, asked by gRPC. It may be away.
+    Remote(remote::Address),
     /// Somebody else.
     Kernel(Arc<dyn SafetyKernel>),
 }
@@ -101,6 +104,9 @@ pub enum StartError {
     /// The policy file cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    /// The kernel somewhere else can never be asked.
+    #[error(transparent)]
+    Kernel(#[from] remote::AddressError),
     /// The gateway cannot listen.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
@@ -274,13 +280,13 @@ impl ControlPlane {
         self.http_addr
     }
 
-    /// The policy in force; empty while the kernel does not answer.
-    pub async fn snapshot(&self) -> String {
-        let snapshots = tokio::select! {
-            snapshots = self.kernel.snapshots() => snapshots.unwrap_or_default(),
-            () = sleep(&*self.clock, scheduler::KERNEL_LIMIT) => Vec::new(),
-        };
-        snapshots.into_iter().next().unwrap_or_default()
+    /// The policy in force; empty if the kernel names none.
+    ///
+    /// # Errors
+    /// [`KernelError`] while the kernel does not answer.
+    pub async fn snapshot(&self) -> Result<String, KernelError> {
+        let snapshots = snapshots(&*self.kernel, &*self.clock).await?;
+        Ok(snapshots.into_iter().next().unwrap_or_default())
     }
 
     /// Where it stands among those that share its record; `None` when it shares none.
@@ -324,7 +330,7 @@ struct InForce {
 }
 
 impl InForce {
-    fn of(rules: &Rules, clock: &Arc<dyn Clock>) -> Result<Self, PolicyFileError> {
+    fn of(rules: &Rules, clock: &Arc<dyn Clock>) -> Result<Self, StartError> {
         let clock = Arc::clone(clock);
         let ours = match rules {
             Rules::BuiltIn => {
@@ -336,19 +342,24 @@ impl InForce {
             Rules::SignedFile(path, key) => {
                 Arc::new(PolicyKernel::from_signed_file(path, key.clone(), clock)?)
             }
-            Rules::Kernel(kernel) => {
-                return Ok(Self {
-                    kernel: Arc::clone(kernel),
-                    ours: None,
-                    built_in: false,
-                });
+            Rules::Remote(address) => {
+                return Ok(Self::elsewhere(Arc::new(RemoteKernel::new(address)?)));
             }
+            Rules::Kernel(kernel) => return Ok(Self::elsewhere(Arc::clone(kernel))),
         };
         Ok(Self {
             kernel: Arc::clone(&ours) as Arc<dyn SafetyKernel>,
             ours: Some(ours),
             built_in: matches!(rules, Rules::BuiltIn),
         })
+    }
+
+    fn elsewhere(kernel: Arc<dyn SafetyKernel>) -> Self {
+        Self {
+            kernel,
+            ours: None,
+            built_in: false,
+        }
     }
 
     /// Lets the scenario change the built-in policy; a file belongs to its owner.
@@ -372,6 +383,17 @@ impl InForce {
     }
 }
 
+/// The snapshots of a kernel that may be away.
+async fn snapshots(
+    kernel: &dyn SafetyKernel,
+    clock: &dyn Clock,
+) -> Result<Vec<String>, KernelError> {
+    tokio::select! {
+        snapshots = kernel.snapshots() => snapshots,
+        () = sleep(clock, scheduler::KERNEL_LIMIT) => Err(KernelError::TimedOut),
+    }
+}
+
 /// Follows the policy, so that the ledger knows which approvals it has left behind.
 async fn follow(
     rules: InForce,
@@ -381,13 +403,28 @@ async fn follow(
     stop: CancellationToken,
 ) {
     let Some(ours) = rules.ours else {
+        let mut away = None;
         loop {
             let snapshots = tokio::select! {
                 () = stop.cancelled() => return,
-                snapshots = rules.kernel.snapshots() => snapshots,
+                snapshots = snapshots(&*rules.kernel, &*clock) => snapshots,
             };
-            if let Some(current) = snapshots.unwrap_or_default().first() {
-                lock(&ledger).policy_changed(current, clock.now());
+            match snapshots {
+                Ok(snapshots) => {
+                    if away.take().is_some() {
+                        tracing::warn!("the safety kernel answers again");
+                    }
+                    if let Some(current) = snapshots.first() {
+                        lock(&ledger).policy_changed(current, clock.now());
+                    }
+                }
+                Err(error) => {
+                    // Told once for each reason, not every few seconds.
+                    if away.as_ref() != Some(&error) {
+                        tracing::warn!(%error, "jobs wait for a verdict");
+                    }
+                    away = Some(error);
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -15,6 +15,7 @@ use crate::cli::{CliError, policy, print};
 use crate::config::servers::{Addresses, environment, servers};
 use crate::control_plane::gateway::{BadKeys, GatewayError, Keyring};
 use crate::control_plane::kernel::live::PolicyFileError;
+use crate::control_plane::kernel::remote;
 use crate::control_plane::ledger::MAX_JOBS;
 use crate::control_plane::scenario::{Scenario, ScenarioError};
 use crate::control_plane::{ControlPlane, Options, Rules, StartError, gateway};
@@ -35,6 +36,14 @@ pub(super) struct PlaneArgs {
     /// SAFETY_POLICY_PUBLIC_KEY its signature in FILE.sig is checked
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Ask this safety kernel by gRPC, http://host:port or https://host:port, instead
+    /// of one inside this process
+    #[arg(long, value_name = "URL", conflicts_with = "policy")]
+    kernel: Option<String>,
+    /// Trust a safety kernel whose certificate this authority signed (PEM), or
+    /// SAFETY_KERNEL_TLS_CA; without either those that this machine trusts
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    kernel_ca: Option<PathBuf>,
     /// Pools, traffic and mishaps: a file, or one of default, quiet, incident
     #[arg(long, value_name = "FILE", default_value = "default")]
     scenario: String,
@@ -95,10 +104,11 @@ impl PlaneArgs {
     /// Exit code 2 for a scenario or a key that cannot be used.
     pub(super) fn options(&self, clock: &dyn Clock) -> Result<Options, CliError> {
         Ok(Options {
-            rules: match (&self.policy, policy::key()?) {
-                (Some(path), Some(key)) => Rules::SignedFile(path.clone(), key),
-                (Some(path), None) => Rules::File(path.clone()),
-                (None, _) => Rules::BuiltIn,
+            rules: match (&self.kernel, &self.policy, policy::key()?) {
+                (Some(url), _, _) => Rules::Remote(self.kernel_address(url)?),
+                (None, Some(path), Some(key)) => Rules::SignedFile(path.clone(), key),
+                (None, Some(path), None) => Rules::File(path.clone()),
+                (None, None, _) => Rules::BuiltIn,
             },
             scenario: self.scenario()?,
             workers: true,
@@ -116,6 +126,30 @@ impl PlaneArgs {
             max_jobs: MAX_JOBS,
             fail_open: false,
             shared_as: None,
+        })
+    }
+
+    /// Where the safety kernel is. Its certificates come from the environment as those
+    /// of the bus do.
+    fn kernel_address(&self, url: &str) -> Result<remote::Address, CliError> {
+        let file = |what: &str| environment(&format!("SAFETY_KERNEL_TLS_{what}"));
+        let file = |what: &str| file(what).map(PathBuf::from);
+        let encrypted = url.starts_with("https://");
+        let identity = match (file("CERT"), file("KEY")) {
+            _ if !encrypted => None,
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(CliError::usage(anyhow::anyhow!(
+                    "SAFETY_KERNEL_TLS_CERT and SAFETY_KERNEL_TLS_KEY go together, and one is missing"
+                )));
+            }
+        };
+        let by_environment = || file("CA").filter(|_| encrypted);
+        Ok(remote::Address {
+            url: url.to_owned(),
+            ca: self.kernel_ca.clone().or_else(by_environment),
+            identity,
         })
     }
 
@@ -172,6 +206,7 @@ fn scenario_error(error: ScenarioError) -> CliError {
 pub(super) fn start_error(error: StartError) -> CliError {
     match error {
         StartError::Policy(error) => policy_error(error),
+        StartError::Kernel(error) => CliError::usage(error),
         StartError::Gateway(error @ GatewayError::KeyNeeded { .. }) => {
             CliError::usage(error).hint("set CORDUM_API_KEY, or listen on 127.0.0.1")
         }
@@ -231,6 +266,12 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
     if args.fail_open {
         tracing::warn!("--fail-open: jobs go UNJUDGED while the safety kernel does not answer");
     }
+    if let Rules::Remote(kernel) = &options.rules
+        && policy::key()?.is_some()
+    {
+        let kernel = &kernel.url;
+        tracing::warn!("SAFETY_POLICY_PUBLIC_KEY is not used: {kernel} checks its own policy");
+    }
     if matches!(options.rules, Rules::BuiltIn) && policy::key()?.is_some() {
         let error = anyhow::anyhow!("SAFETY_POLICY_PUBLIC_KEY is set, and no policy is named");
         return Err(CliError::usage(error).hint("name a signed one with --policy FILE"));
@@ -260,13 +301,21 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
     let plane = ControlPlane::start(bus, store, clock, options)
         .await
         .map_err(start_error)?;
+    let kernel = args.plane.kernel.as_deref();
     print::line(&format!(
-        "ready: gateway http://{}, policy {}, bus {}, payloads {}{}",
+        "ready: gateway http://{}, policy {}, bus {}, payloads {}{}{}",
         plane.http_addr(),
-        plane.snapshot().await,
+        match plane.snapshot().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::warn!(%error, "no job goes on before it does");
+                "unknown".to_owned()
+            }
+        },
         args.nats.as_deref().map_or("in memory", |_| "nats"),
         args.redis.as_deref().map_or("in memory", |_| "redis"),
         neighbours::told(plane.standing().as_ref()),
+        kernel.map_or(String::new(), |url| format!(", kernel {url}")),
     ));
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -291,7 +291,7 @@ impl App {
             answer = self.kernel.check(question) => answer,
             () = sleep(&*self.clock, KERNEL_LIMIT) => Err(KernelError::TimedOut),
         };
-        ledger::lock(&self.ledger).kernel_answered(answer.is_ok(), self.clock.now());
+        ledger::lock(&self.ledger).kernel_answered(&answer, self.clock.now());
         answer
     }
 

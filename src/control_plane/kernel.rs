@@ -26,6 +26,7 @@ pub mod glob;
 pub mod live;
 mod message;
 pub mod policy;
+pub mod remote;
 pub mod serve;
 pub mod signature;
 pub mod velocity;
@@ -220,6 +221,11 @@ pub trait SafetyKernel: Send + Sync + fmt::Debug + 'static {
 
     /// What is known of the policy and its source; `None` when the kernel does not say.
     fn health(&self) -> Option<live::PolicyHealth> {
+        None
+    }
+
+    /// Where it is asked, for people; `None` inside this process.
+    fn address(&self) -> Option<&str> {
         None
     }
 }

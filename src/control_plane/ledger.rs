@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::control_plane::kernel::{KernelError, Question};
+use crate::control_plane::kernel::{KernelError, Question, Verdict};
 use crate::ids::{JobId, PoolName, TraceId, WorkerId};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{
@@ -502,11 +502,11 @@ impl Ledger {
     }
 
     /// Tells the breaker what came of a question.
-    pub fn kernel_answered(&mut self, answered: bool, now: Timestamp) {
-        if answered {
-            self.breaker.succeeded(now);
-        } else {
+    pub fn kernel_answered(&mut self, answer: &Result<Verdict, KernelError>, now: Timestamp) {
+        if answer.as_ref().is_err_and(KernelError::is_outage) {
             self.breaker.failed(now);
+        } else {
+            self.breaker.succeeded(now);
         }
     }
 

@@ -172,6 +172,7 @@ fn kernel_of(status: &Status, now: Timestamp) -> Option<Kernel> {
     Some(Kernel {
         answers: member(kernel, "ok").and_then(|it| it.as_bool()),
         error: words(member(kernel, "error")),
+        address: words(member(kernel, "address")),
         p50: millis("p50_ms"),
         p99: millis("p99_ms"),
         breaker: breaker.map(|it| breaker_of(it, now)),
@@ -317,7 +318,7 @@ mod tests {
         assert_eq!(breaker.tries_at, Some(Timestamp::from_millis(1_021_000)));
         assert_eq!((kernel.answers, kernel.fails_open), (None, None));
         let ours = status(json!({
-            "kernel": {"ok": false, "error": "no answer in 2s"},
+            "kernel": {"ok": false, "error": "no answer in 2s", "address": "http://k:50051"},
             "policy": {"broken": "line 3", "loaded_at": "2026-01-01T00:00:00Z"},
             "fail_mode": "open",
             "input_fail_open_total": 4
@@ -325,6 +326,7 @@ mod tests {
         let kernel = kernel_of(&ours, now).expect("a kernel");
         assert_eq!(kernel.answers, Some(false));
         assert_eq!(kernel.error.as_deref(), Some("no answer in 2s"));
+        assert_eq!(kernel.address.as_deref(), Some("http://k:50051"));
         assert_eq!(kernel.broken.as_deref(), Some("line 3"));
         assert_eq!((kernel.fails_open, kernel.bypassed), (Some(true), Some(4)));
         assert!(kernel.loaded_at.is_some());

@@ -477,6 +477,7 @@ impl<'a> Step<'a> {
         fact.kernel = self.value("answers").map(|answers| Kernel {
             answers: Some(answers == "yes"),
             error: self.optional("error"),
+            address: self.optional("address"),
             fails_open: self.value("fails").map(|it| it == "open"),
             broken: self.optional("broken"),
             ..Kernel::default()

@@ -290,6 +290,10 @@ fn kernel(model: &Model, now: Timestamp) -> KernelView {
         Fact::new("breaker", breaker),
         Fact::new("if down", if_down),
     ];
+    if let Some(address) = &kernel.address {
+        let at = Prose::new().outside(Arc::clone(address));
+        facts.insert(0, Fact::new("by gRPC", at));
+    }
     facts.extend(waits);
     if let Some(bypassed) = kernel.bypassed.filter(|count| *count > 0) {
         let says = text::count(bypassed, "job ran unjudged", "jobs ran unjudged");

@@ -1,4 +1,5 @@
-//! `capdeck kernel`: the real binary, asked by the public SDK's generated client.
+//! `capdeck kernel`: the real binary, asked by the public SDK's generated client and
+//! by planes of ours.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener};
@@ -7,7 +8,10 @@ use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Capdeck, Certificates, Peer, Ran, run_peer};
+use crate::plane::{http, id_of};
+use crate::support::{Capdeck, Certificates, Peer, Ran, free_port, run_peer, wait_until};
+
+mod elsewhere;
 
 /// One rule for each outcome.
 const FIVE: &str = "version: five
@@ -36,14 +40,14 @@ rules:
 ";
 
 /// A `capdeck kernel` of its own.
-struct Kernel {
+pub(crate) struct Kernel {
     _capdeck: Capdeck,
     child: Child,
     /// What its ready line says of where it is.
-    url: String,
+    pub(crate) url: String,
     /// What its ready line says of the policy.
-    snapshot: String,
-    policy: PathBuf,
+    pub(crate) snapshot: String,
+    pub(crate) policy: PathBuf,
 }
 
 impl Kernel {
@@ -122,6 +126,12 @@ impl Kernel {
             stdout: String::new(),
             stderr,
         }
+    }
+
+    /// Ends it as a crash does; its policy file stays while it is kept.
+    fn crash(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 

@@ -117,7 +117,12 @@ impl Drop for Up {
 }
 
 /// One call over a connection of its own: status and JSON, null without a body.
-fn http(addr: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+pub(crate) fn http(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> (u16, Value) {
     let mut line = TcpStream::connect(addr).unwrap();
     line.set_read_timeout(Some(PATIENCE)).unwrap();
     let body = body.map(Value::to_string).unwrap_or_default();
@@ -134,7 +139,7 @@ fn http(addr: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> (u1
     (status, serde_json::from_str(body).unwrap_or_default())
 }
 
-fn id_of(answer: &Value) -> String {
+pub(crate) fn id_of(answer: &Value) -> String {
     answer["job_id"]
         .as_str()
         .unwrap_or_else(|| panic!("no job id in {answer}"))

@@ -519,6 +519,20 @@ fn what_a_gateway_does_not_tell_of_policy_is_said_to_be_unknown() {
 }
 
 #[test]
+fn a_kernel_elsewhere_is_named_and_the_one_of_the_plane_is_not() {
+    let found = policy_lines(
+        "allow-known:ALLOW answers=yes address=http://127.0.0.1:50051",
+        &["by gRPC"],
+    );
+    assert!(
+        found[0].ends_with("by gRPC    http://127.0.0.1:50051"),
+        "{found:#?}"
+    );
+    let found = policy_lines("allow-known:ALLOW answers=yes", &["by gRPC"]);
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
 fn a_broken_file_and_a_slow_kernel_are_said() {
     let found = policy_lines(
         "allow-known:ALLOW answers=yes p50=90 p99=900 broken=\"line 3: no rule\"",

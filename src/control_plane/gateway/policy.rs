@@ -120,7 +120,13 @@ fn trace(rule: &RuleTrace) -> Value {
 /// matches.
 pub(super) async fn rules(State(app): State<Arc<App>>) -> Answer {
     let Some(policy) = app.kernel.policy_in_force() else {
-        let says = "this kernel does not show its rules";
+        let says = match app.kernel.address() {
+            Some(address) => format!(
+                "the safety kernel at {address} decides, and its interface has no call that lists \
+                 rules"
+            ),
+            None => "this kernel does not show its rules".to_owned(),
+        };
         return Err(Refusal::new(StatusCode::NOT_FOUND, "rules_not_shown", says));
     };
     let items: Vec<Value> = policy

@@ -299,10 +299,13 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
         Ok(_) => json!({ "ok": true }),
         Err(error) => json!({ "ok": false, "error": error.to_string() }),
     };
-    let kernel = match app.snapshots().await {
+    let mut kernel = match app.snapshots().await {
         Ok(_) => json!({ "ok": true }),
         Err(error) => json!({ "ok": false, "error": error.to_string() }),
     };
+    if let Some(address) = app.kernel.address() {
+        kernel["address"] = json!(address);
+    }
     let policy = app.kernel.health().map(|health| {
         Object::default()
             .put("snapshot", health.snapshot)

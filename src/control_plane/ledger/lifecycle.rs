@@ -136,7 +136,7 @@ impl Ledger {
         if self.at(seq).phase != Phase::Asked(ticket) {
             return;
         }
-        self.kernel_answered(answer.is_ok(), now);
+        self.kernel_answered(&answer, now);
         match self.decide(seq, answer, Asker::Scheduler, now) {
             Ruling::Go => {
                 self.at_mut(seq).phase = Phase::Cleared;
@@ -154,6 +154,7 @@ impl Ledger {
         asker: Asker,
         now: Timestamp,
     ) -> Ruling {
+        let outage = answer.as_ref().is_err_and(KernelError::is_outage);
         let mut record = DecisionRecord::of(answer, now);
         if record.approval_required() {
             let hash = self.ask_a_person(seq, &record.policy_snapshot, now);
@@ -181,7 +182,7 @@ impl Ledger {
                 Ruling::Throttled
             }
             // Told when a worker gets it, for until then it may still be judged.
-            None if self.fail_open => Ruling::Go,
+            None if self.fail_open && outage => Ruling::Go,
             None => {
                 self.ask_again(seq, WaitingOn::KernelUnavailable, now);
                 Ruling::Unavailable

@@ -250,6 +250,9 @@ impl Play {
             return Err(KernelError::TimedOut);
         }
         let rule = topic.split('.').nth(2).unwrap_or("allow");
+        if rule == "odd" {
+            return Err(KernelError::NotUnderstood("an odd answer".to_owned()));
+        }
         let decision = match rule {
             "deny" => Decision::Deny,
             "hold" => Decision::RequireApproval,

@@ -66,6 +66,8 @@ pub struct Kernel {
     pub answers: Option<bool>,
     /// Why not.
     pub error: Text,
+    /// Where it is, if it is not part of the plane.
+    pub address: Text,
     /// Half of its answers take no longer.
     pub p50: Option<Elapsed>,
     /// 99 of 100 answers take no longer.

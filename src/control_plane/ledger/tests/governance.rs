@@ -325,6 +325,28 @@ fn a_plane_that_fails_open_lets_jobs_go_unjudged_and_tells_of_each() {
 }
 
 #[test]
+fn an_answer_that_is_not_understood_is_no_outage_and_lets_nothing_pass() {
+    let mut play = run("0s beat w1@a 0/9");
+    play.ledger = play.ledger.failing_open();
+    play.event("submit j1 job.a.odd");
+    for seconds in [0, 6, 12, 18, 24] {
+        play.now = Timestamp::from_millis(seconds * 1_000);
+        play.settle();
+    }
+    assert_eq!(play.log, "");
+    let job = play.ledger.job(&JobId::from("j1")).expect("known");
+    assert_eq!(job.waiting_on, Some(WaitingOn::KernelUnavailable));
+    // More often than opens the breaker before a kernel that does not answer.
+    assert_eq!(job.decisions.len(), 5);
+    let last = job.decision().expect("asked");
+    assert_eq!(
+        last.reason,
+        "the safety kernel's answer is not understood: an odd answer"
+    );
+    assert_eq!(play.ledger.breaker().state(play.now), BreakerState::Closed);
+}
+
+#[test]
 fn a_pending_job_always_says_why_once_it_was_looked_at() {
     for script in [
         "1s submit j1 job.a.allow",
