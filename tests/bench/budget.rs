@@ -17,7 +17,10 @@
 
 mod console;
 mod ingest;
+mod kernel;
 mod memory;
+mod plane;
+mod rules;
 #[path = "../it/support.rs"]
 mod support;
 
@@ -48,13 +51,15 @@ use console::Console;
 const SAMPLES: usize = 200;
 
 /// The parts of the table, each with the name that chooses it.
-const PARTS: [(&str, fn()); 6] = [
+const PARTS: [(&str, fn()); 8] = [
     ("first", first_frame),
     ("key", key_to_paint),
     ("idle", idle),
     ("frame", frame_cost),
     ("ingest", ingest::ingest),
     ("memory", memory::memory),
+    ("kernel", kernel::kernel),
+    ("plane", plane::plane),
 ];
 
 fn main() {

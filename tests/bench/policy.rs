@@ -14,7 +14,8 @@
     reason = "a bench reads the clock and prints"
 )]
 
-use std::fmt::Write as _;
+mod rules;
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -22,65 +23,17 @@ use capdeck::control_plane::kernel::Question;
 use capdeck::control_plane::kernel::evaluate::evaluate;
 use capdeck::control_plane::kernel::policy::Policy;
 use capdeck::control_plane::kernel::velocity::Rates;
-use capdeck::ids::JobId;
 use capdeck::time::Timestamp;
-use capdeck::wire::packet::ActorType;
+
+use rules::{fifty, passing, question};
 
 const ROUNDS: usize = 10;
 const DECISIONS: usize = 200_000;
 
-/// Fifty rules, ten of each of five kinds, none of which hides another.
-fn policy() -> Policy {
-    let mut text = "version: bench\nrules:\n".to_owned();
-    for n in 0..10 {
-        write!(
-            text,
-            "  - {{id: topic-{n}, decision: allow, match: {{topics: ['job.team{n}.*', 'job.*.t{n}']}}}}
-  - {{id: label-{n}, decision: require_approval, match: {{labels: {{mcp.action: a{n}, env: prod}}, risk_tags: [prod]}}}}
-  - {{id: meta-{n}, decision: deny, match: {{capabilities: [cap{n}], requires: [gpu, net], actor_types: [human]}}}}
-  - {{id: list-{n}, decision: throttle, match: {{tenants: [tenant{n}], label_threshold: {{amount: 100}}, pack_ids: [p]}}}}
-  - {{id: mcp-{n}, decision: allow_with_constraints, constraints: {{max_retries: 1}}, match: {{topics: ['job.mcp{n}.*'], mcp: {{allow_servers: [s], deny_tools: [drop]}}}}}}
-"
-        )
-        .unwrap();
-    }
-    Policy::parse(text.as_bytes()).unwrap()
-}
-
-fn question(n: usize, topic: String) -> Question {
-    let label = |key: &str, value: String| (key.to_owned(), value);
-    Question {
-        job_id: JobId::from(format!("0f8b1a52-6a0e-4d6e-9f9e-{n:012}")),
-        topic,
-        tenant: format!("tenant{}", n % 10),
-        principal_id: "svc-index".to_owned(),
-        labels: [
-            label("mcp.action", "read".to_owned()),
-            label("mcp.server", "s".to_owned()),
-            label("mcp.tool", "edit".to_owned()),
-            label("env", "prod".to_owned()),
-            label("amount", "12.5".to_owned()),
-        ]
-        .into(),
-        capability: "search".to_owned(),
-        risk_tags: vec!["write".to_owned(), "prod".to_owned()],
-        requires: vec!["gpu".to_owned()],
-        pack_id: "core".to_owned(),
-        actor_id: "agent-19".to_owned(),
-        actor_type: ActorType::Service,
-        ..Question::default()
-    }
-}
-
 fn main() {
-    let policy = policy();
+    let policy = Policy::parse(fifty().as_bytes()).unwrap();
     assert_eq!(policy.rules.len(), 50);
-    let mixed: Vec<_> = (0..1_000)
-        .map(|n| match n % 2 {
-            0 => question(n, format!("job.team{}.step", n / 2 % 10)),
-            _ => question(n, format!("job.mcp{}.call", n / 2 % 10)),
-        })
-        .collect();
+    let mixed: Vec<_> = (0..1_000).map(|n| question(n, passing(n))).collect();
     let unmatched: Vec<_> = (0..1_000)
         .map(|n| question(n, format!("job.other{n}.step")))
         .collect();
