@@ -266,11 +266,16 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
     if args.fail_open {
         tracing::warn!("--fail-open: jobs go UNJUDGED while the safety kernel does not answer");
     }
-    if let Rules::Remote(kernel) = &options.rules
-        && policy::key()?.is_some()
-    {
-        let kernel = &kernel.url;
-        tracing::warn!("SAFETY_POLICY_PUBLIC_KEY is not used: {kernel} checks its own policy");
+    if let Rules::Remote(kernel) = &options.rules {
+        let url = &kernel.url;
+        if policy::key()?.is_some() {
+            tracing::warn!("SAFETY_POLICY_PUBLIC_KEY is not used: {url} checks its own policy");
+        }
+        if kernel.is_exposed() {
+            tracing::warn!(
+                "{url} is not encrypted: whoever is on the way can turn a no into a yes"
+            );
+        }
     }
     if matches!(options.rules, Rules::BuiltIn) && policy::key()?.is_some() {
         let error = anyhow::anyhow!("SAFETY_POLICY_PUBLIC_KEY is set, and no policy is named");

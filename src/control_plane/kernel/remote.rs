@@ -7,9 +7,12 @@
 use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
@@ -35,6 +38,18 @@ pub struct Address {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
+impl Address {
+    /// Whether questions and verdicts leave this machine unencrypted.
+    pub fn is_exposed(&self) -> bool {
+        let Some(rest) = self.url.strip_prefix("http://") else {
+            return false;
+        };
+        let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
+    }
+}
+
 /// Why a kernel cannot be asked at all.
 #[derive(Debug, Error)]
 pub enum AddressError {
@@ -54,6 +69,12 @@ pub enum AddressError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// The file of an authority has none.
+    #[error("`{}` holds no PEM certificates", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
     },
     /// Certificates and key are none, or do not fit.
     #[error("cannot speak TLS with the safety kernel at {url}")]
@@ -203,7 +224,14 @@ fn checked(url: &str) -> Result<bool, AddressError> {
 
 fn tls(address: &Address) -> Result<ClientTlsConfig, AddressError> {
     let tls = match &address.ca {
-        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+        Some(ca) => {
+            let pem = read(ca)?;
+            // The client would trust nobody, and say so only when it is too late.
+            if !matches!(CertificateDer::pem_slice_iter(&pem).next(), Some(Ok(_))) {
+                return Err(AddressError::NoCertificate { path: ca.clone() });
+            }
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+        }
         None => ClientTlsConfig::new().with_native_roots(),
     };
     Ok(match &address.identity {

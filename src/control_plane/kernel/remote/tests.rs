@@ -234,6 +234,35 @@ fn an_address_that_is_none_is_refused_with_the_reason() {
     assert_eq!(error.to_string(), "cannot read `/nowhere/ca.pem`");
 }
 
+#[test]
+fn an_authority_without_certificates_is_refused_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, "no certificate").expect("a file");
+    let address = Address {
+        ca: Some(ca.clone()),
+        ..at("https://k:50051")
+    };
+    let error = RemoteKernel::new(&address).expect_err("no certificate");
+    let says = format!("`{}` holds no PEM certificates", ca.display());
+    assert_eq!(error.to_string(), says);
+}
+
+#[test]
+fn what_leaves_this_machine_unencrypted_is_exposed() {
+    for (url, exposed) in [
+        ("http://127.0.0.1:50051", false),
+        ("http://[::1]:50051", false),
+        ("http://localhost:50051", false),
+        ("https://kernel.eu:50051", false),
+        ("http://kernel.eu:50051", true),
+        ("http://10.0.0.1:50051", true),
+        ("http://localhost.eu:50051", true),
+    ] {
+        assert_eq!(at(url).is_exposed(), exposed, "{url}");
+    }
+}
+
 #[tokio::test]
 async fn nobody_serves_where_others_reach_it_without_encryption_or_leave() {
     let kernel = Arc::new(PolicyKernel::new(policy("rules: []"), clock()));
