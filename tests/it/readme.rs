@@ -137,6 +137,8 @@ fn the_figures_are_told_with_a_number_and_an_aim_each() {
         "idle",
         "the same, 100,000 jobs",
         "memory",
+        "the kernel over gRPC",
+        "the embedded plane in memory",
         "release binary",
     ] {
         let row = figures
