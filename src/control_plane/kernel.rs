@@ -3,7 +3,9 @@
 //! Evaluation is pure and lives in the rooms below; this room names the question,
 //! the answer, and the seam that the scheduler and the gateway ask through, so
 //! that an in-process kernel, a remote one and one that never answers look alike.
-//! [`evaluate::evaluate`] decides, [`live::PolicyKernel`] keeps a policy in force.
+//! [`evaluate::evaluate`] decides, [`live::PolicyKernel`] keeps a policy in force,
+//! [`serve::KernelServer`] lets others ask a kernel and [`remote::RemoteKernel`] asks
+//! one that others serve.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -223,6 +223,24 @@ fn jobs_wait_while_the_kernel_is_away_and_go_on_when_it_is_there() {
 }
 
 #[test]
+fn a_kernel_that_stands_still_is_waited_for_two_seconds_and_asked_again_later() {
+    let kernel = Kernel::start(FIVE, &[]);
+    let plane = Plane::asking(&kernel.url, &[]);
+    let signal = |signal| {
+        let pid = rustix::process::Pid::from_child(&kernel.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    };
+    signal(rustix::process::Signal::STOP);
+    let (status, early) = plane.submit("job.yes.read");
+    assert_eq!((status, &early["status"]), (200, &json!("pending")));
+    let says = "the safety kernel did not answer in time";
+    assert_eq!(early["reason"], says);
+    plane.waits_for_the_kernel(&id_of(&early));
+    signal(rustix::process::Signal::CONT);
+    plane.went_on(&id_of(&early));
+}
+
+#[test]
 fn a_plane_trusts_a_kernel_by_its_authority_alone() {
     let made = Certificates::make();
     let (cert, key) = (made.argument("server.pem"), made.argument("server.key"));
