@@ -245,7 +245,6 @@ fn a_changed_policy_is_in_force_for_whoever_asks_and_a_broken_one_never_is() {
     assert_eq!(kernel.snapshots(), json!([first]));
     let moved = FIVE.replace("reading is fine", "reading is still fine");
     std::fs::write(&kernel.policy, moved).unwrap();
-    // Whoever asks for the snapshots is about to compare them, so no second may pass.
     let snapshots = kernel.snapshots();
     assert_eq!(snapshots[1], json!(first));
     let second = snapshots[0].as_str().unwrap();

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tonic::transport::Server;
 
 use super::*;
@@ -15,6 +17,9 @@ use crate::control_plane::kernel::serve::{KernelServer, Options, ServeError};
 use crate::time::{Clock, SystemClock};
 use crate::wire::safety::rpc::{self, Answers};
 use crate::wire::safety::{DecisionType, PolicyAnswer};
+
+/// How long anything may take that should take an instant.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
@@ -121,7 +126,7 @@ async fn a_question_that_was_given_up_is_followed_by_one_on_a_new_line() {
         tokio::select! {
             _ = one => panic!("it said something"),
             _ = other => panic!("it said something"),
-            line = accepted.recv() => assert_eq!(line, Some(())),
+            line = timeout(PATIENCE, accepted.recv()) => assert_eq!(line, Ok(Some(()))),
         }
     }
     // Two at a time, and one line for both.
