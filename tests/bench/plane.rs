@@ -76,6 +76,7 @@ fn measure() -> f64 {
                 },
                 max_jobs: MAX_JOBS,
                 fail_open: false,
+                shared_as: None,
             },
         )
         .await

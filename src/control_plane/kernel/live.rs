@@ -80,6 +80,18 @@ impl PolicyHealth {
     }
 }
 
+impl PolicyHealth {
+    /// What people know once they heard `news`: a change and a broken file that came
+    /// between two looks are told one after the other.
+    fn told(self, news: &News, knew: &mut Self) {
+        let broken = match news {
+            News::Changed { .. } => knew.broken.take(),
+            News::Broken { .. } | News::Mended { .. } => self.broken.clone(),
+        };
+        *knew = Self { broken, ..self };
+    }
+}
+
 /// The safety kernel inside this process.
 pub struct PolicyKernel {
     source: Option<Source>,
@@ -194,10 +206,11 @@ impl PolicyKernel {
             sleep(&*self.clock, LOOK_EVERY).await;
             self.look(Look::IfStamped);
             let now = self.health.borrow().clone();
-            let before = std::mem::replace(told, now);
-            if let Some(news) = told.news_since(&before) {
+            if let Some(news) = now.news_since(told) {
+                now.told(&news, told);
                 return news;
             }
+            *told = now;
         }
     }
 

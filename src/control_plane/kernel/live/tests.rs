@@ -258,3 +258,25 @@ fn news_are_told_once_as_packets_that_receivers_accept() {
     assert_eq!(told(&broken, &good), Some(wire::ALERT));
     assert_eq!(told(&good, &broken), Some(wire::CONFIG_CHANGED));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_and_a_broken_file_between_two_looks_are_both_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("p.yaml");
+    let allow = |id: &str| format!("rules:\n  - id: {id}\n    decision: allow\n");
+    std::fs::write(&path, allow("one")).expect("written");
+    let clock: Arc<dyn Clock> = Arc::new(crate::time::SystemClock);
+    let kernel = PolicyKernel::from_file(&path, clock).expect("a policy");
+    let mut told = kernel.watch_health().borrow().clone();
+    std::fs::write(&path, allow("another")).expect("written");
+    kernel.refresh().await;
+    std::fs::write(&path, "rules: [").expect("written");
+    kernel.refresh().await;
+    let first = kernel.news(&mut told).await;
+    assert!(matches!(first, News::Changed { .. }), "{first:?}");
+    let second = kernel.news(&mut told).await;
+    assert!(matches!(second, News::Broken { .. }), "{second:?}");
+    std::fs::write(&path, allow("another")).expect("written");
+    let third = kernel.news(&mut told).await;
+    assert!(matches!(third, News::Mended { .. }), "{third:?}");
+}
