@@ -28,6 +28,7 @@ pub mod review;
 pub mod rollbacks;
 pub mod together;
 pub mod traces;
+pub mod what_if;
 pub mod workers;
 
 /// A part of a sentence.

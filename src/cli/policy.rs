@@ -20,6 +20,7 @@ use crate::text::Shown;
 use crate::time::{Clock as _, SystemClock};
 
 mod cases;
+mod diff;
 
 /// What `capdeck policy` takes.
 #[derive(Debug, clap::Args)]
@@ -50,6 +51,9 @@ enum PolicyVerb {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// List the recorded decisions that a change from OLD to NEW would flip, and exit with code 1 if there are any
+    #[command(after_help = diff::HELP)]
+    Diff(diff::DiffArgs),
     /// Explain, rule by rule, what a policy file says of a job
     Explain {
         /// The policy file
@@ -92,6 +96,7 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), CliError> {
             cases,
             output,
         } => cases::run(&load(file)?, cases, *output),
+        PolicyVerb::Diff(args) => diff::run(args),
         PolicyVerb::Explain { file, job, output } => {
             let policy = load(file)?;
             let question = question(job)?;

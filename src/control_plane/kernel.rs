@@ -29,6 +29,7 @@ pub mod live;
 mod message;
 pub mod policy;
 pub mod remote;
+pub mod replay;
 pub mod serve;
 pub mod signature;
 pub mod velocity;

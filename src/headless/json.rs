@@ -374,7 +374,7 @@ pub(super) fn without_ages(item: &Value) -> String {
 
 /// JSON that no terminal obeys: what a terminal or an eye could be fooled by is
 /// written as an escape, which is the same text to every reader of JSON.
-fn harmless(json: &str) -> String {
+pub fn harmless(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     let mut units = [0; 2];
     for c in json.chars() {

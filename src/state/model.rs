@@ -21,6 +21,7 @@ pub mod rollbacks;
 pub mod senders;
 pub mod traces;
 pub mod traffic;
+pub mod what_if;
 pub mod workers;
 
 use workers::{Standing, Worker};

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+mod diff;
+
 struct Ran {
     code: Option<i32>,
     stdout: String,

@@ -35,6 +35,14 @@ pub fn simulate(policy: &Policy, question: &Question, rates: &Rates, now: Timest
     })
 }
 
+/// What is said of a request that `fired` decided before, when rates cannot be
+/// counted again: a rule with a velocity fires where it was that one.
+pub fn afterwards(policy: &Policy, question: &Question, fired: Option<&str>) -> Verdict {
+    decide(policy, question, |rule, _, _| {
+        fired == Some(rule.id.as_str())
+    })
+}
+
 fn decide(
     policy: &Policy,
     question: &Question,
