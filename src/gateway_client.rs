@@ -397,6 +397,19 @@ impl GatewayClient {
             .await
     }
 
+    /// `POST /policy/replay`: what a candidate policy would say of the last `limit`
+    /// decisions. Nothing is published.
+    ///
+    /// # Errors
+    /// [`GatewayError::BadRequest`] with code `invalid_policy` when it is none,
+    /// [`GatewayError::NotFound`] where decisions are not replayed, and the others.
+    pub async fn replay(&self, content: &str, limit: u32) -> Result<Value, GatewayError> {
+        let path = ["policy", "replay"];
+        let body = json!({ "content": content, "limit": limit });
+        self.value(Method::POST, &path, &[], Some(&body), None)
+            .await
+    }
+
     /// `GET /memory?ptr=`: the bytes behind a pointer.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ mod facts;
 mod ingress;
 mod policy;
 mod records;
+mod trying;
 pub(crate) use ingress::event_of;
 #[cfg(test)]
 mod tests;
@@ -254,6 +255,7 @@ impl Runtime {
                 | Effect::ReadJob(_)
                 | Effect::ReadPolicy
                 | Effect::Explain { .. }
+                | Effect::Try { .. }
                 | Effect::Refresh
                 | Effect::KeepView { .. }
                 | Effect::LogReveal { .. } => {

@@ -231,6 +231,7 @@ impl Tui {
                     | Effect::ReadJob(_)
                     | Effect::ReadPolicy
                     | Effect::Explain { .. }
+                    | Effect::Try { .. }
                     | Effect::Refresh
                     | Effect::KeepView { .. }
                     | Effect::LogReveal { .. } => {}

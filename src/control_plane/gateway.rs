@@ -34,6 +34,7 @@ mod governance;
 mod guard;
 mod keys;
 mod policy;
+mod replay;
 mod routes;
 mod stream;
 pub mod submission;

@@ -400,6 +400,12 @@ pub struct Status {
 }
 
 impl Status {
+    /// Whether a candidate policy can be tried on the decisions that were made. The
+    /// route of another plane may take and tell something else.
+    pub fn replays_policy(&self) -> bool {
+        self.capabilities.iter().any(|it| it == "policy_replay")
+    }
+
     /// Whether decisions may say what they were made on.
     pub fn takes_expect(&self) -> bool {
         !self.expect.is_empty() || self.capabilities.iter().any(|it| it == "expect")

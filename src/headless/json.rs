@@ -157,7 +157,7 @@ pub fn subject(state: &State) -> Option<String> {
             let steps = stack.steps.iter();
             steps.map(|step| rollback_step(&stack, step)).collect()
         }
-        Subject::Pool(_) | Subject::Unseen | Subject::Rule(_) => return None,
+        Subject::Pool(_) | Subject::Unseen | Subject::Rule(_) | Subject::Flip(_) => return None,
     };
     let text = serde_json::to_string_pretty(&item).ok()?;
     Some(harmless(&text))

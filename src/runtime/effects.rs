@@ -67,6 +67,7 @@ impl Outside {
             Effect::ReadJob(job) => self.read_job(job).await,
             Effect::ReadPolicy => self.read_policy().await,
             Effect::Explain { job } => self.explain(job).await,
+            Effect::Try { path } => self.try_policy(path).await,
             Effect::Refresh => {
                 self.refresh.notify_waiters();
                 if let Some(reconnect) = &self.sources.reconnect {
@@ -482,7 +483,7 @@ pub(super) fn failed(reason: &str) -> Outcome {
 }
 
 /// A refusal of our own: nothing was sent.
-fn console(code: &str, text: &str) -> Outcome {
+pub(super) fn console(code: &str, text: &str) -> Outcome {
     Outcome::Refused(Refusal {
         by: Refuser::Console,
         status: 0,

@@ -145,6 +145,7 @@ actions! {
     CopyJson = "copy-json", Looks, "copy what is under the cursor as JSON (OSC 52)";
     Json = "json", Looks, "show what is under the cursor as JSON, as capdeck get prints it";
     Explain = "explain", Looks, "explain rule by rule what policy says of the job now";
+    WhatIf = "what-if", Looks, "try a candidate policy file on the last decisions; nothing is published";
     Undo = "undo", Looks, "take back cleared marks, a changed filter or a kept view, for 10 s";
     SaveView = "save-view", Looks, "keep this list with its filter under a name; :view shows it again";
     Reload = "reload", Looks, "read again: reload what is open, reconnect now";

@@ -105,6 +105,14 @@ pub enum Effect {
         /// The job.
         job: JobId,
     },
+    /// Ask what a candidate policy would say of the decisions that were made last;
+    /// the answer comes as [`Event::Tried`] before the outcome.
+    ///
+    /// [`Event::Tried`]: crate::state::event::Event::Tried
+    Try {
+        /// The file, as a person typed it.
+        path: Arc<str>,
+    },
     /// Ask all sources again now, and try again those that are away.
     Refresh,
     /// Write into the operator's log that secrets were shown.

@@ -9,6 +9,7 @@ use crate::state::model::approvals::{ApprovalFact, Payload};
 use crate::state::model::jobs::JobFact;
 use crate::state::model::letters::LettersFact;
 use crate::state::model::policy::{Explanation, PolicyFact};
+use crate::state::model::what_if::WhatIf;
 use crate::time::Timestamp;
 use crate::wire::packet::Packet;
 
@@ -50,6 +51,8 @@ pub enum Event {
     PolicyTold(Box<PolicyFact>),
     /// What policy says of a job, rule by rule.
     Explained(Box<Explanation>),
+    /// What a candidate policy would change.
+    Tried(Box<WhatIf>),
     /// All approvals that the plane lists, those that ended included.
     Approvals(Vec<ApprovalFact>),
     /// Records of the store that could not be read, all that are known now.

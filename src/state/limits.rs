@@ -34,6 +34,11 @@ pub const TRACE_JOBS: usize = 2_000;
 pub const RULES: usize = 2_000;
 /// Policy snapshots of which it is kept when they came into force.
 pub const SNAPSHOTS: usize = 100;
+/// Decisions that a candidate policy is tried on, the last ones: as many as a page of
+/// the log.
+pub const TRIED: u32 = 500;
+/// Groups of flips that one answer is read to.
+pub const FLIPS: usize = 500;
 /// Dead letters; the oldest go first. A gateway is asked for as many.
 pub const LETTERS: usize = 500;
 /// Packets about jobs kept for their details; the oldest go first. At a busy 400 a

@@ -95,6 +95,7 @@ impl Model {
             }
             Event::PolicyTold(fact) => self.policy.learn(fact, now),
             Event::Explained(explanation) => self.policy.explain(explanation),
+            Event::Tried(what_if) => self.policy.tried(what_if, now),
             Event::Approvals(facts) => {
                 for fact in facts {
                     self.told(&fact.job, now);

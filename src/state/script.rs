@@ -22,6 +22,7 @@ use crate::state::model::jobs::{
 };
 use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::model::policy::{Breaker, Kernel, Log, PolicyFact, Rule};
+use crate::state::model::what_if::{Flip, WhatIf};
 use crate::state::shared::{Text, text};
 use crate::state::step::State;
 use crate::time::{Elapsed, Timestamp};
@@ -99,7 +100,7 @@ impl<'a> Step<'a> {
 
     /// Reads the verb. Packets: `submit dispatch progress succeed fail fatal
     /// retryable denied timeout cancelled inflight odd dlq cancel beat alert`; the
-    /// rest: `malformed link tick told pool letter rules policy approval decided nothing-waits
+    /// rest: `malformed link tick told pool letter rules policy tried approval decided nothing-waits
     /// payload`.
     fn event(&self) -> Result<Event, String> {
         let job = self.names.first().copied().unwrap_or("");
@@ -199,6 +200,7 @@ impl<'a> Step<'a> {
             "letter" => Event::DeadLetters(self.letter(job, worker)?),
             "rules" => Event::PolicyTold(Box::new(self.rules(job)?)),
             "policy" => Event::Policy(Arc::from(job)),
+            "tried" => Event::Tried(Box::new(self.tried(job)?)),
             "approval" => Event::Approvals(vec![self.approval(job)?]),
             "nothing-waits" => Event::Approvals(Vec::new()),
             "payload" => Event::Payload(Box::new(self.payload(job))),
@@ -495,6 +497,44 @@ impl<'a> Step<'a> {
             }
         }
         Ok(fact)
+    }
+
+    /// What a candidate would change: `flips=WAS:WOULD_BE:rule:job+job:reason:tag+tag,…`.
+    fn tried(&self, file: &str) -> Result<WhatIf, String> {
+        let count = |key| -> Result<u64, String> {
+            Ok(u64::try_from(self.number(key)?.unwrap_or(0)).unwrap_or(0))
+        };
+        let flips = self.list("flips");
+        let flips = flips.iter().map(|flip| {
+            let parts: Vec<&str> = flip.split(':').collect();
+            let [was, would_be, rule, jobs, reason, tags] = parts.as_slice() else {
+                return Err("a flip is WAS:WOULD_BE:rule:jobs:reason:tags".to_owned());
+            };
+            let several = |names: &str| -> Vec<String> {
+                let names = names.split('+').filter(|name| !name.is_empty());
+                names.map(str::to_owned).collect()
+            };
+            Ok(Flip {
+                was: Decision::read(was),
+                would_be: Decision::read(would_be),
+                rule_id: text(rule),
+                reason: text(reason.trim_matches('"')),
+                jobs: several(jobs).into_iter().map(JobId::from).collect(),
+                tags: several(tags).into_iter().map(Arc::from).collect(),
+            })
+        });
+        let flips = flips.collect::<Result<Vec<_>, String>>()?;
+        let unknown = count("unknown")?;
+        let stays = count("stays")?;
+        let flipped: u64 = flips.iter().map(|flip| flip.jobs.len() as u64).sum();
+        Ok(WhatIf {
+            file: Arc::from(file),
+            considered: stays + unknown + flipped,
+            stays,
+            unknown,
+            without_verdict: count("unjudged")?,
+            flips,
+        })
     }
 
     fn letter(&self, job: &str, status: &str) -> Result<LettersFact, String> {

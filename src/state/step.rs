@@ -43,6 +43,7 @@ impl State {
             | Event::Policy(_)
             | Event::PolicyTold(_)
             | Event::Explained(_)
+            | Event::Tried(_)
             | Event::Approvals(_)
             | Event::Unreadable(_)
             | Event::Payload(_)

@@ -41,6 +41,7 @@ pub mod review;
 pub mod saved;
 #[cfg(test)]
 mod tests;
+mod trying;
 mod undo;
 mod words;
 
@@ -49,11 +50,12 @@ pub use places::{Detail, List, ListId, View, WorkersAs};
 use asking::{Asking, Batch, What};
 use bell::Bell;
 use history::{History, Place};
-use list::Subject;
+use list::{ListState, Subject};
 use modal::{GUARD, Modal};
 use review::Review;
 use review::together::Reviews;
 use saved::SavedViews;
+use trying::Trial;
 use undo::Undo;
 
 /// How long the footer shows how an action ended.
@@ -139,6 +141,9 @@ pub struct UiState {
     view: View,
     pane: usize,
     rollback_pane: usize,
+    policy_pane: usize,
+    /// The candidate policy that was tried last, while its pane is open.
+    trial: Option<Trial>,
     /// Whose steps [`ListId::Steps`] has.
     steps_of: Option<Subject>,
     trace: Option<TraceOf>,
@@ -249,6 +254,7 @@ impl UiState {
             (View::Rollbacks, _) => {
                 ListId::ROLLBACKS[self.rollback_pane.min(ListId::ROLLBACKS.len() - 1)]
             }
+            (View::Policy, _) if self.in_trial() => ListId::Flips,
             (View::Policy, _) => ListId::Rules,
             (View::Traces, _) => ListId::Trace,
             (View::Workers, WorkersAs::Pools) => ListId::Pools,
@@ -421,6 +427,9 @@ impl UiState {
         }
         if let Event::Approvals(_) = event {
             self.bind_reviews(model, now);
+        }
+        if let Event::Tried(_) = event {
+            self.list_mut(ListId::Flips).state = ListState::default();
         }
         let live = self.frozen.is_none();
         if self.bell.hear(event, model, now, live) && !self.manners.silent {

@@ -86,6 +86,7 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
             ],
             View::Policy => vec![
                 (Action::Open, "its jobs".to_owned()),
+                (Action::WhatIf, "what if".to_owned()),
                 (Action::Sort, "sort".to_owned()),
                 (Action::Filter, "filter".to_owned()),
                 (Action::Reload, "read again".to_owned()),

@@ -103,6 +103,7 @@ const DEFAULTS: &[(Mode, &str, Action)] = &[
     (View, "c", Action::CopyId),
     (View, "C", Action::CopyJson),
     (View, "E", Action::Explain),
+    (View, "P", Action::WhatIf),
     (View, "u", Action::Undo),
     (View, "ctrl-s", Action::SaveView),
     (View, "r", Action::Reload),

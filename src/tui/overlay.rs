@@ -19,6 +19,7 @@ use crate::tui::widget::{Pen, pane, split_rows};
 
 mod dialog;
 mod explain;
+mod flip;
 mod help;
 mod json;
 mod palette;
@@ -62,6 +63,7 @@ pub fn draw(front: &Front<'_>, area: Rect, buf: &mut Buffer) -> Option<Drawn> {
         Modal::Log(scroll) => help::log(front, *scroll, area, buf),
         Modal::Json(scroll) => json::draw(front, *scroll, area, buf),
         Modal::Explain { job, scroll } => explain::draw(front, job, *scroll, area, buf),
+        Modal::Flip { key, scroll } => flip::draw(front, key, *scroll, area, buf),
         Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) | Modal::Retry(_) => {
             if area.width < NEEDS.0 || area.height < NEEDS.1 {
                 let says = format!(

@@ -35,6 +35,7 @@ impl Urgency {
             | Event::Policy(_)
             | Event::PolicyTold(_)
             | Event::Explained(_)
+            | Event::Tried(_)
             | Event::Payload(_) => Some(Self::Now),
             Event::Packet(heard) if heard.route == Route::Heartbeat => Some(Self::Beat),
             Event::Packet(_)

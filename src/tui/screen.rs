@@ -26,13 +26,14 @@ mod minimum;
 mod missing_screen;
 mod overview;
 mod payload;
-mod policy;
+pub(super) mod policy;
 mod pools;
 pub(in crate::tui) mod prose;
 mod review;
 mod rollbacks;
 pub(super) mod signs;
 mod traces;
+mod what_if;
 mod workers;
 
 /// The smallest screen that shows anything but its own size.

@@ -71,7 +71,8 @@ pub fn pools(state: &State, height: usize) -> PoolsView {
                 | Subject::Alert(_)
                 | Subject::Workflow(_)
                 | Subject::Unseen
-                | Subject::Rule(_) => None,
+                | Subject::Rule(_)
+                | Subject::Flip(_) => None,
             }
         })
         .collect();

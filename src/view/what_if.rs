@@ -1,4 +1,5 @@
-//! What a candidate policy would change, in words.
+//! What a candidate policy would change, in words; the pane of the console is in
+//! [`pane`].
 
 use std::sync::Arc;
 
@@ -6,6 +7,8 @@ use crate::state::model::jobs::Decision;
 use crate::state::model::what_if::{Flip, WhatIf};
 use crate::text;
 use crate::view::Prose;
+
+pub mod pane;
 
 /// A decision in a word, as the rules are listed.
 pub fn word(decision: Option<Decision>) -> &'static str {

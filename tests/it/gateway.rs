@@ -8,6 +8,7 @@ mod bench;
 mod governance;
 mod keys;
 mod openapi;
+mod replay;
 mod stream;
 
 use std::net::SocketAddr;

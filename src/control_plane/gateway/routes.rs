@@ -19,7 +19,7 @@ use super::elsewhere::where_it_belongs;
 use super::guard::{Rules, guard};
 use super::keys::Caller;
 use super::types::{self, Object, Payloads};
-use super::{App, actions, again, governance, policy, stream};
+use super::{App, actions, again, governance, policy, replay, stream};
 use crate::bus::LinkState;
 use crate::control_plane::ledger::{self, Job, JobState, JobsQuery};
 use crate::ids::{JobId, TraceId};
@@ -80,6 +80,7 @@ pub(super) fn unguarded(app: Arc<App>) -> Router {
         .route("/policy/simulate", post(policy::simulate))
         .route("/policy/explain", post(policy::explain))
         .route("/policy/rules", get(policy::rules))
+        .route("/policy/replay", post(replay::try_policy))
         .route("/memory", get(memory))
         .route("/stream", get(stream::stream))
         .route("/openapi.json", get(openapi));
@@ -352,7 +353,7 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
         // Decisions may name what they were made on, and are compared with it.
         "capabilities": [
             "expect", "cancel_reason", "compensation", "stored_request", "rollbacks",
-            "dead_letter_retry", "decision_log", "approval_context", "stream",
+            "dead_letter_retry", "decision_log", "approval_context", "stream", "policy_replay",
         ],
     }))
 }

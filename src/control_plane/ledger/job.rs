@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Approval;
+use super::lifecycle::APPROVAL_GRANTED;
 use crate::control_plane::kernel::{Constraints, Decision, KernelError, Remediation, Verdict};
 use crate::ids::{JobId, TraceId, WorkerId};
 use crate::time::Timestamp;
@@ -229,6 +230,12 @@ impl DecisionRecord {
     /// The name in JSON; `UNAVAILABLE` when policy could not be asked.
     pub fn name(&self) -> &'static str {
         self.decision.map_or("UNAVAILABLE", Decision::name)
+    }
+
+    /// Whether it only says that a person let the job go on; the rule beside it is the
+    /// one that asked for them.
+    pub fn is_grant(&self) -> bool {
+        self.decision == Some(Decision::Allow) && self.reason == APPROVAL_GRANTED
     }
 
     /// Whether a person has to decide.

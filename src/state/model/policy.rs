@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::ids::JobId;
 use crate::state::limits;
 use crate::state::model::jobs::Decision;
+use crate::state::model::what_if::WhatIf;
 use crate::state::shared::Text;
 use crate::time::{Elapsed, Timestamp};
 
@@ -133,6 +134,7 @@ pub struct Policy {
     /// the start.
     seen: BTreeMap<Arc<str>, Option<Timestamp>>,
     explained: Option<Arc<Explanation>>,
+    what_if: Option<(Arc<WhatIf>, Timestamp)>,
 }
 
 impl Policy {
@@ -165,6 +167,11 @@ impl Policy {
     /// What policy said of a job, when it was asked to explain it last.
     pub fn explained(&self, job: &JobId) -> Option<&Arc<Explanation>> {
         self.explained.as_ref().filter(|it| it.job == *job)
+    }
+
+    /// What the candidate that was tried last would change, and when that was told.
+    pub fn what_if(&self) -> Option<&(Arc<WhatIf>, Timestamp)> {
+        self.what_if.as_ref()
     }
 
     /// The rules in the order of evaluation, then those that decided and are not
@@ -247,6 +254,11 @@ impl Policy {
     pub(crate) fn learn(&mut self, fact: &PolicyFact, now: Timestamp) {
         self.told = Some(Arc::new(fact.clone()));
         self.told_at = Some(now);
+    }
+
+    /// Takes in what a candidate would change; the last one is kept.
+    pub(crate) fn tried(&mut self, what_if: &WhatIf, now: Timestamp) {
+        self.what_if = Some((Arc::new(what_if.clone()), now));
     }
 
     /// Takes in an explanation; the last one is kept.

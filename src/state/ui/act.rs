@@ -74,7 +74,10 @@ impl UiState {
                 };
                 match top {
                     Modal::Help(help) => help.scroll = moved(help.scroll, last),
-                    Modal::Log(scroll) | Modal::Json(scroll) | Modal::Explain { scroll, .. } => {
+                    Modal::Log(scroll)
+                    | Modal::Json(scroll)
+                    | Modal::Explain { scroll, .. }
+                    | Modal::Flip { scroll, .. } => {
                         *scroll = moved(*scroll, last);
                     }
                     Modal::Palette(palette) => {
@@ -117,7 +120,8 @@ impl UiState {
                 | Modal::Retry(_)
                 | Modal::Log(_)
                 | Modal::Json(_)
-                | Modal::Explain { .. },
+                | Modal::Explain { .. }
+                | Modal::Flip { .. },
             )
             | None => {}
         }
@@ -156,7 +160,13 @@ impl UiState {
                     self.filter_was(prompt.before, now);
                 }
             }
-            Some(Modal::Help(_) | Modal::Log(_) | Modal::Json(_) | Modal::Explain { .. }) => {
+            Some(
+                Modal::Help(_)
+                | Modal::Log(_)
+                | Modal::Json(_)
+                | Modal::Explain { .. }
+                | Modal::Flip { .. },
+            ) => {
                 self.modals.pop();
             }
             Some(Modal::Cancel(CancelDialog { form, .. })) => match form.confirm() {
@@ -224,7 +234,8 @@ impl UiState {
             | Subject::Alert(_)
             | Subject::Workflow(_)
             | Subject::Unseen
-            | Subject::Rule(_) => Vec::new(),
+            | Subject::Rule(_)
+            | Subject::Flip(_) => Vec::new(),
         });
         jobs.filter(|job| {
             model
@@ -296,6 +307,7 @@ impl UiState {
         };
         match what {
             What::Policy | What::Explain { .. } => self.policy_answered(&what, outcome),
+            What::Try => self.tried(outcome),
             What::Keep { name } => {
                 let (tone, text) = match outcome {
                     Outcome::Done(_) => match self.manners.saved.contains_key(&name) {

@@ -31,6 +31,7 @@ pub(super) enum What {
     Explain {
         job: JobId,
     },
+    Try,
     Reveal {
         job: JobId,
     },
@@ -54,6 +55,7 @@ impl What {
             Self::Read { .. }
             | Self::Policy
             | Self::Explain { .. }
+            | Self::Try
             | Self::Reveal { .. }
             | Self::Settle { .. }
             | Self::Refresh

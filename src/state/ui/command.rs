@@ -2,7 +2,7 @@
 //!
 //! A command does what its key does, dialog included; nothing acts from the line
 //! itself. Besides the actions there are `jobs FILTER`, `approvals FILTER`,
-//! `workers FILTER`, `rollbacks FILTER`, `traces FILTER`, `trace ID`, `filter EXPR`, `sort COLUMN`, `save NAME`, `view NAME` and `q`.
+//! `workers FILTER`, `rollbacks FILTER`, `traces FILTER`, `trace ID`, `what-if FILE`, `filter EXPR`, `sort COLUMN`, `save NAME`, `view NAME` and `q`.
 
 use super::list::SortKey;
 use super::modal::Modal;
@@ -69,6 +69,7 @@ enum Command {
     Show(String),
     Sort(String),
     Trace(String),
+    Try(String),
 }
 
 /// Whether an action can be asked for by its name: fields and cursor keys cannot.
@@ -115,6 +116,9 @@ fn read(line: &str) -> Result<Command, String> {
     }
     if word == "trace" && !rest.is_empty() {
         return Ok(Command::Trace(rest.to_owned()));
+    }
+    if word == "what-if" && !rest.is_empty() {
+        return Ok(Command::Try(rest.to_owned()));
     }
     if word == "filter" && !rest.is_empty() {
         return Ok(Command::Filter(None, rest.to_owned()));
@@ -259,6 +263,9 @@ impl UiState {
                 }
                 None => format!("No trace, workflow or job is known as {id}."),
             },
+            Ok(Command::Try(path)) => {
+                format!("Asks what {path} would have decided; nothing is published.")
+            }
             Ok(Command::Save(name)) => match (self.cannot_save(), self.saved().get(&*name)) {
                 (Some(reason), _) => reason,
                 (None, Some(saved)) => {
@@ -368,6 +375,7 @@ impl UiState {
                         Err(error) => self.say(Tone::Warning, error, now),
                     },
                     Command::Trace(id) => self.open_trace(&id, model, now),
+                    Command::Try(path) => self.try_candidate(&path, model, effects, now),
                     Command::Save(name) => self.save(&name, effects, now),
                     Command::Show(name) => self.show_saved(&name, model, now),
                     Command::Filter(view, text) => {

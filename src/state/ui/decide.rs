@@ -205,6 +205,7 @@ impl UiState {
             | What::Read { .. }
             | What::Policy
             | What::Explain { .. }
+            | What::Try
             | What::Reveal { .. }
             | What::Refresh
             | What::Keep { .. } => false,

@@ -38,6 +38,10 @@ pub enum Subject {
     Unseen,
     /// A rule of the policy; `None` stands for "no rule matched".
     Rule(Option<Arc<str>>),
+    /// What a candidate policy would flip, by [`Flip::key`].
+    ///
+    /// [`Flip::key`]: crate::state::model::what_if::Flip::key
+    Flip(Arc<str>),
 }
 
 impl Subject {
@@ -50,7 +54,7 @@ impl Subject {
             Self::Alert(name) => name,
             Self::Workflow(id) => id,
             Self::Rule(Some(id)) => id,
-            Self::Rule(None) | Self::Unseen => "",
+            Self::Rule(None) | Self::Unseen | Self::Flip(_) => "",
         }
     }
 
@@ -63,7 +67,8 @@ impl Subject {
             | Self::Alert(_)
             | Self::Workflow(_)
             | Self::Unseen
-            | Self::Rule(_) => None,
+            | Self::Rule(_)
+            | Self::Flip(_) => None,
         }
     }
 
@@ -76,7 +81,8 @@ impl Subject {
             | Self::Alert(_)
             | Self::Workflow(_)
             | Self::Unseen
-            | Self::Rule(_) => None,
+            | Self::Rule(_)
+            | Self::Flip(_) => None,
         }
     }
 
@@ -89,7 +95,8 @@ impl Subject {
             | Self::Alert(_)
             | Self::Workflow(_)
             | Self::Unseen
-            | Self::Rule(_) => None,
+            | Self::Rule(_)
+            | Self::Flip(_) => None,
         }
     }
 }

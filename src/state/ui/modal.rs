@@ -5,6 +5,7 @@
 //! what is dangerous is typed. Start at [`Form`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::ids::JobId;
 use crate::state::action::Edit;
@@ -47,6 +48,15 @@ pub enum Modal {
         /// Lines scrolled.
         scroll: usize,
     },
+    /// The jobs that a candidate policy would judge otherwise, and in the same way.
+    Flip {
+        /// Which: [`Flip::key`].
+        ///
+        /// [`Flip::key`]: crate::state::model::what_if::Flip::key
+        key: Arc<str>,
+        /// Lines scrolled.
+        scroll: usize,
+    },
 }
 
 impl Modal {
@@ -66,7 +76,8 @@ impl Modal {
             | Self::Filter(_)
             | Self::Log(_)
             | Self::Json(_)
-            | Self::Explain { .. } => None,
+            | Self::Explain { .. }
+            | Self::Flip { .. } => None,
         }
     }
 
@@ -80,7 +91,8 @@ impl Modal {
             | Self::Filter(_)
             | Self::Log(_)
             | Self::Json(_)
-            | Self::Explain { .. } => None,
+            | Self::Explain { .. }
+            | Self::Flip { .. } => None,
         }
     }
 
@@ -93,7 +105,7 @@ impl Modal {
             Self::Cancel(dialog) => dialog.form.text_mut(),
             Self::Approve(dialog) | Self::Reject(dialog) => dialog.form.text_mut(),
             Self::Retry(dialog) => dialog.form.text_mut(),
-            Self::Log(_) | Self::Json(_) | Self::Explain { .. } => None,
+            Self::Log(_) | Self::Json(_) | Self::Explain { .. } | Self::Flip { .. } => None,
         }
     }
 }

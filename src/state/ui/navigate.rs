@@ -65,6 +65,7 @@ impl UiState {
             Action::Workers => self.show_view(View::Workers, model),
             Action::Policy => self.show_view(View::Policy, model),
             Action::Explain => self.ask_why(model, effects, now),
+            Action::WhatIf => self.ask_candidate(now),
             Action::Rollbacks => self.show_view(View::Rollbacks, model),
             Action::Traces => self.show_view(View::Traces, model),
             Action::NextView => self.step_view(1, model),
@@ -243,7 +244,10 @@ impl UiState {
                 }
             }
             ListId::Trace => self.fold(!right),
-            ListId::Approvals | ListId::Jobs | ListId::Workers | ListId::Rules => {}
+            ListId::Rules | ListId::Flips => {
+                self.policy_pane = step(self.policy_pane, ListId::POLICY.len());
+            }
+            ListId::Approvals | ListId::Jobs | ListId::Workers => {}
         }
     }
 
@@ -287,6 +291,9 @@ impl UiState {
                     self.say(Tone::Warning, error, now);
                 }
             }
+            (_, Some(Subject::Flip(key))) => {
+                self.open_modal(Modal::Flip { key, scroll: 0 }, now);
+            }
             (
                 _,
                 Some(
@@ -329,6 +336,8 @@ impl UiState {
             let text = std::mem::take(&mut list.filter_text);
             list.state.invalidate();
             self.filter_was(text, now);
+        } else {
+            self.close_trial();
         }
     }
 
@@ -409,6 +418,7 @@ impl UiState {
                 View::Jobs,
                 Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_),
             )
+            | (_, Subject::Flip(_))
             | (View::Approvals, Subject::Worker(_))
             | (View::Policy, Subject::Worker(_) | Subject::Pool(_) | Subject::Alert(_))
             | (View::Policy, Subject::Workflow(_) | Subject::Unseen)
@@ -449,7 +459,11 @@ impl UiState {
             Subject::Workflow(workflow) => {
                 return self.show_trace(TraceOf::Workflow(Arc::clone(workflow)));
             }
-            Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_) => None,
+            Subject::Pool(_)
+            | Subject::Alert(_)
+            | Subject::Unseen
+            | Subject::Rule(_)
+            | Subject::Flip(_) => None,
         };
         let Some(job) = job else { return };
         // A job that is in the tree already keeps the tree.
@@ -520,7 +534,8 @@ impl UiState {
             | Subject::Pool(_)
             | Subject::Alert(_)
             | Subject::Unseen
-            | Subject::Rule(_) => (None, None),
+            | Subject::Rule(_)
+            | Subject::Flip(_) => (None, None),
         };
         if let Some(of) = undo.filter(|of| model.rollbacks.has(of)) {
             self.rollback_pane = 0;
@@ -560,7 +575,8 @@ impl UiState {
                     | Subject::Alert(_)
                     | Subject::Workflow(_)
                     | Subject::Unseen
-                    | Subject::Rule(_),
+                    | Subject::Rule(_)
+                    | Subject::Flip(_),
                 ) => {}
             }
         }
@@ -601,6 +617,7 @@ impl UiState {
         if self.view == View::Policy && self.review.is_none() && self.detail.is_none() {
             self.policy_asked = None;
             self.keep_policy_fresh(model, now, effects);
+            self.try_again(model, effects, now);
             self.say(Tone::Muted, "Reading policy again.", now);
         } else if self.review.is_some() {
             self.reload_review(model, effects, now);

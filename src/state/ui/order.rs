@@ -34,6 +34,7 @@ impl UiState {
         let (panes, one): (&'static [ListId], _) = match self.view {
             View::Overview => (&ListId::OVERVIEW, None),
             View::Rollbacks => (&ListId::ROLLBACKS, None),
+            View::Policy if self.trial.is_some() => (&ListId::POLICY, None),
             View::Approvals | View::Jobs | View::Workers | View::Policy | View::Traces => {
                 (&[], Some(self.list_id()))
             }
@@ -62,7 +63,11 @@ impl UiState {
                 let stays = |subject: &Subject| {
                     matches!(
                         subject,
-                        Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_)
+                        Subject::Pool(_)
+                            | Subject::Alert(_)
+                            | Subject::Unseen
+                            | Subject::Rule(_)
+                            | Subject::Flip(_)
                     ) || exists(subject)
                 };
                 list.state.forget(stays, now);
@@ -78,6 +83,7 @@ impl UiState {
                 ListId::Steps => steps(steps_of.as_ref(), model, now),
                 ListId::DeadLetters => letters(list, model, now),
                 ListId::Rules => rules(list, model, now),
+                ListId::Flips => flips(model),
                 ListId::Trace => trace_rows(list, trace, folded, model, now),
             };
             if list.reverse {
@@ -125,7 +131,14 @@ impl UiState {
             (_, Subject::Worker(worker)) => model.workers.get(worker).is_some(),
             // Pools and alerts are summed up anew each time; a row that is not
             // there after that is gone.
-            (_, Subject::Pool(_) | Subject::Alert(_) | Subject::Unseen | Subject::Rule(_)) => false,
+            (
+                _,
+                Subject::Pool(_)
+                | Subject::Alert(_)
+                | Subject::Unseen
+                | Subject::Rule(_)
+                | Subject::Flip(_),
+            ) => false,
         }
     }
 }
@@ -164,7 +177,8 @@ pub fn undone_of(subject: &Subject) -> Option<Undone> {
         | Subject::Pool(_)
         | Subject::Alert(_)
         | Subject::Unseen
-        | Subject::Rule(_) => None,
+        | Subject::Rule(_)
+        | Subject::Flip(_) => None,
     }
 }
 
@@ -251,6 +265,14 @@ fn rules(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
     }
     let rows = rows.into_iter().map(|row| Subject::Rule(row.id));
     (rows.collect(), all)
+}
+
+fn flips(model: &Model) -> (Vec<Subject>, usize) {
+    let told = model.policy.what_if();
+    let flips = told.into_iter().flat_map(|(what_if, _)| &what_if.flips);
+    let rows: Vec<Subject> = flips.map(|flip| Subject::Flip(flip.key())).collect();
+    let all = rows.len();
+    (rows, all)
 }
 
 /// The row of a place in the tree.

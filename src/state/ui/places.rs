@@ -108,11 +108,13 @@ pub enum ListId {
     Trace,
     /// The rules of the policy.
     Rules,
+    /// What a candidate policy would flip.
+    Flips,
 }
 
 impl ListId {
     /// Every list.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Pressure,
         Self::OldestApprovals,
         Self::Alerts,
@@ -126,7 +128,11 @@ impl ListId {
         Self::DeadLetters,
         Self::Trace,
         Self::Rules,
+        Self::Flips,
     ];
+
+    /// The panes of policy while a candidate is tried, from the top down.
+    pub const POLICY: [Self; 2] = [Self::Rules, Self::Flips];
 
     /// The panes of the rollbacks, in the order in which `l` goes through them.
     pub const ROLLBACKS: [Self; 3] = [Self::Rollbacks, Self::Steps, Self::DeadLetters];
@@ -139,7 +145,7 @@ impl ListId {
         match self {
             Self::Approvals | Self::OldestApprovals => View::Approvals.filter(text),
             Self::Workers | Self::Pools | Self::HeatMap => View::Workers.filter(text),
-            Self::Rules => View::Policy.filter(text),
+            Self::Rules | Self::Flips => View::Policy.filter(text),
             Self::Rollbacks | Self::Steps => View::Rollbacks.filter(text),
             Self::DeadLetters => Filter::parse::<LetterRow<'_>>(text),
             Self::Jobs | Self::Trace | Self::Pressure | Self::Alerts => View::Jobs.filter(text),
@@ -217,9 +223,12 @@ impl ListId {
                 SortKey::Topic,
                 SortKey::Name,
             ],
-            Self::Trace | Self::Steps | Self::Pressure | Self::OldestApprovals | Self::Alerts => {
-                &[SortKey::Attention]
-            }
+            Self::Trace
+            | Self::Steps
+            | Self::Pressure
+            | Self::OldestApprovals
+            | Self::Alerts
+            | Self::Flips => &[SortKey::Attention],
         }
     }
 }

@@ -34,6 +34,7 @@ impl UiState {
                 }
                 _ => Some("No job is under the cursor: E explains one, in any list.".to_owned()),
             },
+            Action::WhatIf => self.cannot_try(model),
             Action::Reveal
                 if self
                     .review()
@@ -81,11 +82,17 @@ impl UiState {
             Action::CopyJson | Action::Json if matches!(self.subject(), Some(Subject::Pool(_))) => {
                 Some("A pool has no JSON of its own: its workers have.".to_owned())
             }
+            Action::Filter if !open && self.list_id() == ListId::Flips => {
+                Some("Flips are few; h goes back to the rules.".to_owned())
+            }
             Action::Filter if !open && self.list_id() == ListId::Steps => {
                 Some("Steps are few and stand in their order; h goes back to the list.".to_owned())
             }
             Action::CopyId | Action::CopyJson | Action::Json
-                if matches!(self.subject(), Some(Subject::Unseen | Subject::Rule(None))) =>
+                if matches!(
+                    self.subject(),
+                    Some(Subject::Unseen | Subject::Rule(None) | Subject::Flip(_))
+                ) =>
             {
                 Some("What is under the cursor has no id.".to_owned())
             }
@@ -184,7 +191,8 @@ impl UiState {
                 | Subject::Alert(_)
                 | Subject::Workflow(_)
                 | Subject::Unseen
-                | Subject::Rule(_),
+                | Subject::Rule(_)
+                | Subject::Flip(_),
             )
             | None => "No job is under the cursor.".to_owned(),
         })

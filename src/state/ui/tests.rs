@@ -13,6 +13,7 @@ use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::step::State;
 
 mod together;
+mod trying;
 
 const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 
@@ -316,10 +317,20 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
                     ""
                 };
                 let mark = if list.marks().contains(row) { "*" } else { "" };
+                let row = match row {
+                    Subject::Flip(key) => key.replace(' ', ">"),
+                    row => row.to_string(),
+                };
                 format!("{cursor}{row}{mark}")
             })
             .collect();
         text += &format!(" [{}]", rows.join(" "));
+    }
+    if let Some(file) = ui.trial() {
+        text += &format!(" tries {file}");
+    }
+    if let Some(why) = ui.not_tried() {
+        text += &format!(" ({why})");
     }
     for modal in ui.modals() {
         text += match modal {
@@ -333,6 +344,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             Modal::Log(_) => " log",
             Modal::Json(_) => " json",
             Modal::Explain { .. } => " explain",
+            Modal::Flip { .. } => " flip",
         };
         if let Some(form) = modal.form() {
             text += &format!(
@@ -366,6 +378,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
                 text += &format!(" !{ruling:?} {job} {:?}", binding.job_hash.as_deref());
             }
             Effect::ReadPolicy => text += " !policy",
+            Effect::Try { path } => text += &format!(" !try {path}"),
             Effect::Explain { job } => text += &format!(" !explain {job}"),
             Effect::Retry { job } => text += &format!(" !retry {job}"),
             Effect::CopyText(copied) => text += &format!(" !copy {copied}"),

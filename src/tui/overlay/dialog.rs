@@ -49,7 +49,8 @@ pub(super) fn draw(front: &Front<'_>, modal: &Modal, area: Rect, buf: &mut Buffe
         | Modal::Filter(_)
         | Modal::Log(_)
         | Modal::Json(_)
-        | Modal::Explain { .. } => return,
+        | Modal::Explain { .. }
+        | Modal::Flip { .. } => return,
     };
     lines.insert(0, Words::new());
     lines.push(Words::new());

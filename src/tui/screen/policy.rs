@@ -5,10 +5,11 @@ use ratatui::layout::Rect;
 
 use crate::state::action::Drawn;
 use crate::state::model::jobs::Decision;
+use crate::state::ui::ListId;
 use crate::text::{self, Shown};
 use crate::tui::glyph::{Glyph, Glyphs};
 use crate::tui::screen::jobs::inside;
-use crate::tui::screen::{Scene, missing_screen, prose};
+use crate::tui::screen::{Scene, missing_screen, prose, what_if};
 use crate::tui::theme::Role;
 use crate::tui::widget::pane::{self, Title};
 use crate::tui::widget::table::{Column, Row, Table};
@@ -23,6 +24,18 @@ const WIDE: u16 = 100;
 const SIDE: u16 = 42;
 
 pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
+    let (above, below) = what_if::split(scene, area);
+    let rules = (!above.is_empty()).then(|| draw_rules(scene, above, buf));
+    let flips = (!below.is_empty()).then(|| what_if::draw(scene, below, buf));
+    let drawn = if in_flips(scene) { flips } else { rules };
+    drawn.unwrap_or_default()
+}
+
+fn in_flips(scene: &Scene<'_>) -> bool {
+    scene.state.ui.list_id() == ListId::Flips
+}
+
+fn draw_rules(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     let wide = area.width >= WIDE;
     // What does not depend on the height is asked for with none.
     let facts = policy::policy(scene.state, 0);
@@ -62,6 +75,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
             .iter()
             .map(|row| {
                 let mut drawn = rule_row(row, all, scene.glyphs);
+                drawn.selected &= !in_flips(scene);
                 if view.old.is_some() {
                     let cells = std::mem::take(&mut drawn.cells);
                     let cells = cells.into_iter().map(|cell| cell.in_role(Role::Stale));
@@ -115,7 +129,7 @@ fn draw_title(scene: &Scene<'_>, view: &PolicyView, area: Rect, buf: &mut Buffer
     if view.sort != "attention first" {
         facts = facts.muted(format!("{}   ", view.sort));
     }
-    Title::new("Rules, first match wins", true)
+    Title::new("Rules, first match wins", !in_flips(scene))
         .facts(facts.muted(view.hits.clone()))
         .draw(scene.pen(), buf, inside(area));
 }
@@ -141,7 +155,7 @@ fn columns(all: bool) -> Vec<Column> {
 }
 
 /// What a rule decides: its sign and its word.
-fn does(decision: Option<Decision>) -> (Glyph, &'static str, Ink) {
+pub(in crate::tui) fn does(decision: Option<Decision>) -> (Glyph, &'static str, Ink) {
     match decision {
         Some(Decision::Allow) => (Glyph::Check, "allow", Role::Text.into()),
         Some(Decision::AllowWithConstraints) => {
@@ -310,6 +324,9 @@ fn side(scene: &Scene<'_>, view: &PolicyView, area: Rect, buf: &mut Buffer) {
 
 /// One line a row, for the smallest screens.
 pub(super) fn least_rows(scene: &Scene<'_>, height: usize) -> Vec<(bool, Words)> {
+    if let Some(rows) = what_if::least_rows(scene, height) {
+        return rows;
+    }
     let view = policy::policy(scene.state, height);
     let rows = view.rows.iter();
     rows.map(|row| {
