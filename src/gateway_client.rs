@@ -397,6 +397,16 @@ impl GatewayClient {
             .await
     }
 
+    /// `POST /policy/simulate`: what policy would say of a request; nothing is counted.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn simulate(&self, question: &Value) -> Result<Value, GatewayError> {
+        let path = ["policy", "simulate"];
+        self.value(Method::POST, &path, &[], Some(question), None)
+            .await
+    }
+
     /// `POST /policy/replay`: what a candidate policy would say of the last `limit`
     /// decisions. Nothing is published.
     ///

@@ -34,6 +34,7 @@ use crate::time::{BoxFuture, Clock, Elapsed, Timestamp};
 
 pub(crate) mod answers;
 mod backfill;
+mod compensations;
 mod effects;
 mod facts;
 mod ingress;
@@ -256,6 +257,7 @@ impl Runtime {
                 | Effect::ReadPolicy
                 | Effect::Explain { .. }
                 | Effect::Try { .. }
+                | Effect::JudgeCompensation { .. }
                 | Effect::Refresh
                 | Effect::KeepView { .. }
                 | Effect::LogReveal { .. } => {

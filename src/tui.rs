@@ -232,6 +232,7 @@ impl Tui {
                     | Effect::ReadPolicy
                     | Effect::Explain { .. }
                     | Effect::Try { .. }
+                    | Effect::JudgeCompensation { .. }
                     | Effect::Refresh
                     | Effect::KeepView { .. }
                     | Effect::LogReveal { .. } => {}

@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 
 pub mod approvals;
 pub mod change;
+pub mod compensations;
 pub mod frame;
 pub mod heat;
 pub mod job;

@@ -243,9 +243,11 @@ impl Console {
                 let detail = self.demo.job_answer(job);
                 detail.map(|detail| answers::job(detail).expect(OURS))
             }
-            Effect::Refresh | Effect::ReadPolicy | Effect::Explain { .. } | Effect::Try { .. } => {
-                None
-            }
+            Effect::Refresh
+            | Effect::ReadPolicy
+            | Effect::Explain { .. }
+            | Effect::Try { .. }
+            | Effect::JudgeCompensation { .. } => None,
             Effect::Cancel { .. }
             | Effect::Decide { .. }
             | Effect::Retry { .. }

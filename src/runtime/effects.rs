@@ -68,6 +68,7 @@ impl Outside {
             Effect::ReadPolicy => self.read_policy().await,
             Effect::Explain { job } => self.explain(job).await,
             Effect::Try { path } => self.try_policy(path).await,
+            Effect::JudgeCompensation { job } => self.judge_compensation(job).await,
             Effect::Refresh => {
                 self.refresh.notify_waiters();
                 if let Some(reconnect) = &self.sources.reconnect {

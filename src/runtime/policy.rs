@@ -205,7 +205,7 @@ fn breaker_of(breaker: &Value, now: Timestamp) -> Breaker {
     }
 }
 
-fn actor_type(kind: ActorType) -> String {
+pub(super) fn actor_type(kind: ActorType) -> String {
     match kind {
         ActorType::Unspecified => String::new(),
         kind => kind.name().to_ascii_lowercase(),
@@ -256,12 +256,14 @@ fn question_of_record(detail: &JobDetail) -> Value {
     })
 }
 
+/// A text of an answer under either spelling of its name.
+pub(super) fn one(value: &Value, names: [&str; 2]) -> Text {
+    let found = names.iter().find_map(|name| value.get(name));
+    text(found?.as_str()?)
+}
+
 /// An answer of either spelling; `rules` is told by our gateway alone.
 fn explanation(job: &JobId, answer: &Value, stored: bool) -> Explanation {
-    let one = |value: &Value, names: [&str; 2]| -> Text {
-        let found = names.iter().find_map(|name| value.get(name));
-        text(found?.as_str()?)
-    };
     let rules = answer.get("rules").and_then(Value::as_array);
     Explanation {
         job: job.clone(),

@@ -113,6 +113,14 @@ pub enum Effect {
         /// The file, as a person typed it.
         path: Arc<str>,
     },
+    /// Ask what policy would say of the job that would undo another; the answer comes
+    /// as [`Event::CompensationJudged`] before the outcome.
+    ///
+    /// [`Event::CompensationJudged`]: crate::state::event::Event::CompensationJudged
+    JudgeCompensation {
+        /// The job that would be undone.
+        job: JobId,
+    },
     /// Ask all sources again now, and try again those that are away.
     Refresh,
     /// Write into the operator's log that secrets were shown.

@@ -6,6 +6,7 @@ use crate::ids::{PoolName, WorkerId};
 use crate::state::action::Action;
 use crate::state::effect::{EffectId, Outcome};
 use crate::state::model::approvals::{ApprovalFact, Payload};
+use crate::state::model::compensations::Judged;
 use crate::state::model::jobs::JobFact;
 use crate::state::model::letters::LettersFact;
 use crate::state::model::policy::{Explanation, PolicyFact};
@@ -53,6 +54,8 @@ pub enum Event {
     Explained(Box<Explanation>),
     /// What a candidate policy would change.
     Tried(Box<WhatIf>),
+    /// What policy would say of an undo.
+    CompensationJudged(Box<Judged>),
     /// All approvals that the plane lists, those that ended included.
     Approvals(Vec<ApprovalFact>),
     /// Records of the store that could not be read, all that are known now.

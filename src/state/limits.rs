@@ -34,6 +34,8 @@ pub const TRACE_JOBS: usize = 2_000;
 pub const RULES: usize = 2_000;
 /// Policy snapshots of which it is kept when they came into force.
 pub const SNAPSHOTS: usize = 100;
+/// Undos of which it is kept what policy would say; a look asks about a screenful.
+pub const COMPENSATIONS: usize = 500;
 /// Decisions that a candidate policy is tried on, the last ones: as many as a page of
 /// the log.
 pub const TRIED: u32 = 500;

@@ -9,6 +9,7 @@ use crate::wire::packet::Body;
 
 pub mod alerts;
 pub mod approvals;
+pub mod compensations;
 pub mod decisions;
 pub mod jobs;
 pub mod letters;
@@ -59,6 +60,8 @@ pub struct Model {
     pub policy: policy::Policy,
     /// The policy snapshot that is in force; `None` if nobody told.
     pub snapshot: Option<Arc<str>>,
+    /// What policy would say of undoing jobs.
+    pub compensations: compensations::Compensations,
     /// Records of the store that could not be read.
     pub unreadable: Unreadable,
 }
@@ -95,6 +98,7 @@ impl Model {
             }
             Event::PolicyTold(fact) => self.policy.learn(fact, now),
             Event::Explained(explanation) => self.policy.explain(explanation),
+            Event::CompensationJudged(judged) => self.compensations.learn(judged),
             Event::Tried(what_if) => self.policy.tried(what_if, now),
             Event::Approvals(facts) => {
                 for fact in facts {

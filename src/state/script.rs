@@ -17,6 +17,7 @@ use crate::state::event::{
     Event, Heard, LinkState, Malformed, PoolFact, Route, Source, Stamped, WorkerFact,
 };
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
+use crate::state::model::compensations::Judged;
 use crate::state::model::jobs::{
     Decision, Happened, JobFact, JobState, Moment, Request, Undo, Verdict, WaitingOn,
 };
@@ -100,7 +101,7 @@ impl<'a> Step<'a> {
 
     /// Reads the verb. Packets: `submit dispatch progress succeed fail fatal
     /// retryable denied timeout cancelled inflight odd dlq cancel beat alert`; the
-    /// rest: `malformed link tick told pool letter rules policy tried approval decided nothing-waits
+    /// rest: `malformed link tick told pool letter rules policy judged tried approval decided nothing-waits
     /// payload`.
     fn event(&self) -> Result<Event, String> {
         let job = self.names.first().copied().unwrap_or("");
@@ -200,6 +201,13 @@ impl<'a> Step<'a> {
             "letter" => Event::DeadLetters(self.letter(job, worker)?),
             "rules" => Event::PolicyTold(Box::new(self.rules(job)?)),
             "policy" => Event::Policy(Arc::from(job)),
+            "judged" => Event::CompensationJudged(Box::new(Judged {
+                job: JobId::from(job),
+                decision: Decision::read(worker),
+                rule_id: self.optional("rule"),
+                reason: self.optional("reason"),
+                snapshot: self.optional("snapshot"),
+            })),
             "tried" => Event::Tried(Box::new(self.tried(job)?)),
             "approval" => Event::Approvals(vec![self.approval(job)?]),
             "nothing-waits" => Event::Approvals(Vec::new()),

@@ -44,6 +44,7 @@ impl State {
             | Event::PolicyTold(_)
             | Event::Explained(_)
             | Event::Tried(_)
+            | Event::CompensationJudged(_)
             | Event::Approvals(_)
             | Event::Unreadable(_)
             | Event::Payload(_)

@@ -26,6 +26,7 @@ mod act;
 mod asking;
 pub mod bell;
 pub mod command;
+mod compensations;
 mod decide;
 pub mod history;
 pub mod list;
@@ -153,6 +154,10 @@ pub struct UiState {
     policy_refused: Option<Arc<str>>,
     /// Why policy did not explain the job that it was asked to explain last.
     unexplained: Option<(JobId, Arc<str>)>,
+    /// Undos that policy was asked about just now: when, and which was in force.
+    undos_asked: BTreeMap<JobId, (Timestamp, Option<Arc<str>>)>,
+    /// When it was last looked which undos are in sight.
+    undos_looked: Option<Timestamp>,
     /// Jobs of the trace whose descendants are hidden.
     folded: BTreeSet<JobId>,
     workers_as: WorkersAs,
@@ -411,6 +416,7 @@ impl UiState {
         }
         self.keep_up(model, now, false);
         self.keep_policy_fresh(model, now, effects);
+        self.keep_undos_judged(model, now, effects);
     }
 
     /// Looks at what the model has just taken in: an answer to an effect, a job
@@ -437,6 +443,9 @@ impl UiState {
         }
         self.keep_up(model, now, matches!(event, Event::Packet(_)));
         self.keep_policy_fresh(model, now, effects);
+        if self.may_look_for_undos(event, now) {
+            self.keep_undos_judged(model, now, effects);
+        }
     }
 
     /// Brings orders, marks and dialogs up to what the model holds.

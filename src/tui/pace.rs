@@ -36,6 +36,7 @@ impl Urgency {
             | Event::PolicyTold(_)
             | Event::Explained(_)
             | Event::Tried(_)
+            | Event::CompensationJudged(_)
             | Event::Payload(_) => Some(Self::Now),
             Event::Packet(heard) if heard.route == Route::Heartbeat => Some(Self::Beat),
             Event::Packet(_)

@@ -12,7 +12,7 @@ use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
-use crate::view::{Fact, Prose, shown};
+use crate::view::{Fact, Prose, compensations, shown};
 
 /// The visible part of the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,7 +307,9 @@ pub fn under_cursor(state: &State) -> Option<(JobId, Prose, Vec<Fact>)> {
         None => Prose::new().own("unknown: the plane does not tell"),
     };
     let undo = match approval.undo() {
-        Some(Some(undo)) => Prose::new().outside(undo.topic.clone()),
+        Some(Some(undo)) => Prose::new()
+            .outside(undo.topic.clone())
+            .then(compensations::clause(state, approval.id())),
         Some(None) => Prose::new().strong("none: what it does stays done"),
         None => Prose::new().own("unknown: the plane does not tell"),
     };

@@ -11,6 +11,7 @@ use crate::state::ui::review::{Condition, Met, Refused};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::view::approvals::sentence;
+use crate::view::compensations;
 use crate::view::job::PayloadView;
 use crate::view::limits::limits;
 use crate::view::missing::teller;
@@ -132,7 +133,7 @@ pub fn review(state: &State) -> Option<ReviewView> {
         request: request_facts(model, approval, now),
         policy: policy_facts(model, approval),
         blast: blast_facts(model, approval),
-        undo: undo_facts(model, approval),
+        undo: undo_facts(state, model, approval),
         limits: limits(verdict.map_or(&[], |verdict| &verdict.constraints)),
         precedents,
         precedents_of,
@@ -319,7 +320,7 @@ fn blast_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
     facts
 }
 
-fn undo_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
+fn undo_facts(state: &State, model: &Model, approval: &Approval) -> Vec<Fact> {
     match approval.undo() {
         Some(Some(undo)) => vec![
             Fact::new("runs", Prose::new().own("✓ ").outside(undo.topic.clone())),
@@ -330,6 +331,7 @@ fn undo_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
                     None => Prose::new().own("none"),
                 },
             ),
+            Fact::new("policy", compensations::fact(state, approval.id())),
             Fact::new(
                 "key",
                 match &undo.idempotency_key {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ids::{JobId, WorkerId};
 use crate::state::State;
 use crate::state::model::Model;
+use crate::state::model::compensations::Judged;
 use crate::state::model::jobs::{Decision, Job, JobState, WaitingOn};
 use crate::state::model::letters::DeadLetter;
 use crate::state::model::rollbacks::{Stack, StackState, Step, StepState, Undone, stack};
@@ -12,7 +13,7 @@ use crate::state::ui::ListId;
 use crate::state::ui::order::{step_row, undone_of};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
-use crate::view::{Prose, shown};
+use crate::view::{Prose, compensations, shown};
 
 /// A day, in milliseconds: "today" is that of UTC, as all clocks here.
 const DAY: i64 = 86_400_000;
@@ -141,6 +142,8 @@ pub struct StepRow {
     pub state: StepState,
     /// What policy decided; `None` until it was asked, or where nobody told.
     pub decision: Option<Decision>,
+    /// What policy would decide, before it runs; `None` if it was not asked.
+    pub would: Option<Arc<Judged>>,
     /// What happened.
     pub happened: Prose,
     /// Its idempotency key.
@@ -187,6 +190,12 @@ pub fn under_cursor(state: &State, height: usize) -> Option<StackView> {
                     with: step.topic.clone(),
                     state: step.state,
                     decision: step.decision,
+                    would: step
+                        .undoes
+                        .as_ref()
+                        .filter(|_| matches!(step.state, StepState::Armed | StepState::WillRun))
+                        .and_then(|job| compensations::judged(state, job))
+                        .cloned(),
                     happened: happened(model, step, next == Some(at), now),
                     key: step.idempotency_key.clone(),
                     selected: subject.is_some() && list.state.selected() == subject.as_ref(),

@@ -24,6 +24,7 @@ use crate::support::{
 };
 
 mod policy_file;
+mod undo;
 mod what_if;
 
 const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");

@@ -505,6 +505,29 @@ fn policy_is_drawn_in_every_condition() {
     check_view_in(saga_conditions(), "policy", &[Action::Policy]);
 }
 
+#[test]
+fn a_step_that_has_not_run_says_what_policy_would_decide() {
+    let mut console = Console::play(SAGAS);
+    for (keys, expected) in [
+        (
+            "rollbacks | down | down",
+            "1  code.bisect        code.unbisect      ○ armed       would allow",
+        ),
+        (
+            "down",
+            "1  index.build        index.drop         ○ armed       would deny",
+        ),
+    ] {
+        console.press(keys);
+        let text = text_of(&console.paint(120, 36));
+        assert!(text.contains(expected), "{text}");
+    }
+    // Another policy has not been asked yet.
+    console.press("policy v4:d20b112233445566778899aabbcc19f4");
+    let text = text_of(&console.paint(120, 36));
+    assert!(text.contains("not asked"), "{text}");
+}
+
 /// What a candidate would change, in the story of the screens.
 const TRIED: &str = "tried policy-next.yaml stays=460 unknown=31 \
     flips=ALLOW:REQUIRE_APPROVAL:approval-mail-bulk:c7f3d86a+b1d4983f+a4+a5:\"more than 20 recipients\":external,\

@@ -308,6 +308,8 @@ impl UiState {
         match what {
             What::Policy | What::Explain { .. } => self.policy_answered(&what, outcome),
             What::Try => self.tried(outcome),
+            // What was told is shown beside the undo, and so is that nothing was.
+            What::Compensation { .. } => {}
             What::Keep { name } => {
                 let (tone, text) = match outcome {
                     Outcome::Done(_) => match self.manners.saved.contains_key(&name) {

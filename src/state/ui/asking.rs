@@ -32,6 +32,9 @@ pub(super) enum What {
         job: JobId,
     },
     Try,
+    Compensation {
+        job: JobId,
+    },
     Reveal {
         job: JobId,
     },
@@ -56,6 +59,7 @@ impl What {
             | Self::Policy
             | Self::Explain { .. }
             | Self::Try
+            | Self::Compensation { .. }
             | Self::Reveal { .. }
             | Self::Settle { .. }
             | Self::Refresh

@@ -206,6 +206,7 @@ impl UiState {
             | What::Policy
             | What::Explain { .. }
             | What::Try
+            | What::Compensation { .. }
             | What::Reveal { .. }
             | What::Refresh
             | What::Keep { .. } => false,

@@ -12,6 +12,7 @@ use crate::state::model::jobs::{JobFact, JobState, Request, Verdict};
 use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::step::State;
 
+mod compensations;
 mod together;
 mod trying;
 
@@ -379,6 +380,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             }
             Effect::ReadPolicy => text += " !policy",
             Effect::Try { path } => text += &format!(" !try {path}"),
+            Effect::JudgeCompensation { job } => text += &format!(" !judge {job}"),
             Effect::Explain { job } => text += &format!(" !explain {job}"),
             Effect::Retry { job } => text += &format!(" !retry {job}"),
             Effect::CopyText(copied) => text += &format!(" !copy {copied}"),

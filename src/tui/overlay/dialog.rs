@@ -20,8 +20,8 @@ use crate::tui::screen::{prose, signs};
 use crate::tui::theme::Role;
 use crate::tui::widget::pane::{fact, fact_rows, rows};
 use crate::tui::widget::words::{Ink, Words};
-use crate::view::Prose;
 use crate::view::together::{TogetherRow, deed, together};
+use crate::view::{Prose, compensations};
 
 /// Cells across, the edge not counted.
 const WIDTH: u16 = 70;
@@ -101,6 +101,16 @@ fn cancel(front: &Front<'_>, dialog: &CancelDialog, width: usize) -> (String, Ve
         lines.push(Words::new());
         lines.push(fact("job", Words::new().line(only.as_str(), Role::Text)));
         lines.push(fact("asks", Words::new().text(asks(front, only))));
+        let request = model.jobs.get(only).and_then(|job| job.request.as_ref());
+        if let Some(undo) = request.and_then(|request| request.undo.as_ref()) {
+            // What a person would run by hand, since the cancel does not.
+            let says = Prose::new()
+                .outside(undo.topic.clone())
+                .own(", policy ")
+                .then(compensations::fact(front.state, only));
+            let says = prose::words(&says).strong_in(Role::Crit);
+            lines.extend(fact_rows("undo", &says, width));
+        }
         if left.is_empty() {
             lines.push(Words::new().ink("It ended by itself; nothing to cancel.", Role::Warn));
         }
@@ -139,6 +149,10 @@ fn cancel(front: &Front<'_>, dialog: &CancelDialog, width: usize) -> (String, Ve
         lines.extend(sentences(&effect, width, Role::Text));
         let whose = format!("Nothing is undone. {}", whose(front, &left));
         lines.extend(sentences(whose.trim_end(), width, Role::Text));
+        let undos = compensations::of_many(front.state, left.iter().copied());
+        if !undos.is_empty() {
+            lines.extend(prose::words(&undos).wrap(width));
+        }
         lines.push(Words::new());
         for id in dialog.jobs.iter().take(LISTED) {
             lines.push(listed(front, id, dialog.ended.contains(id)));
@@ -493,12 +507,17 @@ fn about(front: &Front<'_>, dialog: &DecideDialog, width: usize, yes: bool) -> V
         if held.is_some_and(|held| held > 0) {
             lines.push(Words::new().text(format!("{behind} behind it.")));
         }
+        let undo = Prose::new();
         let undo = match approval.and_then(|it| it.undo()) {
-            Some(Some(undo)) => format!("Undo: {}.", undo.topic),
-            Some(None) => "Undo: none. What it does stays done.".to_owned(),
-            None => "Undo: unknown; the plane does not tell.".to_owned(),
+            Some(Some(undo_by)) => undo
+                .own("Undo: ")
+                .outside(undo_by.topic.clone())
+                .then(compensations::which(front.state, id))
+                .own("."),
+            Some(None) => undo.own("Undo: none. What it does stays done."),
+            None => undo.own("Undo: unknown; the plane does not tell."),
         };
-        lines.extend(sentences(&undo, width, Role::Text));
+        lines.extend(prose::words(&undo).strong_in(Role::Crit).wrap(width));
     } else {
         let says = deed(approval, " will not run ").own(".");
         lines.extend(prose::words(&says).wrap(width));

@@ -384,8 +384,14 @@ fn draw_under(scene: &Scene<'_>, rows: u16, area: Rect, buf: &mut Buffer) {
         .collect();
     // Facts stand in two columns: there are more of them than rows.
     let half = lines.len().div_ceil(2);
-    pane::rows(pen, buf, left, &lines[..half]);
-    let right = indent(left, left.width * 7 / 12);
+    let column = left.width * 7 / 12;
+    let room = usize::from(column.saturating_sub(2));
+    let firsts: Vec<Words> = lines[..half]
+        .iter()
+        .map(|line| line.clone().head(room))
+        .collect();
+    pane::rows(pen, buf, left, &firsts);
+    let right = indent(left, column);
     pane::rows(pen, buf, right, &lines[half..]);
 }
 

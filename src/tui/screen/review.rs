@@ -15,9 +15,9 @@ use crate::tui::theme::Role;
 use crate::tui::widget::pane::{self, Title};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{indent, split_row, split_rows};
-use crate::view::Fact;
 use crate::view::job::PayloadView;
 use crate::view::review::{self, ReviewView};
+use crate::view::{Fact, compensations};
 
 /// From this width on the facts stand beside the payload.
 const WIDE: u16 = 100;
@@ -213,6 +213,24 @@ fn fact_rows(facts: &[Fact], width: usize) -> Vec<Words> {
 }
 
 /// Checks that hold are lit where somebody relies on them, and so are those that do not.
+/// `, allowed`: whether policy would let the undo run.
+fn undo_in_short(scene: &Scene<'_>) -> Words {
+    let review = scene.state.ui.review();
+    let judged = review.and_then(|review| compensations::judged(scene.state, &review.job));
+    match judged {
+        Some(judged) => {
+            let (word, fine) = compensations::in_short(judged);
+            let ink = if fine {
+                Ink::new(Role::Text)
+            } else {
+                Ink::new(Role::Crit).bold()
+            };
+            Words::new().muted(", ").ink(word, ink)
+        }
+        None => Words::new(),
+    }
+}
+
 fn lit(words: &Words) -> Words {
     let mut out = Words::new();
     for span in words.spans() {
@@ -334,7 +352,8 @@ fn draw_narrow(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buffe
             "risk",
             find(&view.policy, "risk")
                 .muted("   undo ")
-                .then(find(&view.undo, "runs")),
+                .then(find(&view.undo, "runs"))
+                .then(undo_in_short(scene)),
         ),
         pane::fact(
             "bound to",

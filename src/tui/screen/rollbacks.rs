@@ -4,6 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::state::action::Drawn;
+use crate::state::model::compensations::Judged;
+use crate::state::model::jobs::Decision;
 use crate::state::model::rollbacks::{StackState, StepState};
 use crate::state::ui::ListId;
 use crate::text::{self, Shown};
@@ -15,8 +17,8 @@ use crate::tui::widget::pane::{self, Title};
 use crate::tui::widget::table::{Column, Row, Table};
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{indent, split_row, split_rows};
-use crate::view::missing;
 use crate::view::rollbacks::{self, LettersView, RollbacksView, StackRow, StepRow};
+use crate::view::{compensations, missing};
 
 /// From this width on the steps stand beside the list.
 const WIDE: u16 = 100;
@@ -439,10 +441,10 @@ struct Plan {
 impl Plan {
     fn of(width: u16) -> Self {
         let width = usize::from(width.saturating_sub(5));
-        // STATE needs 14 cells and POLICY 9; topics share what is left.
-        let topics = width.saturating_sub(3 + 14 + 9);
+        // STATE needs 14 cells and POLICY 11; topics share what is left.
+        let topics = width.saturating_sub(3 + 14 + 11);
         Self {
-            with: 3 + topics / 2,
+            with: 3 + topics.div_ceil(2),
             state: 3 + topics,
             policy: 3 + topics + 14,
             width,
@@ -471,6 +473,7 @@ impl Plan {
         };
         let (glyph, word, ink) = step_sign(step.state);
         let policy = match (step.decision, step.state) {
+            (None, _) if step.would.is_some() => would(step.would.as_deref()),
             (None, StepState::Job(_)) => Words::new().muted("unknown"),
             (None, StepState::Armed | StepState::WillRun) => Words::new().muted("not asked"),
             (decision, _) => signs::decision(decision),
@@ -497,6 +500,20 @@ impl Plan {
         };
         [first, below(prose::words(&step.happened)), below(key)]
     }
+}
+
+/// What policy would say of a step that has not run.
+fn would(judged: Option<&Judged>) -> Words {
+    let Some(judged) = judged else {
+        return Words::new();
+    };
+    let role = match judged.decision {
+        Some(Decision::Deny) => Role::Crit,
+        Some(Decision::RequireApproval) => Role::Human,
+        Some(Decision::Throttle | Decision::Unavailable) | None => Role::Warn,
+        Some(Decision::Allow | Decision::AllowWithConstraints) => Role::Muted,
+    };
+    Words::new().ink(compensations::word(judged), role)
 }
 
 /// A derived key is a prefix and a digest; other keys are shown as they are.
