@@ -14,6 +14,7 @@ use crate::state::model::Model;
 use crate::time::Timestamp;
 
 pub mod approvals;
+pub mod cause;
 pub mod change;
 pub mod compensations;
 pub mod frame;

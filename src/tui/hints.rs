@@ -61,7 +61,14 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
     } else {
         let mut keys = match ui.view() {
             View::Overview => vec![
-                (Action::Open, "open".to_owned()),
+                (
+                    Action::Open,
+                    if ui.list_id() == ListId::Pressure {
+                        "cause chain".to_owned()
+                    } else {
+                        "open".to_owned()
+                    },
+                ),
                 (Action::Right, "pane".to_owned()),
                 (Action::Review, "review".to_owned()),
             ],

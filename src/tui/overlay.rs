@@ -17,6 +17,7 @@ use crate::tui::theme::Role;
 use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{Pen, pane, split_rows};
 
+mod cause;
 mod dialog;
 mod explain;
 mod flip;
@@ -63,6 +64,7 @@ pub fn draw(front: &Front<'_>, area: Rect, buf: &mut Buffer) -> Option<Drawn> {
         Modal::Log(scroll) => help::log(front, *scroll, area, buf),
         Modal::Json(scroll) => json::draw(front, *scroll, area, buf),
         Modal::Explain { job, scroll } => explain::draw(front, job, *scroll, area, buf),
+        Modal::Cause { pool, scroll } => cause::draw(front, pool, *scroll, area, buf),
         Modal::Flip { key, scroll } => flip::draw(front, key, *scroll, area, buf),
         Modal::Cancel(_) | Modal::Approve(_) | Modal::Reject(_) | Modal::Retry(_) => {
             if area.width < NEEDS.0 || area.height < NEEDS.1 {

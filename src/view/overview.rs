@@ -10,15 +10,13 @@ use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::decisions::SPANS_SHOWN;
 use crate::state::model::jobs::{Decision, Job, JobState};
-use crate::state::model::pools::{Outlook, Pool};
+use crate::state::model::pools::Outlook;
 use crate::state::model::rollbacks::{self, Rollback, Undone};
 use crate::state::model::traffic::Kind;
-use crate::state::model::workers::Standing;
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
-use crate::text;
 use crate::time::{Elapsed, Timestamp};
-use crate::view::{Prose, shown};
+use crate::view::{Prose, cause, shown};
 use crate::wire::packet::JobStatus;
 
 /// Spans of five seconds that the wire's sparklines show.
@@ -46,8 +44,10 @@ pub struct PressureRow {
     pub able: bool,
     /// What comes next if nothing changes.
     pub outlook: Outlook,
-    /// What blocks it; empty if nothing does.
-    pub blocks: Prose,
+    /// How long nobody takes its jobs, where that is so and known.
+    pub lasts: Option<Elapsed>,
+    /// What blocks it, and the same in fewer words; empty if nothing does.
+    pub blocks: [Prose; 2],
     /// The cursor is here.
     pub selected: bool,
 }
@@ -58,6 +58,7 @@ pub fn pressure(state: &State) -> Vec<PressureRow> {
     let list = state.ui.list(ListId::Pressure);
     let selected = list.state.selected().and_then(Subject::pool);
     let mut pools = model.pools_at(now);
+    let holds = cause::Holds::of(model, &pools, now);
     pools.sort_by_key(|pool| {
         let drains_longest_first = match pool.outlook() {
             Outlook::DrainsIn(left) => Reverse(left.as_millis()),
@@ -82,56 +83,12 @@ pub fn pressure(state: &State) -> Vec<PressureRow> {
             slots: pool.slots,
             able: pool.able() > 0,
             outlook: pool.outlook(),
-            blocks: blocks(model, &pool, now),
+            lasts: cause::lasts(model, &pool, now),
+            blocks: cause::blocks(model, &pool, &holds, now),
             selected: selected == Some(&pool.name),
             name: pool.name,
         })
         .collect()
-}
-
-fn blocks(model: &Model, pool: &Pool, now: Timestamp) -> Prose {
-    let waits = |says: Prose| match pool.queued {
-        0 => says,
-        n => says.own(format!(
-            "; {} {}",
-            text::count(u64::from(n), "job", "jobs"),
-            if n == 1 { "waits" } else { "wait" }
-        )),
-    };
-    match pool.outlook() {
-        Outlook::Stuck => {
-            let says = Prose::new().own("no live worker");
-            let lost = model
-                .workers
-                .shown(now, &model.links.hearing)
-                .filter(|worker| worker.pool.as_ref() == Some(&pool.name))
-                .filter(|worker| model.standing(worker, now) == Standing::Lost)
-                .max_by_key(|worker| worker.heard_at);
-            match lost.and_then(|worker| Some((worker, worker.silence(now)?))) {
-                Some((worker, silence)) => says
-                    .own("; ")
-                    .outside(worker.id.as_str())
-                    .own(format!(" lost {} ago", text::age(silence))),
-                None => says,
-            }
-        }
-        _ if pool.draining => Prose::new().own("drains: it takes no new jobs"),
-        Outlook::Full => waits(Prose::new().own(format!(
-            "{} of {} workers over 90%",
-            pool.overloaded,
-            pool.able()
-        ))),
-        _ if pool.approvals > 0 => Prose::new().own(format!(
-            "{} behind an approval",
-            text::count(u64::from(pool.approvals), "job", "jobs")
-        )),
-        _ if pool.overloaded > 0 => Prose::new().own(format!(
-            "{} of {} workers over 90%",
-            pool.overloaded,
-            pool.able()
-        )),
-        Outlook::FullIn(_) | Outlook::DrainsIn(_) | Outlook::Steady => Prose::new(),
-    }
 }
 
 /// How many jobs are in a state.

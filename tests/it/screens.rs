@@ -506,6 +506,26 @@ fn policy_is_drawn_in_every_condition() {
 }
 
 #[test]
+fn the_cause_chain_of_a_pool_is_one_sentence_a_link() {
+    let mut console = Console::play(LIVE);
+    console.press("overview | down | open");
+    let text = text_of(&console.paint(120, 36));
+    let chain: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split('│').nth(1))
+        .map(str::trim)
+        .collect();
+    assert_eq!(
+        chain,
+        [
+            "2 jobs wait, 71ee02bd for 1m48s.",
+            "Pool gpu is full for 33s.",
+            "4 of 4 workers are over 90%: w-gpu-01, w-gpu-04, w-gpu-06, w-gpu-07.",
+        ]
+    );
+}
+
+#[test]
 fn a_step_that_has_not_run_says_what_policy_would_decide() {
     let mut console = Console::play(SAGAS);
     for (keys, expected) in [
@@ -924,6 +944,8 @@ fn the_cursor_of_the_oldest_approvals_moves_in_the_order_that_is_drawn() {
         let mut actions = vec![Action::Overview, Action::Right];
         actions.extend(std::iter::repeat_n(Action::Down, moves));
         let rows = lines_with(script, &actions, &["the-old", "youngest"]);
+        // The pressure above them names approvals too.
+        let rows = &rows[rows.len() - 2..];
         let rows: Vec<char> = rows.iter().filter_map(|row| row.chars().next()).collect();
         String::from_iter(rows)
     };

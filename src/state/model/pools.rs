@@ -9,7 +9,7 @@ use crate::state::limits;
 use crate::state::model::Model;
 use crate::state::model::jobs::{Change, JobState};
 use crate::state::model::traffic::Series;
-use crate::state::model::workers::{Standing, Worker};
+use crate::state::model::workers::Standing;
 use crate::time::{Elapsed, Timestamp};
 
 /// What the plane says about pools, and how fast jobs come and go by topic.
@@ -44,6 +44,9 @@ pub struct Pool {
     pub slots: u32,
     /// Jobs its workers take before each of them is overloaded.
     pub slots_free: u32,
+    /// Since when none of them takes another job, as far as it was heard; `None` while
+    /// one does.
+    pub full_since: Option<Timestamp>,
     /// Workers at or over nine tenths of something.
     pub overloaded: u32,
     /// Mean load of the processors of its workers, in percent.
@@ -199,30 +202,13 @@ fn covers(mapped: &str, topic: &str) -> bool {
         .is_some_and(|start| topic.starts_with(start))
 }
 
-/// Jobs that a worker takes before it is overloaded: at nine tenths of its slots,
-/// or at 90 % of cpu or gpu. Memory does not count. This is the rule by which CAP
-/// schedulers place jobs.
-fn free_slots(worker: &Worker) -> u64 {
-    let hot = [worker.cpu, worker.gpu]
-        .into_iter()
-        .flatten()
-        .any(|load| load.milli_percent() >= 90_000);
-    let max = worker
-        .max_parallel_jobs
-        .and_then(|max| u64::try_from(max).ok());
-    let (Some(max), false) = (max, hot) else {
-        return 0;
-    };
-    let active = u64::try_from(worker.active_jobs).unwrap_or(0);
-    (max * 9).div_ceil(10).saturating_sub(active)
-}
-
 #[derive(Default)]
 struct Building {
     standing: [u32; Standing::ALL.len()],
     used: u64,
     slots: u64,
     free: u64,
+    full_since: Option<Timestamp>,
     overloaded: u32,
     cpu: Mean,
     memory: Mean,
@@ -280,6 +266,9 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
         pool.standing[standing as usize] += 1;
         pool.oldest = pool.oldest.max(worker.silence(now));
         if matches!(standing, Standing::Lost) {
+            // What it would have taken until then nobody takes since.
+            let lost_at = worker.heard_at.map(|at| at.plus(limits::LOST));
+            pool.full_since = pool.full_since.max(worker.full_since.or(lost_at));
             continue;
         }
         pool.used += u64::try_from(worker.active_jobs).unwrap_or(0);
@@ -287,7 +276,8 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
             .max_parallel_jobs
             .and_then(|max| u64::try_from(max).ok())
             .unwrap_or(0);
-        pool.free += free_slots(worker);
+        pool.free += worker.free_slots();
+        pool.full_since = pool.full_since.max(worker.full_since);
         pool.cpu.add(worker.cpu);
         pool.memory.add(worker.memory);
         pool.gpu.add(worker.gpu);
@@ -325,6 +315,7 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
             slots_used: small(it.used),
             slots: small(it.slots),
             slots_free: small(it.free),
+            full_since: it.full_since.filter(|_| it.free == 0),
             overloaded: it.overloaded,
             cpu: it.cpu.percent(),
             memory: it.memory.percent(),
@@ -374,6 +365,25 @@ mod tests {
                 "{beats}"
             );
         }
+    }
+
+    #[test]
+    fn a_pool_is_full_since_the_last_of_its_workers_is() {
+        let since = |script: &str| {
+            let full = pool(script, "gpu").full_since;
+            full.map(|at| at.since(script::START).as_secs())
+        };
+        let full = "0s beat w1 pool=gpu slots=2/2 | 5s beat w2 pool=gpu slots=2/2 | 10s beat w1 pool=gpu slots=2/2";
+        assert_eq!(since(full), Some(5));
+        let free = format!("{full} | 12s beat w2 pool=gpu slots=0/2");
+        assert_eq!(since(&free), None);
+        assert_eq!(
+            since(&format!("{free} | 15s beat w2 pool=gpu slots=2/2")),
+            Some(15)
+        );
+        // The one that had room is lost, and the other goes on.
+        let lost = format!("0s link nats up | {free} | 44s beat w1 pool=gpu slots=2/2");
+        assert_eq!(since(&lost), Some(42));
     }
 
     #[test]

@@ -114,6 +114,8 @@ pub struct Worker {
     pub labels: Labels,
     /// Whether its heartbeats carry a session token.
     pub has_session: bool,
+    /// Since when it takes no more jobs, as far as it was heard; `None` while it does.
+    pub full_since: Option<Timestamp>,
     /// When it was heard of first.
     pub first_seen: Timestamp,
     /// Heartbeats heard.
@@ -147,6 +149,7 @@ impl Worker {
             capabilities: Arc::default(),
             labels: Arc::default(),
             has_session: false,
+            full_since: None,
             first_seen: at,
             beats: 0,
             heard_at: None,
@@ -230,6 +233,31 @@ impl Worker {
         let active = u64::try_from(self.active_jobs).unwrap_or(0);
         let milli = (active * 100_000 / max).min(u64::from(u32::MAX));
         Some(Load(u32::try_from(milli).unwrap_or(u32::MAX)))
+    }
+
+    /// Jobs that it takes before it is overloaded: at nine tenths of its slots, or at
+    /// 90 % of cpu or gpu. Memory does not count. This is the rule by which CAP
+    /// schedulers place jobs.
+    pub fn free_slots(&self) -> u64 {
+        let hot = [self.cpu, self.gpu]
+            .into_iter()
+            .flatten()
+            .any(|load| load.milli_percent() >= 90_000);
+        let max = self
+            .max_parallel_jobs
+            .and_then(|max| u64::try_from(max).ok());
+        let (Some(max), false) = (max, hot) else {
+            return 0;
+        };
+        let active = u64::try_from(self.active_jobs).unwrap_or(0);
+        (max * 9).div_ceil(10).saturating_sub(active)
+    }
+
+    fn fill_up(&mut self, at: Timestamp) {
+        self.full_since = match self.free_slots() {
+            0 => self.full_since.or(Some(at)),
+            _ => None,
+        };
     }
 
     /// The largest of its slots, processors, memory and accelerators, at most 1;
@@ -377,6 +405,7 @@ impl Workers {
         row.cpu = Load::from_percent(beat.cpu_load);
         row.memory = Load::from_percent(beat.memory_load);
         row.gpu = Load::from_percent(beat.gpu_utilization);
+        row.fill_up(at);
         row.progress_pct = beat.progress_pct;
         row.has_session = beat.has_auth_token;
         let same = row.capabilities.len() == beat.capabilities.len().min(limits::LABELS)
@@ -433,6 +462,7 @@ impl Workers {
         row.cpu = Load::from_percent(fact.cpu_load);
         row.memory = Load::from_percent(fact.memory_load);
         row.gpu = Load::from_percent(fact.gpu_utilization);
+        row.fill_up(at);
     }
 
     fn row(&mut self, id: &WorkerId, at: Timestamp, hearing: &Hearing) -> Option<&mut Arc<Worker>> {

@@ -77,6 +77,7 @@ impl UiState {
                     Modal::Log(scroll)
                     | Modal::Json(scroll)
                     | Modal::Explain { scroll, .. }
+                    | Modal::Cause { scroll, .. }
                     | Modal::Flip { scroll, .. } => {
                         *scroll = moved(*scroll, last);
                     }
@@ -121,6 +122,7 @@ impl UiState {
                 | Modal::Log(_)
                 | Modal::Json(_)
                 | Modal::Explain { .. }
+                | Modal::Cause { .. }
                 | Modal::Flip { .. },
             )
             | None => {}
@@ -168,6 +170,11 @@ impl UiState {
                 | Modal::Flip { .. },
             ) => {
                 self.modals.pop();
+            }
+            Some(Modal::Cause { pool, .. }) => {
+                let pool = pool.clone();
+                self.modals.pop();
+                self.show_pool(pool, model);
             }
             Some(Modal::Cancel(CancelDialog { form, .. })) => match form.confirm() {
                 Answer::Stay => {}

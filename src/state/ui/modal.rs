@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::JobId;
+use crate::ids::{JobId, PoolName};
 use crate::state::action::Edit;
 use crate::state::ui::prompt::Text;
 use crate::time::Elapsed;
@@ -48,6 +48,13 @@ pub enum Modal {
         /// Lines scrolled.
         scroll: usize,
     },
+    /// Why a pool is as it is, one sentence a link.
+    Cause {
+        /// The pool.
+        pool: PoolName,
+        /// Lines scrolled.
+        scroll: usize,
+    },
     /// The jobs that a candidate policy would judge otherwise, and in the same way.
     Flip {
         /// Which: [`Flip::key`].
@@ -77,6 +84,7 @@ impl Modal {
             | Self::Log(_)
             | Self::Json(_)
             | Self::Explain { .. }
+            | Self::Cause { .. }
             | Self::Flip { .. } => None,
         }
     }
@@ -92,6 +100,7 @@ impl Modal {
             | Self::Log(_)
             | Self::Json(_)
             | Self::Explain { .. }
+            | Self::Cause { .. }
             | Self::Flip { .. } => None,
         }
     }
@@ -105,7 +114,11 @@ impl Modal {
             Self::Cancel(dialog) => dialog.form.text_mut(),
             Self::Approve(dialog) | Self::Reject(dialog) => dialog.form.text_mut(),
             Self::Retry(dialog) => dialog.form.text_mut(),
-            Self::Log(_) | Self::Json(_) | Self::Explain { .. } | Self::Flip { .. } => None,
+            Self::Log(_)
+            | Self::Json(_)
+            | Self::Explain { .. }
+            | Self::Cause { .. }
+            | Self::Flip { .. } => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::order::undone_row;
 use super::prompt::Text;
 use super::review::together::Reviews;
 use super::{Detail, Frozen, ListId, Tone, UiState, View, WorkersAs};
-use crate::ids::JobId;
+use crate::ids::{JobId, PoolName};
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
 use crate::state::model::Model;
@@ -270,12 +270,10 @@ impl UiState {
                 }
                 self.current_mut().state.invalidate();
             }
-            (_, Some(Subject::Pool(pool))) => {
-                self.show_view(View::Workers, model);
-                self.workers_as = WorkersAs::Pools;
-                self.open_pools.insert(pool.clone());
-                self.current_mut().state.aim(Subject::Pool(pool));
+            (ListId::Pressure, Some(Subject::Pool(pool))) => {
+                self.open_modal(Modal::Cause { pool, scroll: 0 }, now);
             }
+            (_, Some(Subject::Pool(pool))) => self.show_pool(pool, model),
             (_, Some(Subject::Worker(worker))) => {
                 self.show_view(View::Jobs, model);
                 // The filter language quotes nothing, and ids hold no blanks in practice.
@@ -305,6 +303,14 @@ impl UiState {
                 | None,
             ) => {}
         }
+    }
+
+    /// Shows the workers of a pool.
+    pub(super) fn show_pool(&mut self, pool: PoolName, model: &Model) {
+        self.show_view(View::Workers, model);
+        self.workers_as = WorkersAs::Pools;
+        self.open_pools.insert(pool.clone());
+        self.current_mut().state.aim(Subject::Pool(pool));
     }
 
     fn open_detail(&mut self, model: &Model, effects: &mut EffectQueue, now: Timestamp) {

@@ -345,6 +345,7 @@ fn describe(state: &State, sent: &[(EffectId, Effect)]) -> String {
             Modal::Log(_) => " log",
             Modal::Json(_) => " json",
             Modal::Explain { .. } => " explain",
+            Modal::Cause { .. } => " cause",
             Modal::Flip { .. } => " flip",
         };
         if let Some(form) = modal.form() {
@@ -438,6 +439,17 @@ fn the_cursor_stays_on_its_pool_between_two_orderings() {
         "overview [a >b]",
     );
     check("pools a b | tick | down | pools a | tick", "overview [a]");
+}
+
+#[test]
+fn a_pool_of_the_overview_opens_its_cause_chain_and_that_its_workers() {
+    let open = "pools a b | tick | down | open";
+    check(open, "overview [a >b] cause");
+    check(&format!("{open} | back"), "overview [a >b]");
+    check(
+        &format!("hear beat w1 pool=b slots=0/1 | {open} | confirm"),
+        "workers [a >b w1]",
+    );
 }
 
 #[test]

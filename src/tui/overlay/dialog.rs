@@ -50,6 +50,7 @@ pub(super) fn draw(front: &Front<'_>, modal: &Modal, area: Rect, buf: &mut Buffe
         | Modal::Log(_)
         | Modal::Json(_)
         | Modal::Explain { .. }
+        | Modal::Cause { .. }
         | Modal::Flip { .. } => return,
     };
     lines.insert(0, Words::new());

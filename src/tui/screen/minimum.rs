@@ -347,7 +347,7 @@ fn overview_rows(scene: &Scene<'_>) -> Vec<(bool, Words)> {
     let mut pools = view::overview::pressure(scene.state);
     pools.truncate(4);
     for pool in pools {
-        let (next, role) = super::overview::outlook_words(pool.outlook);
+        let (next, role) = super::overview::outlook_words(&pool);
         let words = Words::new()
             .shown(
                 Shown::head_of(pool.name.as_str(), 9),
@@ -356,7 +356,11 @@ fn overview_rows(scene: &Scene<'_>) -> Vec<(bool, Words)> {
             .to(10)
             .ink(next, role)
             .to(24)
-            .text(format!("{} wait", text::thousands(u64::from(pool.queued))));
+            .then(if pool.blocks[1].is_empty() {
+                Words::new().text(format!("{} wait", text::thousands(u64::from(pool.queued))))
+            } else {
+                super::prose::words(&pool.blocks[1])
+            });
         rows.push((false, words));
     }
     rows.push((false, Words::new()));

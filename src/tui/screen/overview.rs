@@ -242,10 +242,18 @@ fn short_state(state: JobState, word: &'static str, width: u16) -> &'static str 
 }
 
 /// What comes next for a pool, in two words, and how it is lit.
-pub(super) fn outlook_words(outlook: Outlook) -> (String, Role) {
-    match outlook {
-        Outlook::Stuck => ("stuck".to_owned(), Role::Crit),
-        Outlook::Full => ("full".to_owned(), Role::Crit),
+pub(super) fn outlook_words(pool: &PressureRow) -> (String, Role) {
+    match pool.outlook {
+        Outlook::Stuck | Outlook::Full => {
+            let word = match pool.outlook {
+                Outlook::Stuck => "stuck",
+                _ => "full",
+            };
+            match pool.lasts {
+                Some(lasts) => (format!("{word} {}", text::age(lasts)), Role::Crit),
+                None => (word.to_owned(), Role::Crit),
+            }
+        }
         Outlook::FullIn(left) => {
             let role = if left.as_secs() < 300 {
                 Role::Warn
@@ -301,12 +309,12 @@ fn draw_pressure(
     let rows: Vec<Row> = pools
         .iter()
         .take(shown)
-        .map(|pool| pressure_row(scene, pool, heard))
+        .map(|pool| pressure_row(scene, pool, heard, area.width < WIDE))
         .collect();
     Table::new(&columns, &rows).draw(pen, buf, table);
 }
 
-fn pressure_row(scene: &Scene<'_>, pool: &PressureRow, heard: bool) -> Row {
+fn pressure_row(scene: &Scene<'_>, pool: &PressureRow, heard: bool, short: bool) -> Row {
     let rate = |count: u32| match heard {
         true => Words::new().text(format!("{count}.0")),
         false => Words::new().muted("?"),
@@ -324,7 +332,7 @@ fn pressure_row(scene: &Scene<'_>, pool: &PressureRow, heard: bool) -> Row {
     } else {
         Words::new().ink("no workers", Role::Crit)
     };
-    let (next, role) = outlook_words(pool.outlook);
+    let (next, role) = outlook_words(pool);
     let queue = match pool.queued {
         0 => Words::new().muted("0"),
         n => Words::new().text(text::thousands(u64::from(n))),
@@ -342,7 +350,7 @@ fn pressure_row(scene: &Scene<'_>, pool: &PressureRow, heard: bool) -> Row {
             slots_bar,
             Words::new().text(format!("{}/{}", pool.slots_used, pool.slots)),
             Words::new().ink(next, role),
-            prose::words(&pool.blocks),
+            prose::words(&pool.blocks[usize::from(short)]),
         ],
         selected: pool.selected && focused(scene, ListId::Pressure),
         ..Row::default()
