@@ -17,6 +17,8 @@ use crate::time::{Clock as _, SystemClock};
 use crate::wire::packet::{Body, JobRequest, Packet};
 use crate::wire::{SUBMIT, decode, encode, subject};
 
+mod policy;
+
 fn identity(dir: &tempfile::TempDir) -> Identity {
     Identity {
         operator: "oncall-1".to_owned(),
