@@ -273,6 +273,16 @@ mod tests {
             Event::Link(Source::Gateway, LinkState::Up),
             Event::Jobs(vec![fact("job-aaaa"), fact("job-bbbb")]),
         ];
+        if actions.contains("what-if") {
+            let told = "0s tried next.yaml stays=3 flips=REQUIRE_APPROVAL:ALLOW:known:job-aaaa+job-cccc:gone:pii";
+            let told = crate::state::script::events(told).expect("an event");
+            events.extend(told.into_iter().map(|it| it.value));
+        }
+        if actions.contains("overview") {
+            let told = "0s beat w1 pool=gpu slots=4/4 | 1s submit j1 topic=job.gpu.tune";
+            let told = crate::state::script::events(told).expect("events");
+            events.extend(told.into_iter().map(|it| it.value));
+        }
         if actions.contains("explain") {
             let fact = |field: &str, seen: Option<&str>| FactTrace {
                 field: field.into(),
@@ -451,6 +461,14 @@ mod tests {
     }
 
     #[test]
+    fn a_flip_lists_its_jobs_and_a_pool_its_causes() {
+        let flip = state("policy | what-if | \"next.yaml\" | confirm | open");
+        insta::assert_snapshot!(drawn(&flip, 100, 12, Glyphs::UNICODE));
+        let pool = state("overview | open");
+        insta::assert_snapshot!(drawn(&pool, 100, 12, Glyphs::UNICODE));
+    }
+
+    #[test]
     fn help_is_searched_and_says_what_cannot_work() {
         let help = state("jobs | help | \"cop\"");
         insta::assert_snapshot!(drawn(&help, 80, 16, Glyphs::UNICODE));
@@ -511,6 +529,8 @@ mod tests {
             "palette | \"aprove\" | confirm",
             "jobs | filter | \"state:\"",
             "log",
+            "policy | what-if | \"next.yaml\" | confirm | open",
+            "overview | open",
         ] {
             let state = state(keys);
             for width in (0..90).step_by(7) {
