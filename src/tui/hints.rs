@@ -177,11 +177,19 @@ fn cannot(state: &State) -> String {
         return "A R X T are off while frozen".to_owned();
     }
     let bus = links.of(Source::Bus).is_up();
+    let gateway = links.of(Source::Gateway);
     if links.only_store() {
         return "A R X T need a gateway".to_owned();
     }
-    if bus && links.of(Source::Gateway).state == LinkState::Absent {
+    if bus && gateway.state == LinkState::Absent {
         return "A R T need a gateway".to_owned();
+    }
+    // A cancel too goes through the gateway where there is one.
+    if !gateway.is_up() {
+        return match gateway.state {
+            LinkState::Absent => "A R X T wait for a server".to_owned(),
+            _ => "A R X T wait for the gateway".to_owned(),
+        };
     }
     if ui.review().is_some() && ui.refusal(&Action::Approve, &state.model).is_some() {
         let gate = ui.gate(&state.model);
@@ -194,17 +202,14 @@ fn cannot(state: &State) -> String {
             "A approve: not yet".to_owned()
         };
     }
-    let gateway = links.of(Source::Gateway).is_up();
-    match (gateway, bus) {
-        (false, false) => "A R X T wait for a server".to_owned(),
-        (false, true) => "A R T wait for the gateway".to_owned(),
-        (true, _) => String::new(),
-    }
+    String::new()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::effect::EffectQueue;
+    use crate::state::event::{Event, Stamped};
     use crate::state::script;
 
     #[test]
@@ -226,11 +231,34 @@ mod tests {
             ("0s link nats up", "A R T need a gateway"),
             (
                 "0s link nats up | 0s link gateway down",
-                "A R T wait for the gateway",
+                "A R X T wait for the gateway",
+            ),
+            (
+                "0s link nats down | 0s link gateway down",
+                "A R X T wait for the gateway",
             ),
         ] {
             let state = script::run(script).expect("a script");
             assert_eq!(hints(&state, &Keymap::default()).1, says, "{script}");
         }
+    }
+
+    #[test]
+    fn while_the_gateway_is_away_no_view_offers_a_cancel() {
+        let script = "0s link nats up | 0s link gateway up | 0s submit a topic=job.x \
+            | 0s dispatch a w1 topic=job.x";
+        let offers = |script: &str| {
+            let mut state = script::run(script).expect("a script");
+            let jobs = Stamped {
+                seq: 1_000,
+                at: state.now,
+                value: Event::User(Action::Jobs),
+            };
+            state.step(&jobs, &mut EffectQueue::new());
+            let keys = hints(&state, &Keymap::default()).0;
+            keys.iter().any(|hint| hint.key == "X")
+        };
+        assert!(offers(script));
+        assert!(!offers(&format!("{script} | 1s link gateway down")));
     }
 }

@@ -419,6 +419,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cancel_dialog_promises_no_way_round_a_gateway_that_went_away() {
+        let script = "0s link nats up | 0s link gateway up | 0s submit a topic=job.x \
+            | 0s dispatch a w1 topic=job.x | 1s tick";
+        let mut state = crate::state::script::run(script).expect("a script");
+        let away = crate::state::script::events("0s link gateway down").expect("a script");
+        let away = away.into_iter().map(|event| event.value);
+        let keys = [Action::Jobs, Action::Cancel].map(Event::User);
+        for (seq, value) in (1_000..).zip(keys.into_iter().chain(away)) {
+            let at = state.now;
+            state.step(&Stamped { seq, at, value }, &mut EffectQueue::new());
+        }
+        let text = drawn(&state, 80, 24, Glyphs::UNICODE);
+        assert!(
+            text.contains("does not answer now; nothing is sent"),
+            "{text}"
+        );
+        assert!(!text.contains("over the bus"), "{text}");
+    }
+
+    #[test]
     fn a_dialog_about_several_jobs_tells_what_is_lost_and_whose_they_are() {
         let script = "0s link nats up | 0s submit a1 topic=job.gpu.tune tenant=acme | 0s beat w1 pool=gpu \
             | 0s dispatch a1 w1 topic=job.gpu.tune | 0s submit b1 topic=job.gpu.tune tenant=orbit \

@@ -59,6 +59,23 @@ async fn what_is_refused_while_nats_is_gone_is_not_sent_later() {
     }
 }
 
+#[test]
+fn a_cancel_waits_for_the_gateway_that_is_away_although_nats_is_up() {
+    let nats = NatsProcess::start();
+    let dead = format!("http://127.0.0.1:{}", free_port());
+    let screen = Screen::capdeck(&["attach", "--nats", &nats.url(), "--gateway", &dead]);
+    screen.shows("LIVE");
+    let plane = Plane::on(&nats);
+    plane.submit(LONG);
+    screen.press("3");
+    screen.until("the job under the cursor", the_job_runs);
+    screen.shows("A R X T wait for the gateway");
+    assert!(!screen.text().contains("X cancel"), "{}", screen.text());
+    screen.press("X");
+    screen.shows("Not sent: the gateway does not answer. Press X again when it is back.");
+    assert!(!screen.text().contains("Cancel this job"));
+}
+
 /// Only a whole reading asks for the second page; the rounds between do not.
 #[test]
 fn the_gateways_jobs_are_read_to_the_last_page_at_the_start_and_after_a_gap_of_the_bus() {

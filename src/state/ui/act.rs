@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::modal::{self, Answer, CancelDialog, DecideDialog, Modal, RetryDialog};
+use super::refusal::no_line_to_cancel;
 use super::review::REVEALED;
 use super::review::together::Reviews;
 use super::words::{settled, unanswered, words};
@@ -180,6 +181,10 @@ impl UiState {
                 Answer::Stay => {}
                 Answer::GoBack => self.leave_modal(),
                 Answer::Act => {
+                    // The dialog stays with what was typed: the line may come back.
+                    if let Some(reason) = no_line_to_cancel(model) {
+                        return self.say(Tone::Warning, reason, now);
+                    }
                     if let Some(Modal::Cancel(dialog)) = self.modals.pop() {
                         self.send_cancels(&dialog, model, now, effects);
                     }

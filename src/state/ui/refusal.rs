@@ -145,25 +145,8 @@ impl UiState {
     }
 
     fn cannot_cancel(&self, model: &Model) -> Option<String> {
-        let links = &model.links;
-        if links.only_store() {
-            return Some(
-                "Redis only shows jobs. Cancelling one needs NATS or a gateway: attach with --nats or --gateway."
-                    .to_owned(),
-            );
-        }
-        if !links.of(Source::Gateway).is_up() && !links.of(Source::Bus).is_up() {
-            let configured = |source| links.of(source).state != LinkState::Absent;
-            let says = match (configured(Source::Gateway), configured(Source::Bus)) {
-                (true, false) => {
-                    "Not sent: the gateway does not answer. Press X again when it is back."
-                }
-                (false, true) => "Not sent: NATS does not answer. Press X again when it is back.",
-                (true, true) | (false, false) => {
-                    "Not sent: neither the gateway nor NATS answers. Press X again when one is back."
-                }
-            };
-            return Some(says.to_owned());
+        if let Some(reason) = no_line_to_cancel(model) {
+            return Some(reason.to_owned());
         }
         if !self.cancel_targets(model).is_empty() {
             return None;
@@ -247,6 +230,30 @@ impl UiState {
         };
         Some(says.to_owned())
     }
+}
+
+/// Why no cancel can leave now. A cancel goes through the gateway where one is
+/// configured, so that the plane knows of it, and over the bus only where none is.
+pub(super) fn no_line_to_cancel(model: &Model) -> Option<&'static str> {
+    let links = &model.links;
+    let configured = |source| links.of(source).state != LinkState::Absent;
+    if links.only_store() {
+        return Some(
+            "Redis only shows jobs. Cancelling one needs NATS or a gateway: attach with --nats or --gateway.",
+        );
+    }
+    if configured(Source::Gateway) {
+        return (!links.of(Source::Gateway).is_up())
+            .then_some("Not sent: the gateway does not answer. Press X again when it is back.");
+    }
+    if links.of(Source::Bus).is_up() {
+        return None;
+    }
+    Some(if configured(Source::Bus) {
+        "Not sent: NATS does not answer. Press X again when it is back."
+    } else {
+        "Not sent: neither the gateway nor NATS answers. Press X again when one is back."
+    })
 }
 
 /// Whether secrets are masked in the payload of a reviewed job.

@@ -22,7 +22,7 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 ///
 /// Steps are separated by `|`; each starts 3 s after the one before, so that lists
 /// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
-/// tells of jobs, `only nats redis` says which servers are configured, `pools a b` tells of all pools, `letters a b` of all dead letters, `asks a b<a` of running jobs of one trace with their parents, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
+/// tells of jobs, `only nats redis` says which servers are configured, `away gateway` that one is down, `pools a b` tells of all pools, `letters a b` of all dead letters, `asks a b<a` of running jobs of one trace with their parents, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
 /// the last effect, as does `failed WHY`, `hear` takes a packet as in event files, `"text"`
 /// types; anything else is an action.
@@ -127,7 +127,7 @@ fn play(script: &str) -> (State, Vec<(EffectId, Effect)>) {
                 events.push(Event::Outcome(*id, Outcome::Done(Some(rest.into()))));
             }
             "moved" => events.push(Event::Policy(rest.into())),
-            "cut" => {
+            "cut" | "away" => {
                 let down = |source| {
                     Event::Link(
                         source,
@@ -139,7 +139,11 @@ fn play(script: &str) -> (State, Vec<(EffectId, Effect)>) {
                         },
                     )
                 };
-                events.extend([down(Source::Bus), down(Source::Gateway)]);
+                let gone = |source: &Source| match rest {
+                    "" => *source != Source::Store,
+                    names => names.split(' ').any(|name| name == source.name()),
+                };
+                events.extend(Source::ALL.into_iter().filter(gone).map(down));
             }
             "read" => {
                 events.extend(rest.split(' ').map(|word| payload(word, now)));
@@ -564,7 +568,37 @@ fn what_cannot_work_says_why_and_sends_nothing() {
     );
     check(
         "tell a:running | cut | jobs | cancel",
-        "jobs [>a] says: Not sent: neither the gateway nor NATS answers. Press X again when one is back.",
+        "jobs [>a] says: Not sent: the gateway does not answer. Press X again when it is back.",
+    );
+}
+
+#[test]
+fn a_cancel_waits_for_the_gateway_where_one_is_configured_also_while_the_bus_is_up() {
+    let away = "tell a:running | only nats gateway | away gateway | jobs";
+    check(
+        &format!("{away} | cancel"),
+        "jobs [>a] says: Not sent: the gateway does not answer. Press X again when it is back.",
+    );
+    check(
+        "tell a:running | only nats | jobs | cancel",
+        "jobs [>a] cancel?Note::",
+    );
+    check(
+        "tell a:running | only nats | away nats | jobs | cancel",
+        "jobs [>a] says: Not sent: NATS does not answer. Press X again when it is back.",
+    );
+}
+
+#[test]
+fn a_gateway_that_goes_while_the_dialog_is_open_leaves_it_open_with_what_was_typed() {
+    let typed = "tell a:running | only nats gateway | jobs | cancel | \"why\" | away gateway | next-field | next-field";
+    check(
+        &format!("{typed} | confirm"),
+        "jobs [>a] cancel?Act:why: says: Not sent: the gateway does not answer. Press X again when it is back.",
+    );
+    check(
+        &format!("{typed} | confirm | only nats gateway | confirm"),
+        "jobs [>a] says: … asked. !cancel a 'why'",
     );
 }
 

@@ -8,7 +8,7 @@ use ratatui::layout::Rect;
 
 use super::{Front, area_rows, boxed, typed};
 use crate::ids::JobId;
-use crate::state::event::Source;
+use crate::state::event::{LinkState, Source};
 use crate::state::model::approvals::held;
 use crate::state::model::jobs::{Job, JobState};
 use crate::state::ui::modal::{CancelDialog, DecideDialog, Focus, Form, Modal, RetryDialog};
@@ -246,7 +246,11 @@ fn what_stops(job: &Job, now: crate::time::Timestamp) -> String {
 
 fn asks(front: &Front<'_>, job: &JobId) -> String {
     let model = &front.state.model;
-    let gateway = model.links.of(Source::Gateway).is_up();
+    let line = model.links.of(Source::Gateway);
+    let gateway = line.state != LinkState::Absent;
+    if gateway && !line.is_up() {
+        return "the gateway, which does not answer now; nothing is sent".to_owned();
+    }
     let job = model.jobs.get(job);
     let running = job.is_some_and(|job| job.state.is_none_or(JobState::is_with_worker));
     let worker = match job.and_then(|job| job.worker()) {
