@@ -31,8 +31,8 @@ use error::Answer;
 pub use error::{Conflict, GatewayError};
 use types::{
     ApprovalItem, Cancelled, DeadLetterRecord, Decided, Decision, DecisionRecord, JobDetail,
-    JobRecord, JobsQuery, List, LoggedDecision, Memory, PoolRecord, Retried, Rules, Status,
-    Submitted, WorkerRecord,
+    JobRecord, JobsQuery, List, LoggedDecision, Memory, PoolRecord, Retried, RollbackRecord, Rules,
+    Status, Submitted, WorkerRecord,
 };
 
 /// Longer than a gateway on the same continent needs to take a connection.
@@ -336,6 +336,15 @@ impl GatewayClient {
     pub async fn dead_letters(&self, limit: usize) -> Result<List<DeadLetterRecord>, GatewayError> {
         let limit = limit.to_string();
         self.list(&["dlq"], &[("limit", &limit)]).await
+    }
+
+    /// `GET /rollbacks`: those that something failed for, the last failure first;
+    /// [`GatewayError::NotFound`] where rollbacks are not listed.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn rollbacks(&self) -> Result<List<RollbackRecord>, GatewayError> {
+        self.list(&["rollbacks"], &[("limit", LIST_LIMIT)]).await
     }
 
     /// `POST /dlq/{id}/retry`: makes a new job of the dead one.

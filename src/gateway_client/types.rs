@@ -359,6 +359,46 @@ pub struct DeadLetterRecord {
     pub created_at: Option<Timestamp>,
 }
 
+/// A rollback that something failed for.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the gateway's HTTP answers"
+)]
+pub struct RollbackRecord {
+    /// The workflow, or the job where there is none.
+    pub workflow_id: String,
+    #[serde(deserialize_with = "id")]
+    pub failed_job_id: JobId,
+    #[serde(deserialize_with = "instant")]
+    pub started_at: Option<Timestamp>,
+    /// In the order in which they run.
+    #[serde(deserialize_with = "records")]
+    pub steps: Vec<UndoRecord>,
+}
+
+/// A step of a rollback.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the gateway's HTTP answers"
+)]
+pub struct UndoRecord {
+    /// `recorded`, `waiting`, `skipped`, `refused`, or that of the job that does it.
+    pub state: String,
+    #[serde(deserialize_with = "id")]
+    pub undoes: JobId,
+    /// The job that does it; empty before there is one.
+    #[serde(deserialize_with = "id")]
+    pub job_id: JobId,
+    pub topic: String,
+    pub idempotency_key: String,
+    /// What policy said of it.
+    pub verdict: String,
+}
+
 /// A dead letter was retried.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
@@ -590,6 +630,15 @@ impl Decided {
 
 fn id<'de, D: serde::Deserializer<'de>, T: From<String>>(from: D) -> Result<T, D::Error> {
     String::deserialize(from).map(T::from)
+}
+
+/// The records of a list inside of a record; those that cannot be read are left out.
+fn records<'de, D: serde::Deserializer<'de>, T: DeserializeOwned>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(lenient::list(Value::deserialize(from)?)
+        .map(|list| list.items)
+        .unwrap_or_default())
 }
 
 /// RFC 3339, or a number since 1970 as [`Timestamp::from_any_unit`] reads it.

@@ -335,6 +335,16 @@ impl Poll {
             Err(error) if is_an_answer(&error) => {}
             Err(error) => return Err(error),
         }
+        // Only ours lists rollbacks; elsewhere they are known from their jobs.
+        match self.gateway.rollbacks().await {
+            Ok(list) => {
+                let named = list.items.iter().filter(|it| !it.workflow_id.is_empty());
+                let facts = named.map(facts::rollback_fact).collect();
+                self.sink.send(Event::Rollbacks(facts)).await;
+            }
+            Err(error) if is_an_answer(&error) => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::gateway_client::types::{
-    ApprovalItem, DeadLetterRecord, JobDetail, JobRecord, List, PoolRecord, WorkerRecord,
+    ApprovalItem, DeadLetterRecord, JobDetail, JobRecord, List, PoolRecord, RollbackRecord,
+    UndoRecord, WorkerRecord,
 };
 use crate::ids::{JobId, PoolName, WorkerId};
 use crate::state::event::{PoolFact, WorkerFact};
@@ -18,6 +19,7 @@ use crate::state::model::jobs::{
     Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn, bounded, pointers,
 };
 use crate::state::model::letters::{DeadLetter, LettersFact};
+use crate::state::model::rollbacks::{RollbackFact, StepState, ToldStep, Undone};
 use crate::state::secrets::secrets_in;
 use crate::state::shared::{Text, text};
 use crate::time::Timestamp;
@@ -332,6 +334,39 @@ pub(super) fn letters_fact(list: &List<DeadLetterRecord>, asked: usize) -> Lette
         letters: named.map(letter).collect(),
         retry_copies: Some(!list.bare),
         more: list.items.len() + list.unreadable >= asked,
+    }
+}
+
+/// A rollback from the gateway's list. A job without a workflow is listed by its own id.
+pub(super) fn rollback_fact(record: &RollbackRecord) -> RollbackFact {
+    let named = |id: &JobId| (!id.is_empty()).then(|| id.clone());
+    let step = |step: &UndoRecord| ToldStep {
+        undoes: named(&step.undoes),
+        job: named(&step.job_id),
+        topic: text(&step.topic),
+        idempotency_key: text(&step.idempotency_key),
+        state: match step.state.as_str() {
+            "recorded" => StepState::Armed,
+            "waiting" => StepState::WillRun,
+            "skipped" => StepState::Skipped,
+            "refused" => StepState::Refused,
+            _ if step.job_id.is_empty() => StepState::Unknown,
+            state => StepState::Job(JobState::from_name(&state.to_ascii_uppercase())),
+        },
+        decision: Decision::read(&step.verdict),
+    };
+    let of = record.workflow_id.as_str();
+    let mut undone = record.steps.iter().map(|step| &step.undoes);
+    let alone = record.failed_job_id.as_str() == of || undone.any(|job| job.as_str() == of);
+    RollbackFact {
+        of: if alone {
+            Undone::Job(JobId::from(of))
+        } else {
+            Undone::Workflow(Arc::from(of))
+        },
+        failed: named(&record.failed_job_id),
+        started: record.started_at,
+        steps: record.steps.iter().map(step).collect(),
     }
 }
 

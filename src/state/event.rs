@@ -10,6 +10,7 @@ use crate::state::model::compensations::Judged;
 use crate::state::model::jobs::JobFact;
 use crate::state::model::letters::LettersFact;
 use crate::state::model::policy::{Explanation, PolicyFact};
+use crate::state::model::rollbacks::RollbackFact;
 use crate::state::model::what_if::WhatIf;
 use crate::time::Timestamp;
 use crate::wire::packet::Packet;
@@ -46,6 +47,8 @@ pub enum Event {
     Pools(Vec<PoolFact>),
     /// The dead letters that the gateway lists.
     DeadLetters(LettersFact),
+    /// The rollbacks that the gateway lists.
+    Rollbacks(Vec<RollbackFact>),
     /// The policy snapshot that is in force.
     Policy(Arc<str>),
     /// What the gateway tells about policy: rules, snapshots, kernel, decisions.

@@ -92,6 +92,7 @@ impl Model {
             }
             Event::Pools(facts) => self.pools.told(facts),
             Event::DeadLetters(facts) => self.letters.told(facts, now),
+            Event::Rollbacks(facts) => self.rollbacks.told(facts, now),
             Event::Policy(snapshot) => {
                 self.policy.in_force(snapshot, now);
                 self.snapshot = Some(Arc::clone(snapshot));

@@ -23,6 +23,7 @@ use crate::state::model::jobs::{
 };
 use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::model::policy::{Breaker, Kernel, Log, PolicyFact, Rule};
+use crate::state::model::rollbacks::{RollbackFact, StepState, ToldStep, Undone};
 use crate::state::model::what_if::{Flip, WhatIf};
 use crate::state::shared::{Text, text};
 use crate::state::step::State;
@@ -101,7 +102,8 @@ impl<'a> Step<'a> {
 
     /// Reads the verb. Packets: `submit dispatch progress succeed fail fatal
     /// retryable denied timeout cancelled inflight odd dlq cancel beat alert`; the
-    /// rest: `malformed link tick told pool letter rules policy judged tried approval decided nothing-waits
+    /// rest: `malformed link tick told pool letter rollback rules policy judged tried approval
+    /// decided nothing-waits
     /// payload`.
     fn event(&self) -> Result<Event, String> {
         let job = self.names.first().copied().unwrap_or("");
@@ -199,6 +201,7 @@ impl<'a> Step<'a> {
                 heard_at: self.value("heard").map(instant).transpose()?,
             }]),
             "letter" => Event::DeadLetters(self.letter(job, worker)?),
+            "rollback" => Event::Rollbacks(vec![self.rollback(job, worker)?]),
             "rules" => Event::PolicyTold(Box::new(self.rules(job)?)),
             "policy" => Event::Policy(Arc::from(job)),
             "judged" => Event::CompensationJudged(Box::new(Judged {
@@ -384,6 +387,7 @@ impl<'a> Step<'a> {
             waiting_on: self.value("waiting").and_then(WaitingOn::from_name),
             worker: self.value("worker").map(WorkerId::from),
             error_code: self.optional("code"),
+            result_status: self.value("ended").and_then(JobStatus::from_name),
             percent: self.number("percent")?,
             message: self.optional("message"),
             cancel_by: self.optional("cancelled-by"),
@@ -566,6 +570,45 @@ impl<'a> Step<'a> {
                 None => Some(true),
             },
             more: false,
+        })
+    }
+
+    /// Steps are `UNDOES:JOB:STATE`, with `:VERDICT` behind; without a job nothing is
+    /// between the colons.
+    fn rollback(&self, of: &str, alone: &str) -> Result<RollbackFact, String> {
+        let step = |text: &Arc<str>| -> Result<ToldStep, String> {
+            let parts: Vec<&str> = text.split(':').collect();
+            let &[undoes, job, state, ref verdict @ ..] = parts.as_slice() else {
+                return Err(format!("`{text}` is no step"));
+            };
+            let state = match state {
+                "WAITING" => StepState::WillRun,
+                "RECORDED" => StepState::Armed,
+                "REFUSED" => StepState::Refused,
+                "SKIPPED" => StepState::Skipped,
+                state => StepState::Job(JobState::from_name(state)),
+            };
+            Ok(ToldStep {
+                undoes: Some(JobId::from(undoes)),
+                job: (!job.is_empty()).then(|| JobId::from(job)),
+                topic: Some(Arc::from(format!("job.undo_{undoes}"))),
+                idempotency_key: Some(Arc::from(format!("{undoes}/undo"))),
+                state,
+                decision: verdict.first().and_then(|name| Decision::read(name)),
+            })
+        };
+        Ok(RollbackFact {
+            of: match alone {
+                "alone" => Undone::Job(JobId::from(of)),
+                _ => Undone::Workflow(Arc::from(of)),
+            },
+            failed: self.value("failed").map(JobId::from),
+            started: self.value("started").map(instant).transpose()?,
+            steps: self
+                .list("steps")
+                .iter()
+                .map(step)
+                .collect::<Result<_, _>>()?,
         })
     }
 

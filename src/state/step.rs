@@ -40,6 +40,7 @@ impl State {
             | Event::Workers(_)
             | Event::Pools(_)
             | Event::DeadLetters(_)
+            | Event::Rollbacks(_)
             | Event::Policy(_)
             | Event::PolicyTold(_)
             | Event::Explained(_)

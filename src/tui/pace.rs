@@ -45,6 +45,7 @@ impl Urgency {
             | Event::Workers(_)
             | Event::Pools(_)
             | Event::DeadLetters(_)
+            | Event::Rollbacks(_)
             | Event::Unreadable(_) => Some(Self::Packet),
             Event::Answered(_) | Event::Requests(_) => Some(Self::Beat),
             Event::Tick => None,

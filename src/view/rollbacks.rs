@@ -89,6 +89,8 @@ pub fn rollbacks(state: &State, height: usize) -> RollbacksView {
 fn row(stack: &Stack) -> StackRow {
     let broken = stack.steps.iter().filter_map(|step| match step.state {
         StepState::Job(Some(state)) if step.state.is_broken() => Some(state),
+        // As if policy had denied it: nothing ran.
+        StepState::Refused => Some(JobState::Denied),
         _ => None,
     });
     let first = broken.clone().next();
@@ -245,6 +247,8 @@ fn happened(model: &Model, step: &Step, next: bool, now: Timestamp) -> Prose {
             return says.own("its job is no longer known");
         }
         StepState::Unknown => return says.own("nothing was heard of it"),
+        StepState::Refused => return says.own("the plane could not make a job of it"),
+        StepState::Skipped => return says.own("left out: its key runs or ran before"),
         StepState::Job(_) => {}
     }
     let Some((id, job)) = step
@@ -416,6 +420,10 @@ fn next_step(model: &Model, step: &Step) -> Prose {
     let topic: Arc<str> = step.topic.clone().unwrap_or_else(|| Arc::from("its undo"));
     let again = "Undo it by hand, or submit it again with the key above.";
     match step.state {
+        StepState::Refused => says
+            .own("The plane could not make a job of ")
+            .outside(topic)
+            .own(format!(". {again}")),
         StepState::Job(Some(JobState::Denied)) => {
             let rejected = job.is_some_and(|job| job.error_code() == Some("approval_rejected"));
             if rejected {

@@ -19,8 +19,10 @@ use crate::time::Timestamp;
 use crate::wire::packet::JobStatus;
 
 mod stack;
+mod told;
 
 pub use stack::{Stack, StackState, Step, StepState, stack, stacks};
+pub use told::{RollbackFact, ToldStep};
 
 /// Whose work is undone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +40,8 @@ pub struct Rollback {
     pub started: Timestamp,
     /// The jobs.
     pub jobs: Vec<JobId>,
+    /// What the gateway said of it last; `None` if it never did.
+    pub told: Option<Arc<RollbackFact>>,
 }
 
 /// The rollbacks that are known.
@@ -88,12 +92,18 @@ impl Rollbacks {
             Arc::new(Rollback {
                 started: job.first_seen,
                 jobs: Vec::new(),
+                told: None,
             })
         });
         if row.jobs.contains(&job.id) || row.jobs.len() >= limits::ROLLBACK_STEPS {
             return;
         }
         Arc::make_mut(row).jobs.push(job.id.clone());
+        self.forget();
+    }
+
+    /// Lets the oldest go where there are too many.
+    fn forget(&mut self) {
         if self.rows.len() > limits::ROLLBACKS {
             let oldest = self.rows.iter().min_by_key(|(_, row)| row.started);
             if let Some(oldest) = oldest.map(|(undone, _)| undone.clone()) {

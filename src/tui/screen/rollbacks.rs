@@ -426,6 +426,8 @@ pub(super) fn step_sign(state: StepState) -> (Glyph, &'static str, Ink) {
         StepState::Armed => (Glyph::Open, "armed", Role::Muted.into()),
         StepState::WillRun => (Glyph::Open, "will run", Role::Text.into()),
         StepState::Unknown => (Glyph::Warning, "unknown", Role::Warn.into()),
+        StepState::Refused => (Glyph::Denied, "refused", Role::Crit.into()),
+        StepState::Skipped => (Glyph::Warning, "left out", Role::Warn.into()),
         StepState::Job(state) => signs::job_state(state),
     }
 }

@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{Undone, is_fatal, undone_by};
+use super::{ToldStep, Undone, is_fatal, undone_by};
 use crate::ids::JobId;
 use crate::state::model::Model;
 use crate::state::model::jobs::{Decision, Job, JobState};
@@ -118,6 +118,10 @@ pub enum StepState {
     WillRun,
     /// It is a job in this state; `None` while that is not known.
     Job(Option<JobState>),
+    /// The plane could not make a job of it.
+    Refused,
+    /// The plane left it out, because its key ran before.
+    Skipped,
     /// Others ran and nothing was heard of it, or its job was forgotten.
     Unknown,
 }
@@ -134,7 +138,8 @@ impl StepState {
 
     /// Whether it ended without having undone anything for certain.
     pub fn is_broken(self) -> bool {
-        matches!(self, Self::Job(Some(state)) if state.is_terminal()) && !self.is_done()
+        let ended = matches!(self, Self::Job(Some(state)) if state.is_terminal());
+        (ended && !self.is_done()) || self == Self::Refused
     }
 
     /// The name in JSON: that of the job's state, else of the plane's own words for
@@ -143,6 +148,8 @@ impl StepState {
         match self {
             Self::Armed => Some("RECORDED"),
             Self::WillRun => Some("WAITING"),
+            Self::Refused => Some("REFUSED"),
+            Self::Skipped => Some("SKIPPED"),
             Self::Job(state) => state.map(JobState::name),
             Self::Unknown => None,
         }
@@ -185,7 +192,9 @@ pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
     targets.sort_by_key(|job| (!is_fatal(job), Reverse(job.since), job.id.clone()));
     let ran = model.rollbacks.get(of);
     let jobs: &[JobId] = ran.map_or(&[], |ran| &ran.jobs);
-    if jobs.is_empty() && targets.is_empty() {
+    let told = ran.and_then(|ran| ran.told.as_deref());
+    let told_steps: &[ToldStep] = told.map_or(&[], |told| &told.steps);
+    if jobs.is_empty() && targets.is_empty() && told_steps.is_empty() {
         return None;
     }
     let failed_at = failed.iter().map(|job| job.since).min();
@@ -195,21 +204,25 @@ pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
     for id in jobs {
         let job = model.jobs.get(id);
         last = last.max(job.map(|job| job.since));
-        steps.push(ran_step(model, id, job));
+        let told = told_steps.iter().find(|step| step.job.as_ref() == Some(id));
+        steps.push(ran_step(model, id, job, told));
     }
     let is_quiet = last.is_some_and(|last| now.since(last).as_millis() >= QUIET.as_millis());
-    let has_job = |target: &Job| {
-        steps
-            .iter()
-            .any(|it| it.undoes.as_ref() == Some(&target.id))
+    let has_job = |target: &JobId| steps.iter().any(|it| it.undoes.as_ref() == Some(target));
+    let left: Vec<bool> = targets.iter().map(|target| !has_job(&target.id)).collect();
+    let told_of = |target: &JobId| {
+        let told = told_steps.iter().filter(|step| step.job.is_none());
+        let mut told = told.filter(|step| step.undoes.as_ref() == Some(target));
+        told.next()
     };
-    let left: Vec<bool> = targets.iter().map(|target| !has_job(target)).collect();
     let last_with_job = left.iter().rposition(|left| !left);
     let mut waiting = Vec::new();
     for (place, target) in targets.iter().enumerate().filter(|(place, _)| left[*place]) {
         // A success after the rollback began is armed for the next one.
         let after = started.is_none_or(|started| target.since > started) && !is_fatal(target);
-        let state = if after {
+        let state = if let Some(told) = told_of(&target.id) {
+            told.state
+        } else if after {
             StepState::Armed
         } else if is_quiet || last_with_job.is_some_and(|last| place < last) {
             StepState::Unknown
@@ -218,11 +231,31 @@ pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
         };
         waiting.push(to_come(target, state));
     }
+    // What is undone by these was forgotten, or never heard of.
+    for told in told_steps.iter().filter(|step| step.job.is_none()) {
+        let known = |id: &JobId| has_job(id) || targets.iter().any(|target| target.id == *id);
+        if !told.undoes.as_ref().is_some_and(known) {
+            waiting.push(told_step(model, told));
+        }
+    }
+    if let Some(told) = told {
+        // The plane knows in which order they run.
+        let place = |step: &Step| {
+            let told = told.steps.iter();
+            let mut places = told.map(|it| it.undoes.is_some() && it.undoes == step.undoes);
+            places.position(|is| is).unwrap_or(usize::MAX)
+        };
+        waiting.sort_by_key(place);
+    }
     steps.extend(waiting);
+    let mut failed: Vec<JobId> = failed.iter().map(|job| job.id.clone()).collect();
+    if failed.is_empty() {
+        failed.extend(told.and_then(|told| told.failed.clone()));
+    }
     Some(Stack {
         of: of.clone(),
         state: state_of(&steps),
-        failed: failed.iter().map(|job| job.id.clone()).collect(),
+        failed,
         started,
         last: last.or(started).unwrap_or_default(),
         steps,
@@ -245,7 +278,7 @@ fn state_of(steps: &[Step]) -> StackState {
     let runs = |state: StepState| match state {
         StepState::WillRun => true,
         StepState::Job(state) => !state.is_some_and(JobState::is_terminal),
-        StepState::Armed | StepState::Unknown => false,
+        StepState::Armed | StepState::Unknown | StepState::Refused | StepState::Skipped => false,
     };
     if any(&StepState::is_broken) {
         StackState::Broken
@@ -253,7 +286,7 @@ fn state_of(steps: &[Step]) -> StackState {
         StackState::Approval
     } else if any(&runs) {
         StackState::Running
-    } else if any(&|state| state == StepState::Unknown) {
+    } else if any(&|state| matches!(state, StepState::Unknown | StepState::Skipped)) {
         StackState::Unknown
     } else if any(&StepState::is_done) {
         StackState::Undone
@@ -262,21 +295,47 @@ fn state_of(steps: &[Step]) -> StackState {
     }
 }
 
-fn ran_step(model: &Model, id: &JobId, job: Option<&Arc<Job>>) -> Step {
+fn ran_step(model: &Model, id: &JobId, job: Option<&Arc<Job>>, told: Option<&ToldStep>) -> Step {
     let request = job.and_then(|job| job.request.as_ref());
-    let undoes = request.and_then(|it| it.parent.clone());
+    let undoes = request
+        .and_then(|it| it.parent.clone())
+        .or_else(|| told?.undoes.clone());
     let original = undoes.as_ref().and_then(|id| model.jobs.get(id));
     let named = original.and_then(|job| job.request.as_ref()?.undo.clone());
     Step {
         undoes_topic: original.and_then(|job| job.request.as_ref()?.topic.clone()),
-        topic: request.and_then(|it| it.topic.clone()),
-        state: job.map_or(StepState::Unknown, |job| StepState::Job(job.state)),
+        topic: request
+            .and_then(|it| it.topic.clone())
+            .or_else(|| told?.topic.clone()),
+        // A job that was heard of stands as it was heard.
+        state: match (job.and_then(|job| job.state), told) {
+            (Some(state), _) => StepState::Job(Some(state)),
+            (None, Some(told)) => told.state,
+            (None, None) => job.map_or(StepState::Unknown, |_| StepState::Job(None)),
+        },
         idempotency_key: request
             .and_then(|it| it.idempotency_key.clone())
-            .or_else(|| named.and_then(|it| it.idempotency_key.clone())),
-        decision: job.and_then(|job| job.decision()),
+            .or_else(|| named.and_then(|it| it.idempotency_key.clone()))
+            .or_else(|| told?.idempotency_key.clone()),
+        decision: job
+            .and_then(|job| job.decision())
+            .or_else(|| told?.decision),
         job: Some(id.clone()),
         undoes,
+    }
+}
+
+/// A step without a job that only the plane knows of.
+fn told_step(model: &Model, told: &ToldStep) -> Step {
+    let original = told.undoes.as_ref().and_then(|id| model.jobs.get(id));
+    Step {
+        undoes: told.undoes.clone(),
+        undoes_topic: original.and_then(|job| job.request.as_ref()?.topic.clone()),
+        topic: told.topic.clone(),
+        job: None,
+        state: told.state,
+        idempotency_key: told.idempotency_key.clone(),
+        decision: told.decision,
     }
 }
 
@@ -336,6 +395,59 @@ mod tests {
             })
             .collect();
         assert_eq!(rows, expected, "{script}");
+    }
+
+    #[test]
+    fn a_rollback_from_before_the_console_came_stands_as_the_plane_tells_it() {
+        // Nobody heard of the jobs, and their own pages were not read.
+        check(
+            "9s rollback wf failed=d started=7s steps=d:x1:SUCCEEDED,c:x2:SUCCEEDED",
+            &["wf undone 2 of 2, d:x1 SUCCEEDED, c:x2 SUCCEEDED"],
+        );
+        check(
+            "9s rollback wf failed=d started=7s steps=d:x1:RUNNING,c::WAITING,a::REFUSED",
+            &["wf broken 0 of 3, d:x1 RUNNING, c:- WAITING, a:- REFUSED"],
+        );
+        check(
+            "9s rollback d alone failed=d started=7s steps=d:x1:SUCCEEDED",
+            &["job d undone 1 of 1, d:x1 SUCCEEDED"],
+        );
+        // The page of the failed job tells its undo, and a list the job that does it
+        // without the labels that say so.
+        let page = "1s told d FAILED topic=job.d workflow=wf undo=job.undo_d ended=FAILED_FATAL \
+            | 2s told x1 SUCCEEDED topic=job.undo_d";
+        check(page, &["wf running 0 of 1, d:- WAITING"]);
+        check(
+            &format!("{page} | 9s rollback wf failed=d started=1s steps=d:x1:SUCCEEDED"),
+            &["wf undone 1 of 1, d:x1 SUCCEEDED"],
+        );
+    }
+
+    #[test]
+    fn a_job_that_was_heard_of_counts_more_than_what_the_plane_said_of_it_before() {
+        let script =
+            "7s rollback wf failed=d started=6s steps=d:x1:RUNNING,c::WAITING | 8s succeed x1 w2";
+        check(script, &["wf running 1 of 2, d:x1 SUCCEEDED, c:- WAITING"]);
+        let script = format!("{script} | 9s {} | 10s succeed x2 w2", undo("x2", "c"));
+        check(
+            &script,
+            &["wf undone 2 of 2, d:x1 SUCCEEDED, c:x2 SUCCEEDED"],
+        );
+    }
+
+    #[test]
+    fn a_step_that_is_told_is_known_with_its_topic_key_verdict_and_what_failed() {
+        let script = "9s rollback wf failed=d started=7s steps=d:x1:DENIED:deny";
+        let state = script::run(script).expect("a script");
+        let stacks = stacks(&state.model, state.now);
+        let stack = stacks.first().expect("a stack");
+        assert_eq!(stack.failed, [JobId::from("d")]);
+        let at = script::START.plus(Elapsed::from_secs(7));
+        assert_eq!(stack.started, Some(at));
+        let step = &stack.steps[0];
+        assert_eq!(step.topic.as_deref(), Some("job.undo_d"));
+        assert_eq!(step.idempotency_key.as_deref(), Some("d/undo"));
+        assert_eq!(step.decision, Some(Decision::Deny));
     }
 
     fn undo(id: &str, of: &str) -> String {

@@ -1,0 +1,77 @@
+//! What the plane says about rollbacks, and how that joins what packets told.
+//!
+//! A console that came later has not heard which job undoes which, and lists of jobs
+//! leave out the labels that would tell. Where a gateway lists rollbacks, it is the
+//! source of their steps; how a job of a step stands is still known best from the job.
+
+use std::sync::Arc;
+
+use super::{Rollback, Rollbacks, StepState, Undone};
+use crate::ids::JobId;
+use crate::state::limits;
+use crate::state::model::jobs::Decision;
+use crate::state::shared::Text;
+use crate::time::Timestamp;
+
+/// A rollback as the gateway gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollbackFact {
+    /// Whose work is undone.
+    pub of: Undone,
+    /// The job whose end started it.
+    pub failed: Option<JobId>,
+    /// When, by the plane's clock.
+    pub started: Option<Timestamp>,
+    /// Its steps, in the order in which they run.
+    pub steps: Vec<ToldStep>,
+}
+
+/// A step as the gateway gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldStep {
+    /// The job that is undone.
+    pub undoes: Option<JobId>,
+    /// The job that does it; `None` before there is one.
+    pub job: Option<JobId>,
+    /// What undoes it: a topic.
+    pub topic: Text,
+    /// It runs once for this key.
+    pub idempotency_key: Text,
+    /// How it stands.
+    pub state: StepState,
+    /// What policy decided about it.
+    pub decision: Option<Decision>,
+}
+
+impl Rollbacks {
+    /// Takes in the rollbacks that the gateway lists. One that it no longer lists is
+    /// kept: lists are cut.
+    pub(crate) fn told(&mut self, facts: &[RollbackFact], now: Timestamp) {
+        for fact in facts {
+            let started = fact.started.map_or(now, |told| told.min(now));
+            let row = self.rows.entry(fact.of.clone()).or_insert_with(|| {
+                Arc::new(Rollback {
+                    started,
+                    jobs: Vec::new(),
+                    told: None,
+                })
+            });
+            if row.told.as_deref() == Some(fact) {
+                continue;
+            }
+            let row = Arc::make_mut(row);
+            if fact.started.is_some() {
+                row.started = row.started.min(started);
+            }
+            let mut fact = fact.clone();
+            fact.steps.truncate(limits::ROLLBACK_STEPS);
+            for job in fact.steps.iter().filter_map(|step| step.job.as_ref()) {
+                if !row.jobs.contains(job) && row.jobs.len() < limits::ROLLBACK_STEPS {
+                    row.jobs.push(job.clone());
+                }
+            }
+            row.told = Some(Arc::new(fact));
+            self.forget();
+        }
+    }
+}
