@@ -363,6 +363,9 @@ impl UiState {
                 Outcome::Refused(refusal) => self.not_cancelled(words(refusal), now),
             },
             What::Retry { job } => self.retried(&job, at, outcome, now),
+            What::Read { job, page: true } if matches!(outcome, Outcome::Done(_)) => {
+                self.page_read(&job, model, effects, now);
+            }
             What::Read { .. } | What::Refresh => match outcome {
                 Outcome::Done(_) => {}
                 Outcome::TimedOut => self.say(Tone::Warning, "No answer in time.", now),

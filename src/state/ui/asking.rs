@@ -24,8 +24,10 @@ pub(super) enum What {
         job: JobId,
     },
     Decide(Box<Round>),
+    /// Its page, or what is behind a pointer of it.
     Read {
         job: JobId,
+        page: bool,
     },
     Policy,
     Explain {

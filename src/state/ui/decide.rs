@@ -176,16 +176,50 @@ impl UiState {
         now: Timestamp,
     ) {
         let effect = effects.push(Effect::ReadJob(job.clone()));
-        self.await_answer(effect, What::Read { job: job.clone() }, now);
-        let listed = model.approvals.get(job).and_then(|it| it.context_ptr());
-        let known = || model.jobs.get(job)?.request.as_ref()?.context_ptr.as_ref();
-        let pointer = listed.or_else(known).cloned();
-        if let Some(pointer) = pointer {
-            let effect = effects.push(Effect::ReadPayload {
-                job: job.clone(),
-                pointer,
-            });
-            self.await_answer(effect, What::Read { job: job.clone() }, now);
+        let page = What::Read {
+            job: job.clone(),
+            page: true,
+        };
+        self.await_answer(effect, page, now);
+        self.read_payload(job, model, effects, now);
+    }
+
+    fn read_payload(
+        &mut self,
+        job: &JobId,
+        model: &Model,
+        effects: &mut EffectQueue,
+        now: Timestamp,
+    ) {
+        let Some(pointer) = pointer(job, model).cloned() else {
+            return;
+        };
+        let effect = effects.push(Effect::ReadPayload {
+            job: job.clone(),
+            pointer,
+        });
+        let payload = What::Read {
+            job: job.clone(),
+            page: false,
+        };
+        self.await_answer(effect, payload, now);
+    }
+
+    /// The page of a job was read: what is behind the pointer that it told is read
+    /// too, where somebody looks at it.
+    pub(super) fn page_read(
+        &mut self,
+        job: &JobId,
+        model: &Model,
+        effects: &mut EffectQueue,
+        now: Timestamp,
+    ) {
+        let in_detail = self.detail.as_ref().is_some_and(|it| it.job == *job);
+        let in_review = self.review.as_ref().is_some_and(|it| it.get(job).is_some());
+        let unread = pointer(job, model)
+            .is_some_and(|pointer| model.approvals.payload(job, pointer).is_none());
+        if (in_detail || in_review) && unread && !self.is_reading(job) {
+            self.read_payload(job, model, effects, now);
         }
     }
 
@@ -217,7 +251,7 @@ impl UiState {
     pub fn is_reading(&self, job: &JobId) -> bool {
         self.asking
             .values()
-            .any(|it| matches!(&it.what, What::Read { job: read } if read == job))
+            .any(|it| matches!(&it.what, What::Read { job: read, .. } if read == job))
     }
 
     /// What must hold before the reviewed jobs can be approved; empty without a review.
@@ -545,4 +579,11 @@ impl UiState {
             at: now,
         });
     }
+}
+
+/// Where the payload of a job is, as far as it is known.
+fn pointer<'a>(job: &JobId, model: &'a Model) -> Option<&'a Arc<str>> {
+    let listed = model.approvals.get(job).and_then(|it| it.context_ptr());
+    let known = || model.jobs.get(job)?.request.as_ref()?.context_ptr.as_ref();
+    listed.or_else(known)
 }

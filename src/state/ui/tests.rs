@@ -602,6 +602,32 @@ fn a_gateway_that_goes_while_the_dialog_is_open_leaves_it_open_with_what_was_typ
     );
 }
 
+/// What was asked to be read, in order.
+fn reads(sent: &[(EffectId, Effect)]) -> Vec<String> {
+    let reads = sent.iter().filter_map(|(_, effect)| match effect {
+        Effect::ReadJob(job) => Some(format!("page of {job}")),
+        Effect::ReadPayload { job, pointer } => Some(format!("{pointer} of {job}")),
+        _ => None,
+    });
+    reads.collect()
+}
+
+#[test]
+fn the_payload_of_an_open_job_is_read_once_its_page_tells_where_it_is() {
+    let open = "only gateway | tell a:succeeded | jobs | open";
+    assert_eq!(reads(&play(open).1), ["page of a"]);
+    let told = format!("{open} | hear told a SUCCEEDED context=redis://ctx | done");
+    let both = ["page of a", "redis://ctx of a"];
+    assert_eq!(reads(&play(&told).1), both);
+    // Once: neither its answer nor a refusal asks again, and r reads both anew.
+    assert_eq!(reads(&play(&format!("{told} | read a")).1), both);
+    assert_eq!(reads(&play(&format!("{told} | refused gone")).1), both);
+    let again = play(&format!("{told} | read a | reload"));
+    assert_eq!(reads(&again.1).len(), 4);
+    // Nobody looks at it any more.
+    let left = format!("{open} | back | hear told a SUCCEEDED context=redis://ctx | done");
+    assert_eq!(reads(&play(&left).1), ["page of a"]);
+}
 #[test]
 fn nothing_is_approved_from_the_list() {
     check(
