@@ -529,6 +529,14 @@ mod tests {
             text.contains("column 1: age>5x wants a number and s, m"),
             "{text}"
         );
+        // It says that the old one stays when that is so, and where there is room.
+        let keys = "jobs | filter | \"state:running\" | confirm | filter | \" age>5x\"";
+        let says = |keys: &str| drawn(&state(keys), 160, 12, Glyphs::UNICODE);
+        let typed = says(keys);
+        assert!(typed.contains("age>5x wants a number"), "{typed}");
+        assert!(!typed.contains("The old filter stays."), "{typed}");
+        let ended = says(&format!("{keys} | confirm"));
+        assert!(ended.contains("The old filter stays."), "{ended}");
     }
 
     #[test]

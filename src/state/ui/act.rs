@@ -113,6 +113,7 @@ impl UiState {
                 let error = self.set_filter(&text);
                 if let Some(Modal::Filter(prompt)) = self.modals.last_mut() {
                     prompt.error = error;
+                    prompt.refused = false;
                 }
             }
             Some(
@@ -157,7 +158,12 @@ impl UiState {
     fn confirm(&mut self, model: &mut Model, now: Timestamp, effects: &mut EffectQueue) {
         match self.modals.last_mut() {
             Some(Modal::Palette(_)) => self.run_command(model, now, effects),
-            Some(Modal::Filter(prompt)) if prompt.error.is_some() => {}
+            Some(Modal::Filter(prompt)) if prompt.error.is_some() => {
+                // What could be read of it while it was typed is not what was wanted.
+                prompt.refused = true;
+                let before = prompt.before.clone();
+                self.set_filter(&before);
+            }
             Some(Modal::Filter(_)) => {
                 if let Some(Modal::Filter(prompt)) = self.modals.pop() {
                     self.filter_was(prompt.before, now);

@@ -152,6 +152,8 @@ pub struct FilterPrompt {
     pub before: String,
     /// What is wrong with it, with the column.
     pub error: Option<String>,
+    /// It was to be kept and could not be, so that the one before is in force again.
+    pub refused: bool,
 }
 
 /// Which part of a dialog has the keyboard.

@@ -108,6 +108,7 @@ impl UiState {
                         line: Text::line().holding(&before),
                         before,
                         error: None,
+                        refused: false,
                     }),
                     now,
                 );

@@ -24,7 +24,7 @@ const PAYLOAD: &str = "{\n \"a\": 1\n}\n";
 /// may move and guards are over, unless `+N` says N ms. `tell a:running b:pending`
 /// tells of jobs, `only nats redis` says which servers are configured, `away gateway` that one is down, `pools a b` tells of all pools, `letters a b` of all dead letters, `asks a b<a` of running jobs of one trace with their parents, `waits a` of an approval, `moved S` of a policy snapshot, `drawn
 /// 0-12/12` of payload bytes on the screen, `done`, `refused CODE` and `late` answer
-/// the last effect, as does `failed WHY`, `hear` takes a packet as in event files, `"text"`
+/// the last effect, as does `failed WHY`, `hear` takes a packet as in event files, `wipe` empties the line, `"text"`
 /// types; anything else is an action.
 fn run(script: &str) -> String {
     let (state, sent) = play(script);
@@ -192,6 +192,7 @@ fn play(script: &str) -> (State, Vec<(EffectId, Effect)>) {
                 Event::Link(source, state)
             })),
             "tick" => events.push(Event::Tick),
+            "wipe" => events.push(Event::User(Action::Edit(Edit::DeleteToStart))),
             "hear" => {
                 let heard = crate::state::script::events(&format!("0s {rest}"));
                 events.extend(heard.expect("a packet").into_iter().map(|it| it.value));
@@ -628,6 +629,29 @@ fn the_payload_of_an_open_job_is_read_once_its_page_tells_where_it_is() {
     let left = format!("{open} | back | hear told a SUCCEEDED context=redis://ctx | done");
     assert_eq!(reads(&play(&left).1), ["page of a"]);
 }
+
+#[test]
+fn a_filter_that_cannot_be_read_leaves_the_old_one_in_force() {
+    let of = |script: &str| {
+        let state = play(script).0;
+        let list = state.ui.current();
+        let rows = list.state.order().iter().map(ToString::to_string);
+        let rows: Vec<String> = rows.collect();
+        format!("{} [{}]", list.filter_text, rows.join(" "))
+    };
+    let old = "tell a:denied b:running | jobs | filter | \"state:denied\" | confirm";
+    assert_eq!(of(old), "state:denied [a]");
+    let typed = format!("{old} | filter | wipe | \"age\"");
+    assert_eq!(
+        of(&typed),
+        "age []",
+        "what can be read filters as it is typed"
+    );
+    let bad = format!("{typed} | \">5x\"");
+    assert_eq!(of(&format!("{bad} | confirm")), "state:denied [a]");
+    assert_eq!(of(&format!("{bad} | confirm | back")), "state:denied [a]");
+}
+
 #[test]
 fn nothing_is_approved_from_the_list() {
     check(

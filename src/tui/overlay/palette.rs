@@ -88,12 +88,13 @@ pub(super) fn filter(front: &Front<'_>, prompt: &FilterPrompt, area: Rect, buf: 
     front.pen.ground(buf, row, Role::Panel);
     let width = usize::from(row.width);
     let says = match &prompt.error {
-        // What is wrong and what to write comes first; that the list stays is seen.
+        // What is wrong and what to write comes first; that the list stays is seen,
+        // and said once it does.
         Some(error) => {
             let room = (width / 2).max(width.saturating_sub(prompt.line.value().len() + 6));
             let error = Words::new().line(error, Role::Warn);
             let stays = error.clone().ink(". The old filter stays.", Role::Warn);
-            if stays.width() <= room {
+            if prompt.refused && stays.width() <= room {
                 stays
             } else {
                 error.head(room)
