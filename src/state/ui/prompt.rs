@@ -80,11 +80,23 @@ impl Text {
     }
 
     /// Inserts `text` as far as it fits. Control characters are left out; a line
-    /// break becomes a blank where there is one line only.
+    /// break becomes a blank where there is one line only. Terminals send the breaks
+    /// of what is pasted as CR, files have LF or CRLF: each is one break.
     pub fn paste(&mut self, text: &str) {
+        let mut after_return = false;
         for c in text.chars() {
+            let c = match c {
+                '\n' if std::mem::take(&mut after_return) => continue,
+                '\r' => {
+                    after_return = true;
+                    '\n'
+                }
+                c => {
+                    after_return = false;
+                    c
+                }
+            };
             match c {
-                '\r' => {}
                 '\n' if self.lines => self.insert('\n'),
                 '\n' | '\t' => self.insert(' '),
                 c if c.is_control() => {}
@@ -226,5 +238,21 @@ mod tests {
         let text = Text::line().holding("a\u{1b}[31m\r\nb\tc");
         assert_eq!(text.value(), "a[31m b c");
         assert_eq!(Text::note().holding("a\r\nb").value(), "a\nb");
+    }
+
+    #[test]
+    fn every_kind_of_pasted_line_break_is_one() {
+        for (pasted, note) in [
+            ("a\rb", "a\nb"),
+            ("a\nb", "a\nb"),
+            ("a\r\nb\r\n", "a\nb\n"),
+            ("a\r\rb", "a\n\nb"),
+            ("a\n\nb", "a\n\nb"),
+            ("a\n\rb", "a\n\nb"),
+        ] {
+            assert_eq!(Text::note().holding(pasted).value(), note, "{pasted:?}");
+            let line = note.replace('\n', " ");
+            assert_eq!(Text::line().holding(pasted).value(), line, "{pasted:?}");
+        }
     }
 }
