@@ -105,7 +105,7 @@ impl Model {
                 for fact in facts {
                     self.told(&fact.job, now);
                 }
-                self.approvals.told(facts, now);
+                self.approvals.told(facts, &self.jobs, now);
             }
             Event::Unreadable(unreadable) => self.unreadable = unreadable.clone(),
             Event::Payload(payload) => self.approvals.read(payload),

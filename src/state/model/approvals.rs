@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::ids::JobId;
 use crate::state::limits;
-use crate::state::model::jobs::{JobFact, JobState, Jobs, Undo};
+use crate::state::model::jobs::{JobFact, JobState, Jobs, Request, Undo};
 use crate::state::shared::Text;
 use crate::time::{Elapsed, Timestamp};
 
@@ -312,12 +312,15 @@ impl Approvals {
 
     /// Takes in a whole list. What waited and is not listed any more has ended,
     /// and how is only known once the plane tells about the job.
-    pub(crate) fn told(&mut self, facts: &[ApprovalFact], at: Timestamp) {
+    pub(crate) fn told(&mut self, facts: &[ApprovalFact], jobs: &Jobs, at: Timestamp) {
         self.told_at = Some(at);
         let mut listed = std::collections::BTreeSet::new();
         for fact in facts.iter().filter(|fact| !fact.job.id.is_empty()) {
             listed.insert(&fact.job.id);
-            self.tell(fact, at);
+            let known = self.rows.get(&fact.job.id).map(|row| &row.fact);
+            let mut fact = fact.clone();
+            keep_known(&mut fact, known, jobs);
+            self.tell(&fact, at);
         }
         self.rows
             .retain(|id, row| row.fact.status != ApprovalStatus::Pending || listed.contains(id));
@@ -376,10 +379,7 @@ impl Approvals {
                 {
                     row.since = since;
                 }
-                let known = std::mem::replace(&mut row.fact, fact.clone());
-                if fact.status != ApprovalStatus::Pending {
-                    keep_request(&mut row.fact, known);
-                }
+                row.fact = fact.clone();
                 row.told_at = at;
                 if row.bound_to() != before {
                     row.revision += 1;
@@ -423,16 +423,28 @@ impl Approvals {
     }
 }
 
-/// Keeps what was known of the request of an approval that has ended: a list tells
-/// less of it than the page of its job, which is read only while it waits.
-fn keep_request(ended: &mut ApprovalFact, known: ApprovalFact) {
-    let is_complete = |fact: &ApprovalFact| {
-        let request = fact.job.request.as_ref();
-        request.is_some_and(|request| request.complete)
-    };
-    if is_complete(&known) && !is_complete(ended) {
-        ended.job.request = known.job.request;
-        ended.own_hash = ended.own_hash.take().or(known.own_hash);
+/// Keeps what was known and is not told this time: a list tells less of a request than
+/// the page of its job, which is read only while a person can decide. What is told
+/// counts more, and a whole request leaves nothing to be kept.
+fn keep_known(fact: &mut ApprovalFact, known: Option<&ApprovalFact>, jobs: &Jobs) {
+    if let Some(told) = &fact.job.request
+        && told.complete
+    {
+        return;
+    }
+    let by_its_job = || jobs.get(&fact.job.id)?.request.as_deref();
+    let known_request = known
+        .and_then(|known| known.job.request.as_ref())
+        .filter(|known| known.complete)
+        .or_else(by_its_job);
+    if let Some(known) = known_request {
+        let request = fact.job.request.get_or_insert_with(Request::default);
+        request.fill(known);
+    }
+    // The hash is of what is stored now: kept only where nothing can be decided by it.
+    let over = fact.status != ApprovalStatus::Pending || fact.not_actionable.is_some();
+    if let (true, None, Some(known)) = (over, &fact.own_hash, known) {
+        fact.own_hash.clone_from(&known.own_hash);
     }
 }
 
@@ -555,8 +567,9 @@ mod tests {
                 }
             }
             let at = script::START.plus(crate::time::Elapsed::from_secs(60));
-            state.model.approvals.told(&facts, at);
-            let rows = state.model.approvals.by_cost(&state.model.jobs, at);
+            let model = &mut state.model;
+            model.approvals.told(&facts, &model.jobs, at);
+            let rows = model.approvals.by_cost(&model.jobs, at);
             let ids: Vec<&str> = rows.iter().map(|row| row.id().as_str()).collect();
             ids.join(" ")
         };
@@ -571,6 +584,45 @@ mod tests {
             "running waiting old"
         );
         assert_eq!(told("3s approval b | 2s approval a"), "a b");
+    }
+
+    /// What is known of the request of the one approval after a script.
+    fn known(events: &str) -> String {
+        let state = script::run(events).expect("a script");
+        let row = state.model.approvals.iter().next().expect("an approval");
+        let what = row.what_runs();
+        format!(
+            "{} on {}, held {:?}, undo {:?}, own hash {:?}",
+            what.what.as_deref().unwrap_or("?"),
+            what.system.as_deref().unwrap_or("?"),
+            super::held(row, &state.model.jobs),
+            row.undo().map(|undo| undo.is_some()),
+            row.fact.own_hash.as_deref()
+        )
+    }
+
+    #[test]
+    fn what_a_list_does_not_tell_of_a_request_stays_as_its_page_told_it() {
+        let page = "1s approval j topic=job.k8s labels=mcp.tool:restart,mcp.server:k8s hash=h";
+        let whole = "restart on k8s, held Some(0), undo Some(false), own hash Some(\"h\")";
+        assert_eq!(known(page), whole);
+        // The page is not read any more once nobody can decide.
+        let moved = "topic=job.k8s partial=yes capability=k8s.write";
+        let ended = format!("{page} | 2s approval j {moved} status=invalidated");
+        assert_eq!(known(&ended), whole);
+        // The job was heard to end before the list told how.
+        let denied =
+            format!("{page} | 2s told j DENIED | 3s approval j {moved} status=invalidated");
+        assert_eq!(known(&denied), whole.replace("Some(\"h\")", "None"));
+        // Of what waits the hash is not known without its stored request.
+        let waits = format!("{page} | 2s approval j {moved}");
+        assert_eq!(known(&waits), whole.replace("Some(\"h\")", "None"));
+        // Another whole request is taken as it is.
+        let other = format!("{page} | 2s approval j topic=job.other");
+        assert_eq!(
+            known(&other),
+            "other on ?, held Some(0), undo Some(false), own hash None"
+        );
     }
 
     #[test]

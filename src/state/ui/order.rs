@@ -649,7 +649,8 @@ mod tests {
             .flat_map(|it| it.model.approvals.iter().map(|row| row.fact.clone()))
             .collect();
         let now = state.now;
-        state.model.approvals.told(&facts, now);
+        let model = &mut state.model;
+        model.approvals.told(&facts, &model.jobs, now);
         for (key, expected) in [
             (SortKey::Name, "a b"),
             (SortKey::Topic, "b a"),

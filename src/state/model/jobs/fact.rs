@@ -77,8 +77,9 @@ impl JobFact {
             changed = true;
         }
         changed |= learn(&mut job.told_worker, self.worker.clone());
-        if let Some(verdict) = &self.verdict
-            && job.verdict.as_deref() != Some(verdict)
+        let verdict = self.verdict.as_ref();
+        if let Some(verdict) = verdict.map(|told| whole(told, job.verdict.as_deref()))
+            && job.verdict.as_deref() != Some(&verdict)
         {
             if let Some(decision) = verdict.decision
                 && job.decision() != Some(decision)
@@ -86,7 +87,7 @@ impl JobFact {
                 let when = self.decided_at.map_or(at, |told| told.min(at));
                 job.note(when, Happened::Decided(decision));
             }
-            job.verdict = Some(Arc::new(verdict.clone()));
+            job.verdict = Some(Arc::new(verdict));
             changed = true;
         }
         changed |= self.learn_state(job, at);
@@ -320,6 +321,29 @@ impl JobFact {
         }
         missing
     }
+}
+
+/// What is told of a verdict, with what was known of the same one: a list tells less of
+/// it than the page of its job.
+fn whole(told: &Verdict, known: Option<&Verdict>) -> Verdict {
+    fn agree<T: PartialEq>(told: &Option<T>, known: &Option<T>) -> bool {
+        told.is_none() || known.is_none() || told == known
+    }
+    let mut whole = told.clone();
+    if let Some(known) = known
+        && agree(&told.decision, &known.decision)
+        && agree(&told.rule_id, &known.rule_id)
+        && agree(&told.snapshot, &known.snapshot)
+    {
+        whole.decision = whole.decision.or(known.decision);
+        learn_first(&mut whole.rule_id, known.rule_id.clone());
+        learn_first(&mut whole.reason, known.reason.clone());
+        learn_first(&mut whole.snapshot, known.snapshot.clone());
+        if whole.constraints.is_empty() {
+            whole.constraints = Arc::clone(&known.constraints);
+        }
+    }
+    whole
 }
 
 /// Takes the nearest moment of a timeline that can be the one that is `told`, is at

@@ -571,7 +571,7 @@ impl Request {
     }
 
     /// Fills what is not known yet from `other`; says whether that changed anything.
-    pub(super) fn fill(&mut self, other: &Self) -> bool {
+    pub(in crate::state::model) fn fill(&mut self, other: &Self) -> bool {
         let mut changed = false;
         let mut fill = |known: &mut Text, news: &Text| {
             if known.is_none() && news.is_some() {
