@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::gateway_client::types::{
-    ApprovalItem, DeadLetterRecord, JobDetail, JobRecord, List, PoolRecord, RollbackRecord,
-    UndoRecord, WorkerRecord,
+    ApprovalItem, DeadLetterRecord, DecisionRecord, JobDetail, JobRecord, List, PoolRecord,
+    RollbackRecord, UndoRecord, WorkerRecord,
 };
 use crate::ids::{JobId, PoolName, WorkerId};
 use crate::state::event::{PoolFact, WorkerFact};
@@ -430,6 +430,51 @@ mod tests {
         assert_eq!(format!("{size}: {is}{sum}"), expected);
     }
 
+    #[test]
+    fn a_rollback_of_the_gateways_list_names_whose_it_is_and_how_each_step_stands() {
+        let record = |id: &str| {
+            let step = |n: u32, state: &str, job: Value| {
+                serde_json::json!({
+                    "order": n, "state": state, "undoes": format!("j{n}"), "job_id": job,
+                    "topic": "job.undo", "idempotency_key": format!("k{n}"), "verdict": null,
+                })
+            };
+            let read: List<RollbackRecord> = List::from_value(serde_json::json!({"items": [{
+                "workflow_id": id, "state": "stopped", "failed_job_id": "j1",
+                "started_at": 1_767_225_600_000_000_i64,
+                "steps": [
+                    step(1, "DENIED", "c1".into()), step(2, "waiting", Value::Null),
+                    step(3, "recorded", Value::Null), step(4, "skipped", Value::Null),
+                    step(5, "refused", Value::Null), step(6, "odd", Value::Null), 7,
+                ],
+            }]}))
+            .expect("a list");
+            rollback_fact(&read.items[0])
+        };
+        let fact = record("wf-1");
+        assert_eq!(fact.of, Undone::Workflow("wf-1".into()));
+        assert_eq!(fact.failed, Some(JobId::from("j1")));
+        assert_eq!(
+            fact.started,
+            Some(Timestamp::from_millis(1_767_225_600_000))
+        );
+        let states: Vec<StepState> = fact.steps.iter().map(|step| step.state).collect();
+        assert_eq!(
+            states,
+            [
+                StepState::Job(Some(JobState::Denied)),
+                StepState::WillRun,
+                StepState::Armed,
+                StepState::Skipped,
+                StepState::Refused,
+                StepState::Unknown,
+            ]
+        );
+        assert_eq!(fact.steps[0].job, Some(JobId::from("c1")));
+        assert_eq!(fact.steps[1].idempotency_key.as_deref(), Some("k2"));
+        // A job without a workflow is listed by its own id.
+        assert_eq!(record("j1").of, Undone::Job(JobId::from("j1")));
+    }
     #[test]
     fn a_payload_is_text_to_its_end_or_what_it_is_instead() {
         check(4, Some(b"a\nb\n"), "4: 2 lines summed");

@@ -158,6 +158,42 @@ fn production_write() -> Value {
 }
 
 #[test]
+fn a_rollback_that_is_over_before_a_console_comes_is_told_to_it() {
+    let up = Up::start();
+    let (_, answer) = up.submit(&json!({
+        "topic": "job.mcp-bridge.write.update_ticket",
+        "labels": {
+            "mcp.action": "read", "demo.outcome": "failed_fatal", "demo.seconds": "0.1",
+        },
+        "compensation": {
+            "topic": "job.mcp-bridge.write.revert_ticket",
+            "context_ptr": "redis://ctx:x:undo",
+            "labels": {"mcp.action": "read", "demo.outcome": "succeeded", "demo.seconds": "0.1"},
+            "meta": {"idempotency_key": "x/undo"},
+        },
+    }));
+    let id = id_of(&answer);
+    let step = wait_until("the rollback to be done", || {
+        let (_, told) = http(up.addr, "GET", "/api/v1/rollbacks", None);
+        let rollback = &told["items"][0];
+        (rollback["state"] == "done").then(|| rollback["steps"][0].clone())
+    });
+    let url = format!("http://{}", up.addr);
+    let console = Capdeck::new();
+    let told = console.json(&["get", "rollbacks", "--gateway", &url, "-o", "json"]);
+    assert_eq!(
+        told["items"],
+        json!([{
+            "workflow_id": null, "job_id": step["job_id"],
+            "topic": "job.mcp-bridge.write.revert_ticket", "state": "SUCCEEDED",
+            "idempotency_key": "x/undo", "undoes": id, "decision": "ALLOW",
+            "rollback_state": "undone", "started_by": id,
+        }]),
+        "{step}"
+    );
+}
+
+#[test]
 fn the_three_calls_of_the_first_policy_do_what_they_say() {
     let up = Up::start();
     let (status, answer) = up.submit(&production_write());
