@@ -162,9 +162,25 @@ pub struct JobDetail {
     /// Protojson of the request as it was dispatched, where the gateway gives it.
     pub dispatched_request: Option<Value>,
     pub compensation: Option<Value>,
+    /// The states that it came into, oldest first; ours alone tells.
+    #[serde(deserialize_with = "records")]
+    pub events: Vec<EventRecord>,
     /// The whole answer as it came.
     #[serde(skip)]
     pub raw: Value,
+}
+
+/// A state that a job came into.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the gateway's HTTP answers"
+)]
+pub struct EventRecord {
+    #[serde(deserialize_with = "instant")]
+    pub ts: Option<Timestamp>,
+    pub state: String,
 }
 
 impl JobDetail {

@@ -392,7 +392,14 @@ impl Outside {
     async fn read_job(&self, job: &JobId) -> Outcome {
         let fact = match (&self.sources.gateway, &self.sources.store) {
             (Some(gateway), _) => match gateway.job(job).await {
-                Ok(detail) => self.completed(facts::detail_fact(&detail)).await,
+                Ok(detail) => {
+                    let mut fact = facts::detail_fact(&detail);
+                    // The page is whole without them, and the older generation has none.
+                    if let Ok(list) = gateway.decisions(job).await {
+                        facts::with_decisions(&mut fact, &list.items);
+                    }
+                    self.completed(fact).await
+                }
                 Err(error) => return before_sending(&error),
             },
             (None, Some(store)) => {

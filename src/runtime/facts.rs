@@ -16,7 +16,8 @@ use crate::ids::{JobId, PoolName, WorkerId};
 use crate::state::event::{PoolFact, WorkerFact};
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
 use crate::state::model::jobs::{
-    Decision, JobFact, JobState, Request, Undo, Verdict, WaitingOn, bounded, pointers,
+    Decision, Happened, JobFact, JobState, Moment, Request, Undo, Verdict, WaitingOn, bounded,
+    pointers,
 };
 use crate::state::model::letters::{DeadLetter, LettersFact};
 use crate::state::model::rollbacks::{RollbackFact, StepState, ToldStep, Undone};
@@ -108,6 +109,16 @@ pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
     if let Some(waiting) = detail.raw.get("waiting_on").and_then(Value::as_str) {
         fact.waiting_on = WaitingOn::from_name(waiting);
     }
+    fact.moments = detail
+        .events
+        .iter()
+        .filter_map(|event| {
+            Some(Moment {
+                at: event.ts?,
+                what: Happened::Became(JobState::from_name(&event.state)?),
+            })
+        })
+        .collect();
     fact.cancel_by = text(bounded(&detail.cancel_requested_by));
     fact.cancel_reason = text(bounded(&detail.cancel_reason));
     fact.result_ptr = text(&detail.result_ptr);
@@ -121,6 +132,28 @@ pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
         .or_else(|| status(&detail.result_status).filter(ended_it))
         .or_else(|| status(&detail.status).filter(ended_it));
     fact
+}
+
+/// Adds the decisions about a job to what its page tells of its life: the page says what
+/// policy decided last, and not when.
+pub(super) fn with_decisions(fact: &mut JobFact, decisions: &[DecisionRecord]) {
+    let made = decisions
+        .iter()
+        .filter_map(|record| Some((record.checked_at?, Decision::read(&record.decision)?)));
+    let stands = fact.verdict.as_ref().and_then(|verdict| verdict.decision);
+    let mut last = None;
+    for (at, decision) in made {
+        if Some(decision) == stands {
+            last = last.max(Some(at));
+        }
+        fact.moments.push(Moment {
+            at,
+            what: Happened::Decided(decision),
+        });
+    }
+    fact.decided_at = last.or(fact.decided_at);
+    // A stable order: what has one stamp stays as it was told.
+    fact.moments.sort_by_key(|moment| moment.at);
 }
 
 /// A status by its name, with the contract's prefix or without, or by its number.
@@ -474,6 +507,40 @@ mod tests {
         assert_eq!(fact.steps[1].idempotency_key.as_deref(), Some("k2"));
         // A job without a workflow is listed by its own id.
         assert_eq!(record("j1").of, Undone::Job(JobId::from("j1")));
+    }
+
+    #[test]
+    fn the_page_of_a_job_and_its_decisions_tell_its_life_by_the_planes_clock() {
+        let detail = JobDetail::from_value(serde_json::json!({
+            "id": "j1", "state": "DISPATCHED", "safety_decision": "ALLOW",
+            "events": [
+                {"ts": 1_000_000_000_000_000_i64, "state": "PENDING", "note": "submitted"},
+                {"ts": 1_000_000_003_000_000_i64, "state": "DISPATCHED", "note": ""},
+                {"ts": "soon", "state": "RUNNING"}, {"ts": 1, "state": "ODD"}, 7,
+            ],
+        }));
+        let mut fact = detail_fact(&detail.expect("a detail"));
+        let decisions: List<DecisionRecord> = List::from_value(serde_json::json!({"items": [
+            {"decision": "ALLOW", "checked_at": 1_000_000_002_000_000_i64},
+            {"decision": "THROTTLE", "checked_at": 1_000_000_001_000_000_i64},
+            {"decision": "ALLOW"},
+        ]}))
+        .expect("a list");
+        with_decisions(&mut fact, &decisions.items);
+        let life: Vec<String> = fact
+            .moments
+            .iter()
+            .map(|it| format!("{:?} {}", it.what, it.at.as_millis() % 10_000))
+            .collect();
+        let expected = [
+            "Became(Pending) 0",
+            "Decided(Throttle) 1000",
+            "Decided(Allow) 2000",
+            "Became(Dispatched) 3000",
+        ];
+        assert_eq!(life, expected);
+        let allowed = Timestamp::from_millis(1_000_000_002_000);
+        assert_eq!(fact.decided_at, Some(allowed));
     }
     #[test]
     fn a_payload_is_text_to_its_end_or_what_it_is_instead() {
