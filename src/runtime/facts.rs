@@ -170,6 +170,9 @@ pub(super) fn with_stored(fact: &mut JobFact, stored: &JobRequest) {
     let mut request = Request::read(stored);
     request.deadline_at = told.deadline_at;
     request.context_ptr = request.context_ptr.or(told.context_ptr);
+    // A request may leave these to the plane, which then says what it took.
+    request.tenant = request.tenant.or(told.tenant);
+    request.principal = request.principal.or(told.principal);
     fact.request = Some(request);
 }
 
@@ -542,6 +545,18 @@ mod tests {
         let allowed = Timestamp::from_millis(1_000_000_002_000);
         assert_eq!(fact.decided_at, Some(allowed));
     }
+
+    #[test]
+    fn a_request_without_a_tenant_has_the_one_that_the_plane_says() {
+        let detail = JobDetail::from_value(serde_json::json!({
+            "id": "j1", "tenant": "default", "request": {"jobId": "j1", "topic": "job.a"},
+        }));
+        let fact = detail_fact(&detail.expect("a detail"));
+        let request = fact.request.expect("a request");
+        assert!(request.complete);
+        assert_eq!(request.tenant.as_deref(), Some("default"));
+    }
+
     #[test]
     fn a_payload_is_text_to_its_end_or_what_it_is_instead() {
         check(4, Some(b"a\nb\n"), "4: 2 lines summed");
