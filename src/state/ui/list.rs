@@ -190,6 +190,30 @@ sort_keys! {
     Reason = "reason", "by reason";
     /// Silence, longest first.
     Heard = "heard", "longest silent first";
+    /// The thing that it would be done to.
+    Resource = "resource", "by resource";
+    /// The policy that judged it.
+    Snapshot = "snapshot", "by snapshot";
+    /// Live workers, most first.
+    Live = "live", "most live first";
+    /// Late workers, most first.
+    Late = "late", "most late first";
+    /// Lost workers, most first.
+    Lost = "lost", "most lost first";
+    /// Draining workers, most first.
+    Draining = "draining", "most draining first";
+    /// Zombies, most first.
+    Zombie = "zombie", "most zombies first";
+    /// How often it allowed, most first.
+    Allowed = "allow", "most allowed first";
+    /// How often it allowed with limits, most first.
+    Limited = "limit", "most limited first";
+    /// How often it asked for a person, most first.
+    Asked = "ask", "most asked first";
+    /// How often it throttled, most first.
+    Throttled = "throttle", "most throttled first";
+    /// How often it denied, most first.
+    Denied = "deny", "most denied first";
     /// Name or id.
     Name = "name", "by name";
 }

@@ -16,9 +16,10 @@ use super::{List, ListId, UiState, View};
 use crate::ids::JobId;
 use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
-use crate::state::model::approvals::{Approval, held};
-use crate::state::model::jobs::{Job, JobState};
+use crate::state::model::approvals::{Approval, Check, held};
+use crate::state::model::jobs::{Decision, Job, JobState};
 use crate::state::model::letters::DeadLetter;
+use crate::state::model::policy::RuleRow;
 use crate::state::model::pools::{Outlook, Pool};
 use crate::state::model::rollbacks::{self, Step, Undone};
 use crate::state::model::traces::{self, Node, TraceOf};
@@ -261,10 +262,24 @@ fn rules(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
     match list.sort(ListId::Rules) {
         SortKey::Hits => rows.sort_by_key(|row| Reverse(row.hits())),
         SortKey::Name => rows.sort_by(|a, b| (a.id.is_none(), &a.id).cmp(&(b.id.is_none(), &b.id))),
+        SortKey::Verdict => rows.sort_by_key(|row| {
+            let name = row.decision.map(Decision::name);
+            (name.is_none(), name)
+        }),
+        SortKey::Allowed => by_outcome(&mut rows, Decision::Allow),
+        SortKey::Limited => by_outcome(&mut rows, Decision::AllowWithConstraints),
+        SortKey::Asked => by_outcome(&mut rows, Decision::RequireApproval),
+        SortKey::Throttled => by_outcome(&mut rows, Decision::Throttle),
+        SortKey::Denied => by_outcome(&mut rows, Decision::Deny),
         _ => {}
     }
     let rows = rows.into_iter().map(|row| Subject::Rule(row.id));
     (rows.collect(), all)
+}
+
+/// What decided so most often first; the rows stay in their order where it is as often.
+fn by_outcome(rows: &mut [RuleRow], decision: Decision) {
+    rows.sort_by_key(|row| Reverse(row.counts[decision as usize]));
 }
 
 fn flips(model: &Model) -> (Vec<Subject>, usize) {
@@ -427,11 +442,34 @@ fn approvals(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Sub
             let request = request(row);
             (text(request.actor.or(request.principal)), row.since)
         }),
+        SortKey::State => rows.sort_by_key(|row| (trust(row, model), row.since, row.id().clone())),
+        SortKey::Tenant => rows.sort_by_cached_key(|row| (text(request(row).tenant), row.since)),
+        SortKey::Resource => {
+            rows.sort_by_cached_key(|row| (text(row.what_runs().resource), row.since));
+        }
+        SortKey::Snapshot => rows.sort_by_cached_key(|row| {
+            let verdict = row.fact.job.verdict.as_ref();
+            (text(verdict.and_then(|it| it.snapshot.clone())), row.since)
+        }),
         SortKey::Name => rows.sort_by(|a, b| a.id().cmp(b.id())),
         _ => rows.sort_by_key(|row| (row.since, row.id().clone())),
     }
     let rows = rows.into_iter().map(|row| Subject::Job(row.id().clone()));
     (rows.collect(), all)
+}
+
+/// What can no longer be decided first, then what is not as it was judged, then what is
+/// ready.
+fn trust(row: &Approval, model: &Model) -> u8 {
+    if row.fact.not_actionable.is_some() {
+        0
+    } else if row.hash() == Check::Differs {
+        1
+    } else if row.snapshot(model.snapshot.as_deref()) == Check::Differs {
+        2
+    } else {
+        3
+    }
 }
 
 fn workers(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
@@ -525,10 +563,20 @@ fn pools(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Subject
                 row.name.clone(),
             )
         }),
+        SortKey::Live => by_standing(&mut rows, Standing::Live),
+        SortKey::Late => by_standing(&mut rows, Standing::Late),
+        SortKey::Lost => by_standing(&mut rows, Standing::Lost),
+        SortKey::Draining => by_standing(&mut rows, Standing::Draining),
+        SortKey::Zombie => by_standing(&mut rows, Standing::Zombie),
         _ => rows.sort_by_cached_key(|pool| (trouble(pool), pool.name.clone())),
     }
     let rows = rows.into_iter().map(|pool| Subject::Pool(pool.name));
     (rows.collect(), all)
+}
+
+/// Most workers that stand so first; the rows stay by name where they have as many.
+fn by_standing(rows: &mut [Pool], standing: Standing) {
+    rows.sort_by_key(|row| Reverse(row.workers(standing)));
 }
 
 /// Soonest trouble first: stuck, full, soonest full, longest drain, steady.
@@ -637,13 +685,17 @@ mod tests {
         }
         check(ListId::Pools, SortKey::Cpu, "batch gpu a b");
         check(ListId::Pools, SortKey::Memory, "gpu batch a b");
+        check(ListId::Pools, SortKey::Live, "batch gpu a b");
     }
 
     #[test]
     fn approvals_are_sorted_by_any_column() {
-        let script = "0s link gateway up | 1s approval a topic=job.z rule=r1 risk=prod actor=zoe undo=job.u deadline=900s";
+        let script = "0s link gateway up | 1s approval a topic=job.z rule=r1 risk=prod actor=zoe undo=job.u deadline=900s tenant=orbit labels=mcp.resource:db snapshot=s1";
         let mut state = script::run(script).expect("a script");
-        let more = script::run("1s approval b topic=job.a rule=r2 deadline=60s").expect("a script");
+        let more = script::run(
+            "1s approval b topic=job.a rule=r2 deadline=60s tenant=acme snapshot=s0 hash=h own=g",
+        )
+        .expect("a script");
         let facts: Vec<_> = [&state, &more]
             .iter()
             .flat_map(|it| it.model.approvals.iter().map(|row| row.fact.clone()))
@@ -659,6 +711,10 @@ mod tests {
             (SortKey::Risk, "a b"),
             (SortKey::Requester, "a b"),
             (SortKey::Undo, "b a"),
+            (SortKey::Tenant, "b a"),
+            (SortKey::Resource, "a b"),
+            (SortKey::Snapshot, "b a"),
+            (SortKey::State, "b a"),
         ] {
             let mut list = List::default();
             assert!(list.sort_by(ListId::Approvals, key));

@@ -1,0 +1,164 @@
+//! What titles, heads, notices and footers say, and that they say it whole.
+
+use capdeck::state::ui::ListId;
+
+use super::*;
+
+/// The columns of a list at 200 columns, each with the name that `:sort` takes.
+#[track_caller]
+fn check_columns(keys: &str, script: &str, id: ListId, columns: &[(&str, &str)]) {
+    let mut console = Console::play(script);
+    console.press(keys);
+    let text = text_of(&console.paint(200, 60));
+    let has_all = |line: &&str| columns.iter().all(|(head, _)| line.contains(head));
+    let head = text.lines().find(has_all);
+    let mut left = head
+        .unwrap_or_else(|| panic!("no such head: {text}"))
+        .to_owned();
+    for (head, sort) in columns {
+        left = left.replacen(head, "", 1);
+        let mut sorts = id.sorts().iter();
+        assert!(
+            sorts.any(|key| key.name() == *sort),
+            "{head} is shown and {id:?} is not sorted by {sort}"
+        );
+    }
+    assert_eq!(
+        left.trim(),
+        "",
+        "{id:?} shows a column that is not named here"
+    );
+}
+
+#[test]
+fn every_column_that_a_list_shows_is_one_that_it_is_sorted_by() {
+    check_columns(
+        "approvals",
+        LIVE,
+        ListId::Approvals,
+        &[
+            ("WAIT", "age"),
+            ("SLA", "sla"),
+            ("HELD", "held"),
+            ("ACTION", "topic"),
+            ("RULE", "rule"),
+            ("RISK", "risk"),
+            ("UNDO", "undo"),
+            ("REQUESTER", "requester"),
+            ("STATE", "state"),
+            ("…JOB", "name"),
+            ("TENANT", "tenant"),
+            ("RESOURCE", "resource"),
+            ("SNAPSHOT", "snapshot"),
+        ],
+    );
+    check_columns(
+        "jobs",
+        LIVE,
+        ListId::Jobs,
+        &[
+            ("STATE", "state"),
+            ("…JOB", "name"),
+            ("job.TOPIC", "topic"),
+            ("PROGRESS, LAST WORD, OR WHY IT WAITS", "progress"),
+            ("WORKER", "worker"),
+            ("AGE", "age"),
+            ("VERDICT", "verdict"),
+            ("TRY", "tries"),
+            ("TENANT", "tenant"),
+            ("RULE", "rule"),
+        ],
+    );
+    check_columns(
+        "workers",
+        LIVE,
+        ListId::Workers,
+        &[
+            ("STANDING", "attention"),
+            ("WORKER", "name"),
+            ("POOL", "pool"),
+            ("REG", "region"),
+            ("PRESSURE", "pressure"),
+            ("CPU", "cpu"),
+            ("MEM", "memory"),
+            ("GPU", "gpu"),
+            ("SLOTS", "slots"),
+            ("BEAT", "heard"),
+            ("SLOT", "slots"),
+            ("MOVE", "attention"),
+            ("PROGRESS, LAST WORD", "progress"),
+            ("HEARD", "heard"),
+        ],
+    );
+    check_columns(
+        "workers | by-pool",
+        LIVE,
+        ListId::Pools,
+        &[
+            ("POOL", "name"),
+            ("LIVE", "live"),
+            ("LATE", "late"),
+            ("LOST", "lost"),
+            ("DRAIN", "draining"),
+            ("ZOMBIE", "zombie"),
+            ("SLOTS", "slots"),
+            ("CPU", "cpu"),
+            ("MEM", "memory"),
+            ("GPU", "gpu"),
+            ("WORST PRESSURE", "pressure"),
+            ("OLDEST BEAT", "heard"),
+        ],
+    );
+}
+
+#[test]
+fn the_panes_beside_others_too_are_sorted_by_what_they_show() {
+    // Their heads share a row with those of other panes.
+    for (keys, script, id, columns) in [
+        (
+            "policy",
+            format!("{LIVE}\n200s rules a:ALLOW,b:DENY"),
+            ListId::Rules,
+            &[
+                ("#", "attention"),
+                ("RULE", "name"),
+                ("DOES", "verdict"),
+                ("ALLOW", "allow"),
+                ("LIMIT", "limit"),
+                ("ASK", "ask"),
+                ("THROTTLE", "throttle"),
+                ("DENY", "deny"),
+            ][..],
+        ),
+        (
+            "rollbacks",
+            SAGAS.to_owned(),
+            ListId::Rollbacks,
+            &[
+                ("STATE", "state"),
+                ("WORKFLOW", "name"),
+                ("UNDONE", "undone"),
+            ],
+        ),
+        (
+            "rollbacks",
+            SAGAS.to_owned(),
+            ListId::DeadLetters,
+            &[
+                ("…JOB", "name"),
+                ("REASON CODE", "reason"),
+                ("AGE", "updated"),
+            ],
+        ),
+    ] {
+        let mut console = Console::play(&script);
+        console.press(keys);
+        let text = text_of(&console.paint(200, 60));
+        let has_all = |line: &str| columns.iter().all(|(head, _)| line.contains(head));
+        assert!(text.lines().any(has_all), "{id:?}: {text}");
+        for (head, sort) in columns {
+            let mut sorts = id.sorts().iter();
+            assert!(sorts.any(|key| key.name() == *sort), "{id:?}: {head}");
+        }
+    }
+}
