@@ -375,7 +375,8 @@ fn ended(model: &Model, now: Timestamp) -> Prose {
 }
 
 fn missing(state: &State, model: &Model) -> Option<Prose> {
-    if model.policy.told().is_some() || !model.policy.rows().is_empty() {
+    let known = model.policy.told().is_some() || !model.policy.rows().is_empty();
+    if known && !state.ui.awaits_rules(model) {
         return None;
     }
     let says = Prose::new();

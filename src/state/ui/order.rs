@@ -54,6 +54,7 @@ impl UiState {
             let steps_of = self.steps_of.as_ref().and_then(undone_of);
             let last_key = self.last_key;
             let open_pools = &self.open_pools;
+            let awaited = id == ListId::Rules && self.awaits_rules(model);
             let list = self.lists.entry(id).or_default();
             let exists = |subject: &Subject| {
                 Self::exists(id, subject, model) && !is_folded(id, subject, open_pools, model)
@@ -83,6 +84,7 @@ impl UiState {
                 ListId::Rollbacks => rollbacks(list, model, now),
                 ListId::Steps => steps(steps_of.as_ref(), model, now),
                 ListId::DeadLetters => letters(list, model, now),
+                ListId::Rules if awaited => (Vec::new(), 0),
                 ListId::Rules => rules(list, model, now),
                 ListId::Flips => flips(model),
                 ListId::Trace => trace_rows(list, trace, folded, model, now),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::list::Subject;
 use super::modal::Modal;
-use super::{UiState, View, What};
+use super::{ListId, UiState, View, What};
 use crate::ids::JobId;
 use crate::state::effect::{Effect, EffectQueue, Outcome};
 use crate::state::event::Source;
@@ -19,6 +19,14 @@ impl UiState {
     /// Why the last question about policy was not answered.
     pub fn policy_refused(&self) -> Option<&Arc<str>> {
         self.policy_refused.as_ref()
+    }
+
+    /// Whether the rules are about to be told: until then nobody knows their order, and
+    /// those that have decided are not shown in one that is none.
+    pub fn awaits_rules(&self, model: &Model) -> bool {
+        model.policy.told().is_none()
+            && self.policy_refused.is_none()
+            && model.links.of(Source::Gateway).is_up()
     }
 
     /// Why policy did not explain `job`.
@@ -81,7 +89,14 @@ impl UiState {
             What::Explain { job } => {
                 self.unexplained = refused.map(|why| (job.clone(), why));
             }
-            _ => self.policy_refused = refused,
+            _ => {
+                self.policy_refused = refused;
+                // The first answer is what the view was opened for: it waits for no key.
+                let rules = &mut self.list_mut(ListId::Rules).state;
+                if rules.order().is_empty() {
+                    rules.invalidate();
+                }
+            }
         }
     }
 }

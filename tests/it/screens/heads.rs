@@ -162,3 +162,50 @@ fn the_panes_beside_others_too_are_sorted_by_what_they_show() {
         }
     }
 }
+
+#[test]
+fn rules_stand_in_their_order_from_the_first_frame() {
+    let heard = "0s link gateway up | 1s told a RUNNING decision=ALLOW rule=busy \
+        | 1s told b RUNNING decision=ALLOW rule=busy | 1s told c DENIED decision=DENY rule=rare | 20s tick";
+    let mut console = Console::play(heard);
+    console.at = console.at.plus(Elapsed::from_secs(1));
+    // The question is under way: it is answered below.
+    let mut effects = EffectQueue::new();
+    console.seq += 1;
+    let event = Stamped {
+        seq: console.seq,
+        at: console.at,
+        value: Event::User(Action::Policy),
+    };
+    console.state.step(&event, &mut effects);
+    let text = text_of(&console.paint(120, 36));
+    assert!(text.contains("Asking the gateway for policy"), "{text}");
+    assert!(!text.contains("busy"), "{text}");
+    for value in script::events("0s rules idle:DENY,rare:DENY,busy:ALLOW")
+        .unwrap()
+        .into_iter()
+        .map(|event| event.value)
+        .chain(
+            effects
+                .drain()
+                .map(|(id, _)| Event::Outcome(id, Outcome::Done(None))),
+        )
+    {
+        console.seq += 1;
+        let event = Stamped {
+            seq: console.seq,
+            at: console.at,
+            value,
+        };
+        console.state.step(&event, &mut EffectQueue::new());
+    }
+    let text = text_of(&console.paint(120, 36));
+    let places: Vec<_> = ["idle", "rare", "busy"]
+        .iter()
+        .map(|id| text.find(id))
+        .collect();
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{text}"
+    );
+}
