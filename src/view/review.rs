@@ -65,6 +65,8 @@ pub struct ReviewView {
     pub moved: bool,
     /// When it was read.
     pub read_at: Timestamp,
+    /// How old the plane's last answer is, while it gives none; `None` while it does.
+    pub old: Option<Elapsed>,
     /// The last refusal.
     pub refused: Option<Refused>,
     /// First payload row on the screen.
@@ -82,7 +84,20 @@ pub fn review(state: &State) -> Option<ReviewView> {
     let reviews = state.ui.reviews()?;
     let review = reviews.shown();
     let live = model.approvals.get(&review.job)?;
-    let gate = state.ui.gate(model);
+    let as_of = silent_since(model);
+    let mut gate = state.ui.gate(model);
+    if as_of.is_some() {
+        for condition in gate.iter_mut().filter(|it| it.met == Met::Yes) {
+            // What the plane says of these can have changed since it fell silent.
+            let now = match condition.text.as_str() {
+                "policy current" => "policy not known now",
+                "request unchanged" => "request not known now",
+                _ => continue,
+            };
+            condition.text = now.to_owned();
+            condition.met = Met::NotYet;
+        }
+    }
     let moved = reviews
         .conditions(review, model, &|job| state.ui.is_reading(job))
         .iter()
@@ -131,7 +146,7 @@ pub fn review(state: &State) -> Option<ReviewView> {
         sentence: sentence(approval),
         partial,
         request: request_facts(model, approval, now),
-        policy: policy_facts(model, approval),
+        policy: policy_facts(model, approval, as_of.is_some()),
         blast: blast_facts(model, approval),
         undo: undo_facts(state, model, approval),
         limits: limits(verdict.map_or(&[], |verdict| &verdict.constraints)),
@@ -144,11 +159,19 @@ pub fn review(state: &State) -> Option<ReviewView> {
         moved,
         gate,
         read_at: review.read.at,
+        old: as_of.map(|at| now.since(at)),
         refused: review.refused.clone(),
         scroll: review.scroll,
         facts_focused: review.facts,
         facts_scroll: review.facts_scroll,
     })
+}
+
+/// When the server that tells of approvals last did, if it does not answer now.
+fn silent_since(model: &Model) -> Option<Timestamp> {
+    let line = model.links.of(model.links.teller()?);
+    let told_at = model.approvals.told_at()?;
+    (!line.is_up()).then_some(told_at)
 }
 
 fn told(model: &Model, value: &Option<Arc<str>>) -> Prose {
@@ -231,7 +254,7 @@ fn request_facts(model: &Model, approval: &Approval, now: Timestamp) -> Vec<Fact
     facts
 }
 
-fn policy_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
+fn policy_facts(model: &Model, approval: &Approval, silent: bool) -> Vec<Fact> {
     let verdict = approval.fact.job.verdict.clone().unwrap_or_default();
     let mut risk = Prose::new();
     if let Some(request) = &approval.fact.job.request {
@@ -249,11 +272,13 @@ fn policy_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
         None => Prose::new().own("unknown"),
     };
     let snapshot = match approval.snapshot(model.snapshot.as_deref()) {
+        Check::Matches if silent => Prose::new().own("? was current  "),
         Check::Matches => Prose::new().own("✓ current  "),
         Check::Differs => Prose::new().strong("≠ moved  "),
         Check::Unknown => Prose::new().own("? not told  "),
     };
     let hash = match approval.hash() {
+        Check::Matches if silent => Prose::new().own("? matched  "),
         Check::Matches => Prose::new().own("✓ matches  "),
         Check::Differs => Prose::new().strong("≠ differs  "),
         Check::Unknown => Prose::new().own("? not told  "),

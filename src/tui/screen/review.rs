@@ -98,10 +98,13 @@ fn draw_title(scene: &Scene<'_>, view: &ReviewView, area: Rect, buf: &mut Buffer
         Some((at, of)) => format!("Review {at} of {of}"),
         None => "Review".to_owned(),
     };
-    let waits = Words::new()
-        .muted("waits ")
-        .text(text::age(view.wait))
-        .gap(3);
+    let mut waits = Words::new();
+    if let Some(old) = view.old {
+        waits = waits
+            .bold(format!("{} old", text::age(old)), Role::Warn)
+            .gap(3);
+    }
+    let waits = waits.muted("waits ").text(text::age(view.wait)).gap(3);
     let facts = match (view.left, view.band) {
         (None, _) => waits.muted("no deadline"),
         (Some(left), _) if left.as_millis() == 0 => {

@@ -163,6 +163,49 @@ fn the_panes_beside_others_too_are_sorted_by_what_they_show() {
     }
 }
 
+/// An approval under review while the gateway goes.
+const REVIEWED: &str = "0s link nats up | 0s link gateway up | 0s policy v1:ab \
+    | 1s approval a topic=job.k8s labels=mcp.tool:restart,mcp.server:k8s risk=prod rule=r1 \
+      snapshot=v1:ab hash=h deadline=900s | 2s tick";
+
+#[test]
+fn a_review_says_how_old_the_planes_word_is_while_it_gives_none() {
+    let mut console = Console::play(REVIEWED);
+    console.press("approvals | review");
+    let text = text_of(&console.paint(120, 36));
+    for says in [
+        "✓ current",
+        "✓ matches",
+        "✓ policy current",
+        "✓ request unchanged",
+    ] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    console.press("link gateway down reason=gone");
+    console.at = console.at.plus(Elapsed::from_secs(40));
+    console.press("tick now");
+    let text = text_of(&console.paint(120, 36));
+    for says in [
+        "s old   waits ",
+        "? was current",
+        "? matched",
+        "policy not known now",
+        "request not known now",
+        "A R X T wait for the gateway",
+    ] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    for says in [
+        "✓ current",
+        "✓ matches",
+        "policy current",
+        "unchanged",
+        "not yet",
+    ] {
+        assert!(!text.contains(says), "{says}: {text}");
+    }
+}
+
 #[test]
 fn rules_stand_in_their_order_from_the_first_frame() {
     let heard = "0s link gateway up | 1s told a RUNNING decision=ALLOW rule=busy \
