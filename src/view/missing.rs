@@ -120,9 +120,13 @@ fn gone(state: &State, source: Source) -> Option<Notice> {
             }
         ),
         Source::Gateway if bus => {
-            "Watching goes on over NATS; deciding and reading payloads wait for it.".to_owned()
+            "Watching goes on over NATS; A R X T and payloads wait for it.".to_owned()
         }
-        Source::Gateway => format!("Everything is as of {}.", text::clock(*since)),
+        Source::Gateway if links.of(Source::Bus).state == LinkState::Absent => {
+            format!("Everything is as of {}.", text::clock(*since))
+        }
+        // What the bus told is as old as its own notice says.
+        Source::Gateway => format!("Approvals and verdicts are as of {}.", text::clock(*since)),
         Source::Store if gateway => {
             "Payloads and job hashes come from the gateway; what it does not have reads unknown."
                 .to_owned()
@@ -134,7 +138,10 @@ fn gone(state: &State, source: Source) -> Option<Notice> {
             "Approvals are as of {}, and payloads cannot be read. Watching goes on over NATS.",
             text::clock(*since)
         ),
-        Source::Store => format!("Everything is as of {}.", text::clock(*since)),
+        Source::Store if links.of(Source::Bus).state == LinkState::Absent => {
+            format!("Everything is as of {}.", text::clock(*since))
+        }
+        Source::Store => format!("Approvals and verdicts are as of {}.", text::clock(*since)),
     };
     Some(Notice {
         weight: Weight::Missing,

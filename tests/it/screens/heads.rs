@@ -207,6 +207,24 @@ fn a_review_says_how_old_the_planes_word_is_while_it_gives_none() {
 }
 
 #[test]
+fn two_servers_that_are_gone_do_not_contradict_each_other() {
+    let script = "0s link nats up | 0s link gateway up | 1s submit a topic=job.a \
+        | 36s link gateway down reason=gone | 45s link nats down reason=gone | 60s tick";
+    let text = {
+        let mut console = Console::play(script);
+        console.press("jobs");
+        text_of(&console.paint(120, 36))
+    };
+    for says in [
+        "Workers and progress are as of 00:00:45Z",
+        "Approvals and verdicts are as of 00:00:36Z",
+    ] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    assert!(!text.contains("Everything is as of"), "{text}");
+}
+
+#[test]
 fn rules_stand_in_their_order_from_the_first_frame() {
     let heard = "0s link gateway up | 1s told a RUNNING decision=ALLOW rule=busy \
         | 1s told b RUNNING decision=ALLOW rule=busy | 1s told c DENIED decision=DENY rule=rare | 20s tick";
