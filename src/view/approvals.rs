@@ -19,8 +19,10 @@ use crate::view::{Fact, Prose, compensations, shown};
 pub struct ApprovalsView {
     /// The rows that can be seen.
     pub rows: Vec<ApprovalRow>,
-    /// Approvals that wait and pass the filter.
+    /// Rows that pass the filter, and those that ended and are still on the screen.
     pub passing: usize,
+    /// Those of them that wait.
+    pub waiting: usize,
     /// Rows that are marked.
     pub marked: usize,
     /// What they are sorted by, in words.
@@ -85,6 +87,8 @@ pub enum Standing {
     Yours,
     /// This console decided and has not seen it done.
     Deciding,
+    /// It ended while it was on the screen.
+    Ended(ApprovalStatus),
 }
 
 /// An approval that has ended.
@@ -124,6 +128,13 @@ pub fn approvals(state: &State, height: usize) -> ApprovalsView {
     ApprovalsView {
         rows,
         passing: list.state.order().len(),
+        waiting: list
+            .state
+            .order()
+            .iter()
+            .filter_map(|subject| model.approvals.get(subject.job()?))
+            .filter(|approval| approval.fact.status == ApprovalStatus::Pending)
+            .count(),
         marked: list.state.marks().len(),
         sort: match list.sort(ListId::Approvals).word() {
             "attention first" => "cost of waiting first",
@@ -153,11 +164,14 @@ pub fn oldest(state: &State, height: usize) -> Vec<ApprovalRow> {
 /// One approval as a row, without cursor and mark.
 pub fn row(state: &State, model: &Model, approval: &Approval, now: Timestamp) -> ApprovalRow {
     let request = approval.fact.job.request.as_ref();
+    // A deadline says nothing about what nobody can decide any more.
+    let fact = &approval.fact;
+    let counts = fact.status == ApprovalStatus::Pending && fact.not_actionable.is_none();
     ApprovalRow {
         id: approval.id().clone(),
         wait: approval.wait(now),
-        left: approval.time_left(now),
-        band: approval.sla_band(now),
+        left: approval.time_left(now).filter(|_| counts),
+        band: if counts { approval.sla_band(now) } else { 2 },
         held: held(approval, &model.jobs),
         action: approval.what_runs(),
         rule: approval
@@ -191,7 +205,9 @@ fn standing(state: &State, model: &Model, approval: &Approval) -> Standing {
         .context_ptr()
         .and_then(|pointer| model.approvals.payload(approval.id(), pointer))
         .is_some_and(|payload| payload.content == Content::Missing);
-    if deciding || state.ui.is_deciding(approval.id()) {
+    if approval.fact.status != ApprovalStatus::Pending {
+        Standing::Ended(approval.fact.status)
+    } else if deciding || state.ui.is_deciding(approval.id()) {
         Standing::Deciding
     } else if let Some(why) = &approval.fact.not_actionable {
         Standing::NotActionable(Arc::clone(why))

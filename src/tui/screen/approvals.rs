@@ -154,7 +154,7 @@ fn draw_title(scene: &Scene<'_>, view: &ApprovalsView, area: Rect, buf: &mut Buf
             .gap(3);
     }
     facts = facts
-        .text(text::thousands(view.passing as u64))
+        .text(text::thousands(view.waiting as u64))
         .muted(format!(", {}", view.sort));
     if view.marked > 0 {
         facts = facts.bold(format!("   {} marked", view.marked), Role::Accent);
@@ -351,6 +351,12 @@ fn standing_words(scene: &Scene<'_>, standing: &Standing) -> Words {
         Standing::Yours if scene.glyphs.is_ascii() => words.muted("- yours"),
         Standing::Yours => words.muted("– yours"),
         Standing::Deciding => words.ink("… deciding", Role::Accent),
+        Standing::Ended(status) => {
+            let (glyph, role) = ended(*status);
+            words
+                .glyph(scene.glyphs, glyph, role)
+                .ink(format!(" {}", status.name()), role)
+        }
     }
 }
 
@@ -444,14 +450,19 @@ fn draw_decided(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-fn decided_row(scene: &Scene<'_>, row: &DecidedRow, now: crate::time::Timestamp) -> Row {
-    let (glyph, role) = match row.status {
+/// The sign of an approval that has ended.
+fn ended(status: ApprovalStatus) -> (Glyph, Role) {
+    match status {
         ApprovalStatus::Approved => (Glyph::Check, Role::Text),
         ApprovalStatus::Rejected => (Glyph::Denied, Role::Text),
         ApprovalStatus::Expired => (Glyph::Timeout, Role::Warn),
         ApprovalStatus::Invalidated => (Glyph::Moved, Role::Warn),
         ApprovalStatus::Repaired | ApprovalStatus::Pending => (Glyph::Dot, Role::Muted),
-    };
+    }
+}
+
+fn decided_row(scene: &Scene<'_>, row: &DecidedRow, now: crate::time::Timestamp) -> Row {
+    let (glyph, role) = ended(row.status);
     let outside = |value: &Option<std::sync::Arc<str>>, missing: &str| match value {
         Some(value) => Words::new().shown(Shown::head_of(value, 120), Role::Text),
         None => Words::new().muted(missing),

@@ -207,6 +207,32 @@ fn a_review_says_how_old_the_planes_word_is_while_it_gives_none() {
 }
 
 #[test]
+fn an_approval_that_ends_while_it_is_on_the_screen_says_how_and_no_longer_counts() {
+    let two = format!("{REVIEWED} | 2s approval b topic=job.b deadline=900s");
+    let two = two.replace("| 2s tick |", "|");
+    let mut console = Console::play(&format!("{two} | 3s tick"));
+    console.press("approvals");
+    let waiting = |console: &mut Console| {
+        let text = text_of(&console.paint(120, 36));
+        let title = text
+            .lines()
+            .find(|line| line.contains("Waiting for a person"));
+        let count = title.and_then(|line| line.split("── ").nth(1)?.split(',').next());
+        count.map(str::to_owned).unwrap_or_else(|| panic!("{text}"))
+    };
+    assert_eq!(waiting(&mut console), "2");
+    console.press(
+        "approval a topic=job.k8s status=approved by=ann;approval b topic=job.b deadline=900s",
+    );
+    assert_eq!(waiting(&mut console), "1");
+    let text = text_of(&console.paint(120, 36));
+    let row = text.lines().find(|line| line.contains("✓ approved"));
+    let row = row.unwrap_or_else(|| panic!("{text}"));
+    assert!(!text.contains("resolved"), "{text}");
+    assert!(row.contains("—"), "no deadline counts on: {row}");
+}
+
+#[test]
 fn two_servers_that_are_gone_do_not_contradict_each_other() {
     let script = "0s link nats up | 0s link gateway up | 1s submit a topic=job.a \
         | 36s link gateway down reason=gone | 45s link nats down reason=gone | 60s tick";
