@@ -170,16 +170,17 @@ pub(super) fn change_mark(change: Option<Change>) -> Option<char> {
 /// Width keeps: state, job, why, age, topic, worker, verdict, tries; wide adds
 /// tenant and rule.
 fn columns(width: u16, wide: bool) -> Vec<Column> {
-    let why = if width >= LONG {
-        "PROGRESS, LAST WORD, OR WHY IT WAITS"
-    } else {
-        "PROGRESS, OR WHY IT WAITS"
-    };
     let mut columns = vec![
         Column::fixed("STATE", 13).rank(0),
         Column::fixed("…JOB", 8).rank(1).tail(),
         Column::content("job.TOPIC", 17, 24).rank(4).tail(),
-        Column::grow(why, 25).rank(2),
+        Column::grow("PROGRESS, LAST WORD, OR WHY IT WAITS", 25)
+            .shorter(&[
+                "PROGRESS, OR WHY IT WAITS",
+                "PROGRESS OR WHY NOT",
+                "PROGRESS",
+            ])
+            .rank(2),
         Column::content("WORKER", 11, 18).rank(5).tail(),
         Column::number("AGE", 6).rank(3),
         Column::fixed("VERDICT", 8).rank(6),

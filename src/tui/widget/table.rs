@@ -31,6 +31,7 @@ pub struct Column {
     title: &'static str,
     /// The title while the column before it is left out.
     alone: &'static str,
+    shorter: &'static [&'static str],
     fit: Fit,
     right: bool,
     keeps_tail: bool,
@@ -44,6 +45,7 @@ impl Column {
         Self {
             title,
             alone: title,
+            shorter: &[],
             fit: Fit::Fixed(width),
             right: false,
             keeps_tail: false,
@@ -91,6 +93,12 @@ impl Column {
             alone: title,
             ..self
         }
+    }
+
+    /// Shorter titles for where the whole one does not fit, the longest first.
+    #[must_use]
+    pub fn shorter(self, shorter: &'static [&'static str]) -> Self {
+        Self { shorter, ..self }
     }
 
     /// Blanks after it.
@@ -218,6 +226,10 @@ impl<'a> Table<'a> {
                     Some(("", Some(more))) if !column.right => column.gap + more,
                     _ => 0,
                 };
+                let room = usize::from(*wide + over);
+                let titles = std::iter::once(&title).chain(column.shorter);
+                let mut titles = titles.filter(|title| title.chars().count() <= room);
+                let title = titles.next().copied().unwrap_or(title);
                 let cell = clipped(x, *wide + over, head);
                 place(pen, buf, cell, column, &Words::new().muted(title));
                 x = x.saturating_add(wide + column.gap);

@@ -163,6 +163,26 @@ fn the_panes_beside_others_too_are_sorted_by_what_they_show() {
     }
 }
 
+#[test]
+fn the_head_of_the_jobs_is_whole_at_every_width() {
+    let mut heads = std::collections::BTreeSet::new();
+    for columns in 60..=200 {
+        let mut console = Console::play(LIVE);
+        console.press("jobs");
+        let text = text_of(&console.paint(columns, 36));
+        let line = text.lines().find(|line| line.contains("…JOB"));
+        let line = line.unwrap_or_else(|| panic!("no head: {text}"));
+        let named = line.replacen("…JOB", "", 1);
+        assert!(!named.contains('…'), "{columns}: {line}");
+        let from = named.find("PROGRESS").expect("a head");
+        let head = named[from..].split("  ").next().expect("a head");
+        heads.insert(head.trim_end().to_owned());
+    }
+    let heads: Vec<String> = heads.into_iter().collect();
+    assert!(heads.contains(&"PROGRESS, LAST WORD, OR WHY IT WAITS".to_owned()));
+    assert!(heads.contains(&"PROGRESS, OR WHY IT WAITS".to_owned()));
+}
+
 /// An approval under review while the gateway goes.
 const REVIEWED: &str = "0s link nats up | 0s link gateway up | 0s policy v1:ab \
     | 1s approval a topic=job.k8s labels=mcp.tool:restart,mcp.server:k8s risk=prod rule=r1 \
