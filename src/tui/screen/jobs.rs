@@ -109,7 +109,9 @@ fn draw_title(scene: &Scene<'_>, view: &JobsView, area: Rect, buf: &mut Buffer) 
         let old = scene.state.ui.shown_at(scene.state.now).since(since);
         facts = facts.bold(format!("{} old   ", text::age(old)), Role::Warn);
     }
-    if view.passing > 0 {
+    // One that shows all its matches needs no range of them.
+    let all = !view.filter.is_empty() && view.rows.len() == view.passing;
+    if view.passing > 0 && !all {
         let range = format!(
             "{}-{} of ",
             text::thousands(view.first as u64 + 1),
@@ -119,7 +121,10 @@ fn draw_title(scene: &Scene<'_>, view: &JobsView, area: Rect, buf: &mut Buffer) 
     }
     facts = facts.text(text::thousands(view.passing as u64));
     if !view.filter.is_empty() {
-        facts = facts.muted(format!(" of {} match ", text::thousands(view.known as u64)));
+        facts = facts.muted(match all {
+            true => format!(" of {} match ", text::thousands(view.known as u64)),
+            false => format!(", of {} known, match ", text::thousands(view.known as u64)),
+        });
         facts = facts.line(&view.filter, Role::Accent);
     }
     facts = facts.muted(format!(", {}", view.sort));

@@ -183,6 +183,28 @@ fn the_head_of_the_jobs_is_whole_at_every_width() {
     assert!(heads.contains(&"PROGRESS, OR WHY IT WAITS".to_owned()));
 }
 
+#[test]
+fn the_title_of_filtered_jobs_counts_each_thing_once() {
+    let all =
+        "0s link nats up | 1s submit a topic=job.a risk=prod | 1s submit b topic=job.b | 2s tick";
+    let found = lines_with(all, &[Action::Jobs], &[" Jobs ─"]);
+    assert!(found[0].contains("1-2 of 2"), "{found:?}");
+    let mut console = Console::play(all);
+    console.press("jobs | filter | \"risk:prod\" | confirm");
+    let text = text_of(&console.paint(120, 36));
+    assert!(text.contains(" 1 of 2 match risk:prod, "), "{text}");
+    let many: String = (0..90)
+        .map(|n| format!("| 1s submit p{n} topic=job.a risk=prod"))
+        .collect();
+    let mut console = Console::play(&format!("{all}{many} | 3s tick"));
+    console.press("jobs | filter | \"risk:prod\" | confirm");
+    let text = text_of(&console.paint(120, 36));
+    assert!(
+        text.contains(" of 91, of 92 known, match risk:prod"),
+        "{text}"
+    );
+}
+
 /// An approval under review while the gateway goes.
 const REVIEWED: &str = "0s link nats up | 0s link gateway up | 0s policy v1:ab \
     | 1s approval a topic=job.k8s labels=mcp.tool:restart,mcp.server:k8s risk=prod rule=r1 \
