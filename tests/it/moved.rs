@@ -14,10 +14,13 @@ use crate::support::Capdeck;
 fn is_off(screen: &Screen, gateway: &StandIn, why: &str) {
     screen.press("A");
     screen.until("the reason in the footer", |text| {
-        text.lines().last().is_some_and(|line| {
-            // The footer is one line, so it may be cut.
-            line.contains(&why[..why.len().min(60)])
-        })
+        // What does not fit into one row takes two.
+        let rows: Vec<&str> = text.lines().rev().take(2).map(str::trim).collect();
+        rows.into_iter()
+            .rev()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .contains(why)
     });
     assert!(
         !screen.text().contains("Approve this job"),

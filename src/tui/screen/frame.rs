@@ -10,7 +10,7 @@ use crate::tui::glyph::Glyph;
 use crate::tui::screen::{Scene, prose};
 use crate::tui::theme::Role;
 use crate::tui::widget::words::{Ink, Words};
-use crate::tui::widget::{Pen, indent, pane, split_row};
+use crate::tui::widget::{Pen, indent, pane, split_row, split_rows};
 use crate::view::frame::{Header, Lamp, LampState, Mode, header};
 use crate::view::missing::{self, Weight};
 
@@ -19,6 +19,9 @@ const TABS_FROM: u16 = 14;
 
 /// From this many rows on a blank row stands above the view.
 const AIRY_FROM: u16 = 30;
+
+/// The outcome of an action takes at most this many rows.
+const OUTCOME_ROWS: usize = 2;
 
 /// From this width on the header has room for words.
 const WIDE: u16 = 100;
@@ -53,9 +56,10 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
         draw_tabs(scene, tabs, buf);
         rest = below;
     }
-    let (rest, last) = split_last(rest);
-    draw_footer(scene, last, buf);
-    let mut rest = rest;
+    let outcome = outcome(scene, area);
+    let rows = u16::try_from(outcome.len().max(1)).unwrap_or(1);
+    let (mut rest, last) = split_rows(rest, rest.height.saturating_sub(rows));
+    draw_footer(scene, &outcome, last, buf);
     for notice in missing::notices(scene.state) {
         let role = match notice.weight {
             Weight::Good => Role::Ok,
@@ -85,11 +89,6 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Rect {
         rest = split_row(rest).1;
     }
     rest
-}
-
-fn split_last(area: Rect) -> (Rect, Rect) {
-    let (above, last) = crate::tui::widget::split_rows(area, area.height.saturating_sub(1));
-    (above, last)
 }
 
 fn draw_header(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
@@ -304,30 +303,58 @@ fn draw_tabs(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     scene.pen().put(buf, indent(area, 1), &words);
 }
 
-fn draw_footer(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
+/// The outcome of an action that takes the place of the keys, in one row, or in two
+/// where one would cut what it means or the command that it names.
+fn outcome(scene: &Scene<'_>, area: Rect) -> Vec<Words> {
+    let Some(footer) = scene.state.ui.footer(scene.state.now) else {
+        return Vec::new();
+    };
+    let (glyph, role) = match footer.tone {
+        Tone::Done => (Some(Glyph::Check), Role::Ok),
+        Tone::Muted => (None, Role::Muted),
+        Tone::Warning => (Some(Glyph::Warning), Role::Warn),
+        Tone::Failed => (Some(Glyph::Cross), Role::Crit),
+    };
+    let mut sign = Words::new();
+    if let Some(glyph) = glyph {
+        sign = sign
+            .glyph(scene.glyphs, glyph, Ink::new(role).bold())
+            .gap(1);
+    }
+    let ink = if footer.tone == Tone::Muted {
+        Role::Muted
+    } else {
+        Role::Text
+    };
+    let words = sign.clone().line(&footer.text, ink);
+    let width = usize::from(area.width.saturating_sub(2));
+    if words.width() <= width || area.height < TABS_FROM {
+        return vec![words];
+    }
+    // A command stands in a row of its own, so that it can be copied.
+    if let Some((says, command)) = footer.text.split_once("  capdeck ") {
+        let command = Words::new().line(&format!("capdeck {command}"), ink);
+        return vec![sign.line(says, ink).head(width), command.head(width)];
+    }
+    let mut lines = words.wrap(width);
+    if lines.len() > OUTCOME_ROWS {
+        lines.truncate(OUTCOME_ROWS);
+        if let Some(last) = lines.last_mut() {
+            *last = last.clone().text(" …").head(width);
+        }
+    }
+    lines
+}
+
+fn draw_footer(scene: &Scene<'_>, outcome: &[Words], area: Rect, buf: &mut Buffer) {
     let pen = scene.pen();
     let inside = Rect {
         width: area.width.saturating_sub(2),
         ..indent(area, 1)
     };
     let state = scene.state;
-    if let Some(footer) = state.ui.footer(state.now) {
-        let (glyph, role) = match footer.tone {
-            Tone::Done => (Some(Glyph::Check), Role::Ok),
-            Tone::Muted => (None, Role::Muted),
-            Tone::Warning => (Some(Glyph::Warning), Role::Warn),
-            Tone::Failed => (Some(Glyph::Cross), Role::Crit),
-        };
-        let mut words = Words::new();
-        if let Some(glyph) = glyph {
-            words = words.glyph(pen.glyphs, glyph, Ink::new(role).bold()).gap(1);
-        }
-        let ink = if footer.tone == Tone::Muted {
-            Role::Muted
-        } else {
-            Role::Text
-        };
-        pen.put(buf, inside, &words.line(&footer.text, ink));
+    if !outcome.is_empty() {
+        pane::rows(pen, buf, inside, outcome);
         return;
     }
     if let Some(ignored) = state.ui.ignored(state.now) {

@@ -205,6 +205,28 @@ fn the_title_of_filtered_jobs_counts_each_thing_once() {
     );
 }
 
+#[test]
+fn what_came_of_an_action_is_whole_although_one_row_does_not_hold_it() {
+    let id = "6f1c02d4-8a57-4e0b-b3a9-77d0e41b9f2c";
+    let mut console = Console::play(&format!(
+        "0s link nats up | 1s dispatch {id} w1 topic=job.a | 2s tick"
+    ));
+    console.press("jobs | cancel");
+    console.at = console.at.plus(Elapsed::from_secs(1));
+    console.user(Action::NextField);
+    console.user(Action::NextField);
+    console.user(Action::Confirm);
+    let text = text_of(&console.paint(80, 24));
+    let twin = format!("\n capdeck cancel {id} --reason ''\n");
+    assert!(text.contains(&twin), "one row that can be copied: {text}");
+    // Where it fits it stays in one.
+    let text = text_of(&console.paint(120, 24));
+    assert!(
+        text.contains(&format!("ms.  capdeck cancel {id}")),
+        "{text}"
+    );
+}
+
 /// An approval under review while the gateway goes.
 const REVIEWED: &str = "0s link nats up | 0s link gateway up | 0s policy v1:ab \
     | 1s approval a topic=job.k8s labels=mcp.tool:restart,mcp.server:k8s risk=prod rule=r1 \
