@@ -34,15 +34,23 @@ enum Brevity {
     NoSeconds,
     NoRequests,
     NoRate,
+    NoZeros,
+    NoAges,
+    NoClock,
+    NoNames,
 }
 
 impl Brevity {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 9] = [
         Self::Whole,
         Self::NoWords,
         Self::NoSeconds,
         Self::NoRequests,
         Self::NoRate,
+        Self::NoZeros,
+        Self::NoAges,
+        Self::NoClock,
+        Self::NoNames,
     ];
 }
 
@@ -105,11 +113,17 @@ fn draw_header(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
         ..area
     };
     let block = format!(" {} ", text::Shown::line(&scene.context.name).as_str());
-    let block_width = text::width(&block).min(usize::from(room) / 2);
+    let mut block_width = 0;
     let (mut left, mut right) = (Words::new(), Words::new());
     for brevity in Brevity::ALL {
         left = header_left(pen, &facts, wide, brevity);
         right = header_right(pen, &facts, wide, brevity);
+        // A long name gives way before a lamp does.
+        let most = match brevity {
+            Brevity::NoAges | Brevity::NoClock | Brevity::NoNames => 3,
+            _ => 2,
+        };
+        block_width = text::width(&block).min(usize::from(room) / most);
         if block_width + left.width() + right.width() < usize::from(room) {
             break;
         }
@@ -157,6 +171,9 @@ fn header_left(pen: Pen<'_>, facts: &Header, wide: bool, brevity: Brevity) -> Wo
             let blank = if wide { " " } else { "" };
             words = words.muted(format!("{blank}{}/min", compact(requests)));
         }
+    }
+    if brevity >= Brevity::NoZeros && facts.dropped == 0 && facts.malformed == 0 {
+        return words;
     }
     words = words.gap(if wide { 3 } else { 2 });
     if brevity < Brevity::NoRate {
@@ -225,7 +242,10 @@ fn header_right(pen: Pen<'_>, facts: &Header, wide: bool, brevity: Brevity) -> W
             crit,
         )
         .gap(gap)
-        .text(text::clock(facts.now))
+        .text(match brevity < Brevity::NoClock {
+            true => text::clock(facts.now),
+            false => String::new(),
+        })
 }
 
 /// The sign and the look of a lamp.
@@ -248,10 +268,13 @@ fn lamp_words(pen: Pen<'_>, lamp: &Lamp, wide: bool, brevity: Brevity) -> Words 
     let blank = if wide { " " } else { "" };
     let healthy = matches!(lamp.state, LampState::Heard | LampState::Absent);
     let label = if healthy { Ink::new(Role::Muted) } else { ink };
-    let mut words = Words::new()
-        .ink(format!("{name}{blank}"), label)
-        .glyph(pen.glyphs, glyph, ink);
+    let named = match brevity < Brevity::NoNames {
+        true => format!("{name}{blank}"),
+        false => String::new(),
+    };
+    let mut words = Words::new().ink(named, label).glyph(pen.glyphs, glyph, ink);
     let after = match lamp.age {
+        Some(_) if brevity >= Brevity::NoAges => None,
         Some(_) if healthy && brevity >= Brevity::NoSeconds => None,
         Some(age) => Some(text::age(age)),
         None => None,

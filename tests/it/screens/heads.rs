@@ -360,3 +360,24 @@ fn rules_stand_in_their_order_from_the_first_frame() {
         "{text}"
     );
 }
+
+#[test]
+fn the_lamp_of_a_server_that_is_gone_is_whole_at_every_width() {
+    let script = "0s link nats up | 0s link gateway up | 0s link redis up | 1s submit a topic=job.a \
+        | 2s link nats down reason=gone | 3s link gateway down reason=gone \
+        | 4s link redis down reason=gone | 200s tick";
+    for columns in 60..=130 {
+        let mut console = Console::play(script);
+        let text = text_of(&console.paint(columns, 20));
+        let head = text.lines().next().unwrap_or_default();
+        assert_eq!(head.matches('○').count(), 3, "{columns}: {head}");
+        assert!(
+            head.contains("NO LINK") && head.contains("eu-1"),
+            "{columns}: {head}"
+        );
+        assert!(
+            head.contains("◆ 0") && head.contains("▲ 0"),
+            "{columns}: {head}"
+        );
+    }
+}
