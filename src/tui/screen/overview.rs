@@ -41,11 +41,20 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
     let pools = overview::pressure(scene.state);
     let decisions = overview::decisions(scene.state);
 
-    // Approvals and alerts are never folded, so they get their rows first.
+    let rollbacks = overview::rollbacks(scene.state, ROLLBACKS);
+    let (model, now) = view::shown(scene.state);
+    let alerts = overview::alerts(model, now).len();
+    let waiting = view::frame::header(scene.state).approvals;
+
+    // Approvals and alerts are never folded, so they get their rows first; where panes
+    // stand above each other, no more than they need, for pools need some too.
+    let needs = |rows: usize| u16::try_from(rows).unwrap_or(LISTED).clamp(1, LISTED);
+    // A head stands above alerts, and none above rollbacks.
+    let alert_rows = 1 + needs((alerts + usize::from(alerts > 0)).max(rollbacks.len()));
     let bottom_rows = if wide {
         2 + LISTED
     } else {
-        2 + LISTED + 1 + LISTED
+        1 + u16::from(waiting > 0) + needs(waiting) + alert_rows
     };
     // Counts, and below them how they changed where there is room.
     let (pipeline, rest) = split_rows(area, if wide && airy { 4 } else { 3 });
@@ -78,7 +87,6 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         draw_decisions_line(scene, &decisions, middle, buf);
     }
     let rest = if middle_rows > 0 { blank(rest) } else { rest };
-    let rollbacks = overview::rollbacks(scene.state, ROLLBACKS);
     let listed = if wide {
         // Rollbacks give way first, and take what the lists above them leave.
         let undone = 1 + rollbacks.len().max(1) as u16;
@@ -87,9 +95,6 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
             Some(_) | None => 0,
         };
         let room = rest.height.saturating_sub(undone + u16::from(undone > 0));
-        let (model, now) = view::shown(scene.state);
-        let alerts = overview::alerts(model, now).len();
-        let waiting = view::frame::header(scene.state).approvals;
         let wanted = u16::try_from(waiting.max(alerts)).unwrap_or(u16::MAX);
         let (lists, rest) = split_rows(rest, wanted.max(LISTED).saturating_add(2).min(room));
         let (left, right) = halves(lists, 75);
@@ -100,7 +105,8 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         }
         lists.height.saturating_sub(2)
     } else {
-        let (oldest, rest) = split_rows(rest, 2 + LISTED);
+        let room = rest.height.saturating_sub(alert_rows);
+        let (oldest, rest) = split_rows(rest, room.min(2 + LISTED));
         draw_oldest(scene, oldest, buf);
         if rollbacks.is_empty() {
             draw_alerts(scene, rest, buf);
@@ -109,7 +115,7 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
             draw_alerts(scene, left, buf);
             draw_rollbacks(scene, &rollbacks, right, buf);
         }
-        LISTED
+        oldest.height.saturating_sub(2)
     };
     Drawn {
         height: match scene.state.ui.list_id() {

@@ -361,6 +361,38 @@ fn rules_stand_in_their_order_from_the_first_frame() {
     );
 }
 
+/// A deployment with more to show than a small window holds.
+fn pools(pools: usize, more: &str) -> String {
+    let beats: String = (0..pools)
+        .map(|n| format!("| 1s beat w{n} pool=pool{n} slots=1/4 "))
+        .collect();
+    format!("0s link nats up | 0s link gateway up {beats}{more} | 2s tick")
+}
+
+#[test]
+fn the_overview_leaves_no_row_blank_while_it_hides_a_pool() {
+    let waits = "| 1s approval a topic=job.pool0.x | 1s approval b topic=job.pool1.x";
+    for (columns, rows, more, least) in [
+        (60, 16, "", 3),
+        (60, 16, waits, 2),
+        (80, 24, "", 7),
+        (80, 24, waits, 7),
+    ] {
+        let mut console = Console::play(&pools(7, more));
+        let text = text_of(&console.paint(columns, rows));
+        let shown = (0..7)
+            .filter(|n| text.contains(&format!("pool{n} ")))
+            .count();
+        assert!(shown >= least, "{columns}x{rows}: {shown} pools: {text}");
+        // The screen is full, or nothing is hidden.
+        let blank = text.lines().filter(|line| line.trim().is_empty()).count();
+        assert!(
+            shown == 7 || blank == 0,
+            "{columns}x{rows}: {blank} blank: {text}"
+        );
+    }
+}
+
 #[test]
 fn the_lamp_of_a_server_that_is_gone_is_whole_at_every_width() {
     let script = "0s link nats up | 0s link gateway up | 0s link redis up | 1s submit a topic=job.a \
