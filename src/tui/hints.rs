@@ -10,6 +10,7 @@ use crate::state::ui::review::Met;
 use crate::state::ui::{ListId, View, WorkersAs};
 use crate::text;
 use crate::tui::keymap::{Keymap, Mode};
+use crate::view::missing::first_run;
 
 /// A key and what it does here, in a word or two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,14 @@ pub fn hints(state: &State, keymap: &Keymap) -> (Vec<KeyHint>, String) {
             verb.to_owned()
         }
     };
-    let wanted: Vec<(Action, String)> = if let Some(reviews) = ui.reviews() {
+    let wanted: Vec<(Action, String)> = if ui.frozen().is_none() && first_run(state).is_some() {
+        vec![
+            (Action::Reload, "try now".to_owned()),
+            (Action::Palette, "command".to_owned()),
+            (Action::Help, "help".to_owned()),
+            (Action::Close, "quit".to_owned()),
+        ]
+    } else if let Some(reviews) = ui.reviews() {
         let (_, of) = reviews.place();
         vec![
             (Action::Down, "scroll".to_owned()),
@@ -241,6 +249,20 @@ mod tests {
             let state = script::run(script).expect("a script");
             assert_eq!(hints(&state, &Keymap::default()).1, says, "{script}");
         }
+    }
+
+    #[test]
+    fn while_nothing_was_ever_reached_the_keys_are_those_of_that_screen() {
+        let says = |script: &str| {
+            let state = script::run(script).expect("a script");
+            let keys = hints(&state, &Keymap::default()).0.into_iter();
+            let keys: Vec<String> = keys.map(|it| format!("{} {}", it.key, it.says)).collect();
+            keys.join(", ")
+        };
+        let none = "0s link nats down | 0s link gateway down";
+        assert_eq!(says(none), "r try now, : command, ? help, q quit");
+        let came = says(&format!("{none} | 1s link gateway up"));
+        assert!(!came.contains("try now"), "{came}");
     }
 
     #[test]
