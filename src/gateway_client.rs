@@ -373,13 +373,7 @@ impl GatewayClient {
     pub async fn rules(&self) -> Result<Rules, GatewayError> {
         let path = ["policy", "rules"];
         let value = self.value(Method::GET, &path, &[], None, None).await?;
-        let default = value.get("default_decision").and_then(Value::as_str);
-        let default_decision = default.unwrap_or_default().to_owned();
-        let list = lenient::list(value).map_err(|says| self.not_understood(says))?;
-        Ok(Rules {
-            items: list.items,
-            default_decision,
-        })
+        Rules::from_value(value).map_err(|says| self.not_understood(says))
     }
 
     /// `GET /governance/decisions`: the log of the last 24 h, newest first, from

@@ -15,7 +15,7 @@ use ratatui::style::Modifier;
 use crate::cli::{CliError, print, themes};
 use crate::control_plane::simulation::Simulation;
 use crate::headless::json;
-use crate::runtime::answers::{self, Answers};
+use crate::runtime::answers::{self, Answers, PolicyAnswers};
 use crate::runtime::event_of;
 use crate::state::State;
 use crate::state::action::Action;
@@ -243,8 +243,16 @@ impl Console {
                 let detail = self.demo.job_answer(job);
                 detail.map(|detail| answers::job(detail).expect(OURS))
             }
+            Effect::ReadPolicy => {
+                let all = PolicyAnswers {
+                    status: self.demo.status_answer(),
+                    rules: self.demo.rules_answer(),
+                    snapshots: self.demo.snapshots_answer(),
+                    decisions: self.demo.decision_log_answer(usize::MAX),
+                };
+                Some(answers::policy(all, self.end).expect(OURS))
+            }
             Effect::Refresh
-            | Effect::ReadPolicy
             | Effect::Explain { .. }
             | Effect::Try { .. }
             | Effect::JudgeCompensation { .. } => None,

@@ -33,7 +33,7 @@ mod elsewhere;
 mod governance;
 mod guard;
 mod keys;
-mod policy;
+pub(super) mod policy;
 mod replay;
 mod routes;
 mod stream;

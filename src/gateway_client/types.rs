@@ -337,6 +337,18 @@ pub struct Rules {
     pub default_decision: String,
 }
 
+impl Rules {
+    pub(crate) fn from_value(value: Value) -> Result<Self, String> {
+        let default = value.get("default_decision").and_then(Value::as_str);
+        let default_decision = default.unwrap_or_default().to_owned();
+        let list = lenient::list(value)?;
+        Ok(Self {
+            items: list.items,
+            default_decision,
+        })
+    }
+}
+
 /// A decision in the gateway's log.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(default)]
@@ -456,6 +468,10 @@ pub struct Status {
 }
 
 impl Status {
+    pub(crate) fn from_value(value: Value) -> Result<Self, String> {
+        lenient::one(value)
+    }
+
     /// Whether a candidate policy can be tried on the decisions that were made. The
     /// route of another plane may take and tell something else.
     pub fn replays_policy(&self) -> bool {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::facts;
+use super::{facts, policy};
 use crate::gateway_client::types::{
-    ApprovalItem, DeadLetterRecord, JobDetail, JobRecord, List, PoolRecord, Snapshots, WorkerRecord,
+    ApprovalItem, DeadLetterRecord, JobDetail, JobRecord, List, LoggedDecision, PoolRecord, Rules,
+    Snapshots, Status, WorkerRecord,
 };
 use crate::ids::JobId;
 use crate::state::event::{Event, Source};
@@ -69,6 +70,32 @@ pub(crate) fn round(
     events.push(Event::DeadLetters(facts::letters_fact(&letters, LETTERS)));
     events.push(Event::Answered(Source::Gateway));
     Ok(events)
+}
+
+/// What a gateway tells of policy.
+pub(crate) struct PolicyAnswers {
+    /// `GET /status`.
+    pub(crate) status: Value,
+    /// `GET /policy/rules`.
+    pub(crate) rules: Value,
+    /// `GET /policy/snapshots`.
+    pub(crate) snapshots: Value,
+    /// `GET /governance/decisions`, all of them on one page.
+    pub(crate) decisions: Value,
+}
+
+/// The answers to what the view of policy asks.
+///
+/// # Errors
+/// In words, when one of them is not one of a gateway.
+pub(crate) fn policy(answers: PolicyAnswers, now: Timestamp) -> Result<Event, String> {
+    let status = Status::from_value(answers.status)?;
+    let rules = Rules::from_value(answers.rules)?;
+    let snapshots = Snapshots::from_value(answers.snapshots)?.snapshots;
+    let decisions = List::<LoggedDecision>::from_value(answers.decisions)?;
+    let log = policy::log_of(&decisions.items);
+    let fact = policy::fact_of(&status, Some(&rules), &snapshots, Some(log), now);
+    Ok(Event::PolicyTold(Box::new(fact)))
 }
 
 /// The answer to `GET /jobs/{id}`.

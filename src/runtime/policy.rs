@@ -48,7 +48,7 @@ impl Outside {
         for _ in 0..PAGES {
             let page = gateway.logged_decisions(cursor.as_deref()).await;
             let Some(page) = told(page)? else { break };
-            count(log.get_or_insert_default(), &page.items);
+            count_into(log.get_or_insert_default(), &page.items);
             cursor = page.next_cursor;
             if cursor.is_none() || page.items.is_empty() {
                 break;
@@ -57,19 +57,13 @@ impl Outside {
         if let Some(log) = &mut log {
             log.more = cursor.is_some();
         }
-        Ok(PolicyFact {
-            unmatched: rules
-                .as_ref()
-                .and_then(|rules| Decision::read(&rules.default_decision)),
-            rules: rules.as_ref().map(rules_of),
-            snapshots: snapshots
-                .iter()
-                .take(limits::SNAPSHOTS)
-                .map(|it| Arc::from(it.as_str()))
-                .collect(),
-            kernel: kernel_of(&status, self.clock.now()),
+        Ok(fact_of(
+            &status,
+            rules.as_ref(),
+            &snapshots,
             log,
-        })
+            self.clock.now(),
+        ))
     }
 
     pub(super) async fn explain(&self, job: &JobId) -> Outcome {
@@ -94,6 +88,34 @@ impl Outside {
             Err(error) => outcome_of(&error),
         }
     }
+}
+
+/// What a gateway's answers tell of policy.
+pub(super) fn fact_of(
+    status: &Status,
+    rules: Option<&Rules>,
+    snapshots: &[String],
+    log: Option<Log>,
+    now: Timestamp,
+) -> PolicyFact {
+    PolicyFact {
+        unmatched: rules.and_then(|rules| Decision::read(&rules.default_decision)),
+        rules: rules.map(rules_of),
+        snapshots: snapshots
+            .iter()
+            .take(limits::SNAPSHOTS)
+            .map(|it| Arc::from(it.as_str()))
+            .collect(),
+        kernel: kernel_of(status, now),
+        log,
+    }
+}
+
+/// The log of one page of decisions, which is all there is.
+pub(super) fn log_of(decisions: &[LoggedDecision]) -> Log {
+    let mut log = Log::default();
+    count_into(&mut log, decisions);
+    log
 }
 
 /// What was told; `None` where the gateway has no such route or our key may not ask.
@@ -137,7 +159,7 @@ fn rules_of(rules: &Rules) -> Vec<Rule> {
         .collect()
 }
 
-fn count(log: &mut Log, decisions: &[LoggedDecision]) {
+fn count_into(log: &mut Log, decisions: &[LoggedDecision]) {
     for decision in decisions {
         log.read += 1;
         let Some(verdict) = Decision::read(&decision.verdict) else {

@@ -14,6 +14,7 @@ use super::App;
 use super::actions::optional_json;
 use super::answer::{Answer, Refusal, ok};
 use crate::control_plane::kernel::explain::RuleTrace;
+use crate::control_plane::kernel::policy::Policy;
 use crate::control_plane::kernel::{Constraints, Decision, Question, Verdict};
 use crate::ids::JobId;
 use crate::wire::packet::ActorType;
@@ -129,6 +130,11 @@ pub(super) async fn rules(State(app): State<Arc<App>>) -> Answer {
         };
         return Err(Refusal::new(StatusCode::NOT_FOUND, "rules_not_shown", says));
     };
+    ok(&listed(&policy))
+}
+
+/// The rules of a policy in the order in which they are asked, as they are listed.
+pub(in crate::control_plane) fn listed(policy: &Policy) -> Value {
     let items: Vec<Value> = policy
         .rules
         .iter()
@@ -144,11 +150,11 @@ pub(super) async fn rules(State(app): State<Arc<App>>) -> Answer {
             item
         })
         .collect();
-    ok(&json!({
+    json!({
         "items": items,
         "default_decision": in_yaml(policy.default_decision),
         "policy_snapshot": policy.snapshot,
-    }))
+    })
 }
 
 /// A decision as policy files write it.

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::Simulation;
+use crate::control_plane::gateway::policy;
 use crate::control_plane::gateway::types::{self, Payloads};
 use crate::control_plane::ledger::{DecisionsQuery, JobsQuery};
 use crate::ids::JobId;
@@ -100,6 +101,22 @@ impl Simulation {
             types::pool_item(pool, &mapped)
         });
         pools.collect()
+    }
+
+    /// The answer to `GET /api/v1/policy/rules`.
+    pub fn rules_answer(&self) -> Value {
+        policy::listed(self.policy())
+    }
+
+    /// The answer to `GET /api/v1/status` as far as it tells of policy.
+    pub fn status_answer(&self) -> Value {
+        json!({
+            "kernel": { "ok": true },
+            "circuit_breakers": {
+                "input": types::governance::breaker_item(self.ledger.breaker(), self.now),
+            },
+            "fail_mode": if self.ledger.fails_open() { "open" } else { "closed" },
+        })
     }
 
     /// The answer to `GET /api/v1/policy/snapshots`.

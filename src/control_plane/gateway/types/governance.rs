@@ -106,7 +106,7 @@ pub(in crate::control_plane) fn logged_item(ledger: &Ledger, logged: &Logged) ->
 }
 
 /// The breaker before the kernel.
-pub(in crate::control_plane::gateway) fn breaker_item(breaker: Breaker, now: Timestamp) -> Value {
+pub(in crate::control_plane) fn breaker_item(breaker: Breaker, now: Timestamp) -> Value {
     json!({
         "state": breaker.state(now).name(),
         "failures": breaker.failures(now),
