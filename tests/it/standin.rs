@@ -364,6 +364,10 @@ pub fn approve_again(screen: &Screen) {
         assert!(Instant::now() < deadline, "{}", screen.text());
         std::thread::sleep(Duration::from_millis(600));
         screen.press(&format!("\r{LAST_FOUR}\r"));
-        std::thread::sleep(Duration::from_millis(100));
+        // Keys that come a second time would be taken by what is behind the dialog.
+        let taken = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < taken && screen.text().contains("Approve this job") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
