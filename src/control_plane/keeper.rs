@@ -11,7 +11,7 @@
 //! Packets that nobody heard between two leaders are made up for from what the others
 //! heard meanwhile, and from the server's own memory of the bus where it has one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +41,11 @@ const HEARD: &str = "capdeck:heard";
 
 /// A leader that says nothing for this long is taken for dead.
 pub const LEASE_LIVES: Elapsed = Elapsed::from_secs(8);
+/// A plane is gone when it showed no sign of life at so many looks in a row: one may have
+/// been kept from it by the store.
+const MISSED_LOOKS: u32 = 3;
+/// What the names of planes begin with; the rest is the end of their workers' names.
+const PLANE: &str = "capdeck-";
 /// How often the lease is renewed, and looked at by those who stand by.
 const LOOK: Elapsed = Elapsed::from_secs(2);
 /// What was heard is remembered by those who stand by for this long: the lease, a look,
@@ -109,6 +114,8 @@ pub struct Keeper {
     renewed_at: AtomicI64,
     /// Told when there is reason to look who leads.
     doubt: Notify,
+    /// Planes that showed no sign of life, by their tags, with how often in a row.
+    silent: Mutex<BTreeMap<String, u32>>,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -131,6 +138,7 @@ impl Keeper {
             missed: Mutex::default(),
             renewed_at: AtomicI64::new(0),
             doubt: Notify::new(),
+            silent: Mutex::default(),
         }
     }
 
@@ -243,16 +251,26 @@ impl Keeper {
         if self.leads() {
             self.give_up().await;
         }
+        let (key, _) = records::instance(&self.name, self.parts.clock.now());
+        if let Err(error) = self.parts.store.delete(&key).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the sign of life runs out by itself");
+        }
     }
 
     /// Looks once who leads, and leads if nobody does. It is logged when the store does
     /// not answer: who leads then keeps its standing, for nobody else can lead either.
     pub async fn look(&self) {
-        let looked = if self.leads() {
-            self.renew().await
-        } else {
-            self.take_over().await
+        let looked = async {
+            self.show_life().await?;
+            if self.leads() {
+                self.renew().await?;
+                self.miss_planes().await
+            } else {
+                self.take_over().await
+            }
         };
+        let looked = looked.await;
         if let Err(error) = looked {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -291,6 +309,59 @@ impl Keeper {
             self.renewed_at.store(now.as_millis(), Ordering::Relaxed);
         } else {
             self.step_down("another one has begun");
+        }
+        Ok(())
+    }
+
+    /// Leaves the sign that this plane lives, and its workers with it.
+    async fn show_life(&self) -> Result<(), StoreError> {
+        let now = self.parts.clock.now();
+        let (key, sign) = records::instance(&self.name, now);
+        let sign = Bytes::from(sign.to_string());
+        self.parts.store.put(&key, sign, Some(LEASE_LIVES)).await
+    }
+
+    /// Looks for planes that are gone, and gives the jobs of their workers to others:
+    /// the workers of a plane end with it.
+    async fn miss_planes(&self) -> Result<(), StoreError> {
+        if !self.leads() {
+            return Ok(());
+        }
+        let own = tag(&self.name);
+        let mut tags = lock(&self.parts.ledger).worker_tags();
+        tags.retain(|it| it != own);
+        let keys: Vec<String> = tags
+            .iter()
+            .map(|tag| records::instance_key(&format!("{PLANE}{tag}")))
+            .collect();
+        let signs = self.parts.store.get_many(&keys).await?;
+        let mut gone = Vec::new();
+        {
+            let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+            silent.retain(|tag, _| tags.contains(tag));
+            for (tag, sign) in tags.into_iter().zip(signs) {
+                if sign.is_some() {
+                    silent.remove(&tag);
+                    continue;
+                }
+                let times = silent.entry(tag.clone()).or_default();
+                *times = times.saturating_add(1);
+                if *times >= MISSED_LOOKS {
+                    gone.push(tag);
+                }
+            }
+        }
+        let now = self.parts.clock.now();
+        for tag in gone {
+            let jobs = lock(&self.parts.ledger).workers_are_gone(&tag, now);
+            if jobs > 0 {
+                tracing::warn!(
+                    plane = format!("{PLANE}{tag}"),
+                    jobs,
+                    "a plane is gone; others get its jobs"
+                );
+                self.parts.wake.notify_one();
+            }
         }
         Ok(())
     }
@@ -349,7 +420,10 @@ impl Keeper {
                 epoch: epoch.clone(),
             });
         }
-        tracing::info!(plane = self.name, epoch, jobs, "this plane leads");
+        // Not news of every start, but of every death: somebody wants to read it.
+        if number > 0 {
+            tracing::warn!(plane = self.name, epoch, jobs, "this plane leads now");
+        }
         self.parts.wake.notify_one();
         self.renew().await
     }
@@ -405,6 +479,9 @@ impl Keeper {
     }
 
     fn step_down(&self, why: &str) {
+        if !self.leads() {
+            return;
+        }
         tracing::warn!(plane = self.name, why, "this plane leads no more");
         let now = self.parts.clock.now();
         let mut ledger = lock(&self.parts.ledger);
@@ -430,6 +507,11 @@ impl Keeper {
             tracing::warn!(error, "the lease runs out by itself");
         }
     }
+}
+
+/// The end of the names of a plane's workers.
+fn tag(plane: &str) -> &str {
+    plane.strip_prefix(PLANE).unwrap_or(plane)
 }
 
 #[cfg(test)]

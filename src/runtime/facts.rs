@@ -54,6 +54,9 @@ pub fn job_fact(record: &JobRecord) -> JobFact {
             .map(|it| Arc::from(it.as_str()))
             .collect(),
         deadline_at: record.deadline,
+        workflow_id: text(&record.workflow_id),
+        parent: (!record.parent_job_id.is_empty())
+            .then(|| JobId::from(record.parent_job_id.as_str())),
         ..Request::default()
     };
     let verdict = Verdict {

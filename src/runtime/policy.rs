@@ -383,7 +383,7 @@ mod tests {
             ..LoggedDecision::default()
         };
         let mut log = Log::default();
-        count(
+        count_into(
             &mut log,
             &[
                 logged("r1", "constrain"),

@@ -66,6 +66,35 @@ pub struct Model {
     pub unreadable: Unreadable,
 }
 
+/// When what a change tells of happened: what a plane tells of jobs from before we came
+/// is no traffic of now.
+#[derive(Clone, Copy)]
+struct Moments {
+    arrived: Timestamp,
+    ended: Timestamp,
+    decided: Timestamp,
+}
+
+impl Moments {
+    fn all(at: Timestamp) -> Self {
+        Self {
+            arrived: at,
+            ended: at,
+            decided: at,
+        }
+    }
+
+    /// As far as the plane says; a clock that is ahead puts nothing into the future.
+    fn told(fact: &jobs::JobFact, now: Timestamp) -> Self {
+        let ended = fact.updated_at.unwrap_or(now).min(now);
+        Self {
+            arrived: fact.created_at.unwrap_or(ended).min(now),
+            ended,
+            decided: fact.decided_at.unwrap_or(ended).min(now),
+        }
+    }
+}
+
 impl Model {
     /// Takes in one event at `now`.
     pub fn apply(&mut self, event: &Event, now: Timestamp) {
@@ -168,7 +197,7 @@ impl Model {
                     self.letters.heard(&heard.packet, now);
                 }
                 if let Some(change) = self.jobs.heard(heard, now) {
-                    self.changed(&change, now);
+                    self.changed(&change, Moments::all(now), now);
                 }
             }
         }
@@ -176,19 +205,19 @@ impl Model {
 
     fn told(&mut self, fact: &jobs::JobFact, now: Timestamp) {
         if let Some(change) = self.jobs.told(fact, now) {
-            self.changed(&change, now);
+            self.changed(&change, Moments::told(fact, now), now);
         }
     }
 
-    fn changed(&mut self, change: &jobs::Change, now: Timestamp) {
-        self.pools.changed(change, now);
-        self.decisions.changed(change, now);
+    fn changed(&mut self, change: &jobs::Change, moments: Moments, now: Timestamp) {
+        self.pools.changed(change, moments.arrived, moments.ended);
+        self.decisions.changed(change, moments.decided);
         if let Some(decision) = change.decided
             && let Some(job) = self.jobs.get(&change.id)
         {
             let verdict = job.verdict.as_ref();
             let rule = verdict.and_then(|verdict| verdict.rule_id.clone());
-            self.policy.judged(&rule, decision, now);
+            self.policy.judged(&rule, decision, moments.decided);
         }
         if (change.new || change.from != change.to || change.asked)
             && let Some(job) = self.jobs.get(&change.id)
@@ -213,5 +242,52 @@ impl Model {
                 self.jobs.answered(id, None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::JobId;
+    use crate::state::model::jobs::{Decision, JobFact, JobState, Request, Verdict};
+    use crate::time::Elapsed;
+
+    /// What a model says of five minutes when a job that is `age_s` old is told.
+    fn told(age_s: u64) -> [u64; 3] {
+        let now = Timestamp::from_millis(10_000_000);
+        let then = now.minus(Elapsed::from_secs(age_s));
+        let fact = JobFact {
+            id: JobId::from("j1"),
+            state: Some(JobState::Succeeded),
+            updated_at: Some(then),
+            created_at: Some(then),
+            request: Some(Request {
+                topic: Some("job.gpu.train".into()),
+                ..Request::default()
+            }),
+            verdict: Some(Verdict {
+                decision: Some(Decision::Allow),
+                ..Verdict::default()
+            }),
+            ..JobFact::default()
+        };
+        let mut model = Model::default();
+        model.apply(&Event::Jobs(vec![fact]), now);
+        let later = now.plus(Elapsed::from_secs(20));
+        model.advance(later);
+        let pools = model.pools_at(later);
+        let sum = |of: fn(&pools::Pool) -> u32| pools.iter().map(|it| u64::from(of(it))).sum();
+        [
+            model.decisions.lately(Decision::Allow, later),
+            sum(|pool| pool.arrived),
+            sum(|pool| pool.ended),
+        ]
+    }
+
+    #[test]
+    fn what_a_plane_tells_of_jobs_from_before_is_no_traffic_of_now() {
+        assert_eq!(told(5), [1, 1, 1]);
+        assert_eq!(told(120), [1, 0, 0], "a minute of jobs, five of decisions");
+        assert_eq!(told(3_600), [0, 0, 0]);
     }
 }

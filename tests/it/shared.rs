@@ -465,3 +465,63 @@ async fn servers_of_another_scheduler_are_left_alone_unless_one_is_told_to_join(
     let beside = tokio::task::block_in_place(|| ground.plane(&["--join"]));
     assert!(beside.says.contains(", record redis, "), "{}", beside.says);
 }
+
+#[test]
+fn what_the_workers_of_a_plane_had_is_done_by_others_when_it_is_gone() {
+    let ground = Ground::new();
+    let first = ground.plane_with_workers(&[]);
+    first.leads();
+    let mut others: Vec<Plane> = vec![
+        ground.plane_with_workers(&["--join"]),
+        ground.plane_with_workers(&["--join"]),
+    ];
+    let names: Vec<String> = others
+        .iter()
+        .map(|plane| {
+            plane.get("/status")["plane"]["name"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    let tags: Vec<&str> = names
+        .iter()
+        .map(|name| name.trim_start_matches("capdeck"))
+        .collect();
+    wait_until("all workers", || {
+        let workers = first.get("/workers").to_string();
+        tags.iter().all(|tag| workers.contains(tag)).then_some(())
+    });
+    let ids: Vec<String> = (0..40).map(|n| format!("j-{n}")).collect();
+    for id in &ids {
+        let labels = json!({"demo.seconds": "6", "demo.outcome": "succeeded"});
+        let job = json!({"job_id": id, "topic": "job.mcp.run", "labels": labels});
+        assert_eq!(first.post("/jobs", &job).0, 200);
+    }
+    let at_work = |tag: &str| {
+        let jobs = first.get("/jobs?state=running&limit=500");
+        let jobs = jobs["items"].as_array().unwrap().clone();
+        let theirs = |job: &Value| {
+            job["worker_id"]
+                .as_str()
+                .is_some_and(|it| it.ends_with(tag))
+        };
+        jobs.into_iter().filter(theirs).count()
+    };
+    wait_until("jobs on the workers of each", || {
+        tags.iter().all(|tag| at_work(tag) > 0).then_some(())
+    });
+    // One ends as it should, the other as in a crash.
+    assert_eq!(others[0].end(Signal::TERM).code(), Some(0));
+    others.pop().unwrap().dies();
+    wait_long("the end of every job", || {
+        let pipeline = first.get("/status")["pipeline"].clone();
+        (pipeline["succeeded"] == json!(ids.len())).then_some(())
+    });
+    let again = ids.iter().filter(|id| {
+        let job = first.get(&format!("/jobs/{id}"));
+        let events = job["events"].to_string();
+        events.contains("its worker ended with its plane")
+    });
+    assert!(again.count() >= 2, "some were with either");
+}

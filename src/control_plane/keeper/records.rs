@@ -37,8 +37,6 @@ const RECENT: usize = 1_000;
 const LETTERS: usize = 10_000;
 /// How long the list of workers is there after whoever wrote it.
 const WORKERS_TTL: Elapsed = Elapsed::from_secs(24 * 60 * 60);
-/// How long a plane is there after its last sign of life.
-const INSTANCE_TTL: Elapsed = Elapsed::from_secs(15);
 
 /// All that has to be written for changes, in an order in which a reader that sees a
 /// part is led nowhere.
@@ -321,14 +319,11 @@ fn dead_letter(letter: &DeadLetter) -> Value {
 
 /// What shows that a leader lives, and what it knows of workers and policy.
 pub(super) fn signs_of_life(name: &str, ledger: &Ledger, now: Timestamp) -> Vec<Write> {
-    let mut writes = vec![
-        put(
-            "sys:workers:snapshot".to_owned(),
-            workers(name, ledger, now).to_string(),
-            Some(WORKERS_TTL),
-        ),
-        instance(name, now),
-    ];
+    let mut writes = vec![put(
+        "sys:workers:snapshot".to_owned(),
+        workers(name, ledger, now).to_string(),
+        Some(WORKERS_TTL),
+    )];
     if let Some(snapshot) = ledger.current_snapshot() {
         writes.push(Write::List {
             key: "cordum:safety:snapshots".to_owned(),
@@ -339,13 +334,18 @@ pub(super) fn signs_of_life(name: &str, ledger: &Ledger, now: Timestamp) -> Vec<
     writes
 }
 
-fn instance(name: &str, now: Timestamp) -> Write {
+/// Where a plane leaves its sign of life.
+pub(super) fn instance_key(name: &str) -> String {
+    format!("cordum:instance:scheduler:{name}")
+}
+
+/// The sign that a plane lives, and its key.
+pub(super) fn instance(name: &str, now: Timestamp) -> (String, Value) {
     let sign = json!({
         "id": name, "service": "scheduler", "version": env!("CARGO_PKG_VERSION"),
         "commit": "", "seen_at": now.to_string(),
     });
-    let key = format!("cordum:instance:scheduler:{name}");
-    put(key, sign.to_string(), Some(INSTANCE_TTL))
+    (instance_key(name), sign)
 }
 
 fn workers(name: &str, ledger: &Ledger, now: Timestamp) -> Value {

@@ -43,6 +43,11 @@ impl Worker {
         now.since(self.seen_at) < STALE
     }
 
+    /// Whether it was heard lately, so that it may get jobs.
+    pub(super) fn counts(&self) -> bool {
+        self.live
+    }
+
     /// Jobs it works on, ours and those of others.
     pub fn active(&self) -> u32 {
         self.in_flight.saturating_add(self.others)
@@ -279,6 +284,22 @@ impl Fleet {
     /// Counts on no worker until it is heard again.
     pub(super) fn doubt_all(&mut self) {
         self.each(|worker| worker.live = false);
+    }
+
+    /// Counts on no worker of these until it is heard again.
+    pub(super) fn doubt(&mut self, which: impl Fn(&WorkerId) -> bool) {
+        let ids: Vec<WorkerId> = self
+            .workers
+            .keys()
+            .filter(|id| which(id))
+            .cloned()
+            .collect();
+        for id in ids {
+            if let Some(mut worker) = self.detach(&id) {
+                worker.live = false;
+                self.attach(id, worker);
+            }
+        }
     }
 
     fn each(&mut self, change: impl Fn(&mut Worker)) {

@@ -1,9 +1,12 @@
 //! What a gap of the bus leaves in doubt: whether workers are there, and whether requests
 //! that were sent around its beginning arrived.
 
+use std::collections::BTreeSet;
+
 use super::{JobState, Ledger, Step};
 use crate::ids::WorkerId;
 use crate::time::{Elapsed, Timestamp};
+use crate::wire::packet::{JobResult, JobStatus};
 
 /// A request that was sent this long before a gap was noticed may be lost: what a server
 /// had taken and not handed on when it ended, and what was sent until that was seen.
@@ -26,6 +29,50 @@ impl Ledger {
         for (worker, id) in in_doubt {
             self.in_doubt.entry(worker).or_default().insert(id);
         }
+    }
+
+    /// What the names of workers of planes that share a record end in, eight hexadecimal
+    /// digits after a hyphen: of those that are known, and of those that have jobs.
+    pub(in crate::control_plane) fn worker_tags(&self) -> BTreeSet<String> {
+        let known = self.fleet.iter().filter(|(_, worker)| worker.counts());
+        let at_work = [JobState::Dispatched, JobState::Running]
+            .into_iter()
+            .flat_map(|state| self.in_state(state))
+            .filter_map(|job| job.slot.as_ref());
+        known
+            .map(|(id, _)| id)
+            .chain(at_work)
+            .filter_map(|id| tag_of(id.as_str()))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The plane whose workers' names end in `tag` is gone, and they with it: their jobs
+    /// are tried anew, by others. Returns how many there were.
+    pub(in crate::control_plane) fn workers_are_gone(
+        &mut self,
+        tag: &str,
+        now: Timestamp,
+    ) -> usize {
+        let is_theirs = |id: &WorkerId| tag_of(id.as_str()) == Some(tag);
+        self.fleet.doubt(is_theirs);
+        let left: Vec<_> = [JobState::Dispatched, JobState::Running]
+            .into_iter()
+            .flat_map(|state| self.in_state(state))
+            .filter_map(|job| Some((job.id.clone(), job.slot.clone().filter(is_theirs)?)))
+            .collect();
+        for (job_id, worker_id) in &left {
+            let result = JobResult {
+                job_id: job_id.clone(),
+                worker_id: worker_id.clone(),
+                status: JobStatus::FailedRetryable,
+                error_code: "worker_gone".to_owned(),
+                error_message: "its worker ended with its plane".to_owned(),
+                ..JobResult::default()
+            };
+            self.result(result, now);
+        }
+        left.len()
     }
 
     /// A worker is heard: what it may not have got is sent again.
@@ -64,4 +111,11 @@ impl Ledger {
         };
         self.outbox.push(step);
     }
+}
+
+/// The end of a worker's name by which it belongs to a plane; `None` for others.
+fn tag_of(worker: &str) -> Option<&str> {
+    let (_, tag) = worker.rsplit_once('-')?;
+    let is_one = tag.len() == 8 && tag.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_one.then_some(tag)
 }

@@ -143,7 +143,7 @@ impl Pools {
             .collect();
     }
 
-    pub(crate) fn changed(&mut self, change: &Change, at: Timestamp) {
+    pub(crate) fn changed(&mut self, change: &Change, arrived_at: Timestamp, ended_at: Timestamp) {
         let Some(topic) = &change.topic else {
             return;
         };
@@ -168,10 +168,10 @@ impl Pools {
         };
         let flow = Arc::make_mut(flow);
         if arrived {
-            flow.arrived.add(at, 1);
+            flow.arrived.add(arrived_at, 1);
         }
         if ended {
-            flow.ended.add(at, 1);
+            flow.ended.add(ended_at, 1);
         }
     }
 }

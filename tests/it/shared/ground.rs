@@ -70,11 +70,15 @@ impl Ground {
     }
 
     pub(super) fn plane(&self, more: &[&str]) -> Plane {
+        Plane::start(self, &[&["--no-workers"], more].concat())
+    }
+
+    pub(super) fn plane_with_workers(&self, more: &[&str]) -> Plane {
         Plane::start(self, more)
     }
 }
 
-/// A plane without workers of its own.
+/// A plane that submits nothing by itself.
 pub(super) struct Plane {
     pub(super) child: Child,
     pub(super) url: String,
@@ -86,13 +90,7 @@ impl Plane {
         let policy = ground.home.home().join("policy.yaml");
         let mut child = ground
             .home
-            .command(&[
-                "up",
-                "--http",
-                "127.0.0.1:0",
-                "--no-workers",
-                "--no-traffic",
-            ])
+            .command(&["up", "--http", "127.0.0.1:0", "--no-traffic"])
             .args(["--nats", &ground.nats.url(), "--redis", &ground.redis.url()])
             .args(["--policy", policy.to_str().unwrap()])
             .args(more)
