@@ -290,6 +290,7 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
+    let name = neighbours::name(&*clock);
     if args.nats.is_some() && args.redis.is_some() {
         if !args.join {
             tokio::select! {
@@ -298,14 +299,19 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
                 _ = terminate.recv() => return Ok(()),
             }
         }
-        let name = neighbours::name(&*clock);
         let tag = name.trim_start_matches("capdeck");
         options.scenario = options.scenario.tagged(tag);
-        options.shared_as = Some(name);
+        options.shared_as = Some(name.clone());
+    } else if args.nats.is_some() {
+        neighbours::refuse_on_bus(&*bus, &*clock).await?;
     }
-    let plane = ControlPlane::start(bus, store, clock, options)
+    let plane = ControlPlane::start(Arc::clone(&bus), store, clock, options)
         .await
         .map_err(start_error)?;
+    if args.nats.is_some() {
+        // It ends with the process.
+        tokio::spawn(neighbours::show_oneself(bus, name));
+    }
     let kernel = args.plane.kernel.as_deref();
     print::line(&format!(
         "ready: gateway http://{}, policy {}, bus {}, payloads {}{}{}",

@@ -12,7 +12,7 @@
 //! heard meanwhile, and from the server's own memory of the bus where it has one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -116,6 +116,8 @@ pub struct Keeper {
     doubt: Notify,
     /// Planes that showed no sign of life, by their tags, with how often in a row.
     silent: Mutex<BTreeMap<String, u32>>,
+    /// Whether the leader has another policy than this plane.
+    policy_differs: AtomicBool,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -139,6 +141,7 @@ impl Keeper {
             renewed_at: AtomicI64::new(0),
             doubt: Notify::new(),
             silent: Mutex::default(),
+            policy_differs: AtomicBool::new(false),
         }
     }
 
@@ -375,6 +378,7 @@ impl Keeper {
             let leader = leader.map(|it| String::from_utf8_lossy(&it).into_owned());
             // Our own, from a try that was cut short.
             if leader.as_deref() != Some(&self.name) {
+                self.compare_policies().await?;
                 self.standing.send_if_modified(|standing| {
                     let now = Standing::By { leader };
                     let news = *standing != now;
@@ -426,6 +430,38 @@ impl Keeper {
         }
         self.parts.wake.notify_one();
         self.renew().await
+    }
+
+    /// Whether the plane that leads has another policy than this one, which would put its
+    /// own in force if it took over.
+    pub fn policy_differs(&self) -> bool {
+        self.policy_differs.load(Ordering::Relaxed) && !self.leads()
+    }
+
+    async fn compare_policies(&self) -> Result<(), StoreError> {
+        let theirs = self.parts.store.list(records::SNAPSHOTS).await?;
+        let theirs = theirs
+            .first()
+            .map(|it| String::from_utf8_lossy(it).into_owned());
+        let ours = lock(&self.parts.ledger)
+            .current_snapshot()
+            .map(str::to_owned);
+        let (Some(theirs), Some(ours)) = (theirs, ours) else {
+            return Ok(());
+        };
+        let differs = theirs != ours;
+        if self.policy_differs.swap(differs, Ordering::Relaxed) != differs {
+            if differs {
+                tracing::warn!(
+                    theirs,
+                    ours,
+                    "the plane that leads has another policy; this one's would be in force if it took over"
+                );
+            } else {
+                tracing::warn!(ours, "the planes have the same policy again");
+            }
+        }
+        Ok(())
     }
 
     /// Reads the record. A document that cannot be read stays where it is and is told.

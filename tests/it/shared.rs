@@ -9,7 +9,7 @@ use capdeck::time::Elapsed;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{clock, run_peer, wait_until};
+use crate::support::{Capdeck, NatsProcess, clock, run_peer, wait_until};
 
 mod ground;
 
@@ -524,4 +524,65 @@ fn what_the_workers_of_a_plane_had_is_done_by_others_when_it_is_gone() {
         events.contains("its worker ended with its plane")
     });
     assert!(again.count() >= 2, "some were with either");
+}
+
+#[test]
+fn a_plane_without_a_shared_record_starts_on_no_bus_where_another_one_is() {
+    let nats = NatsProcess::start();
+    let home = Capdeck::new();
+    let alone = crate::acting::Plane::up(
+        Capdeck::new(),
+        &["--no-traffic", "--no-workers", "--nats", &nats.url()],
+    );
+    let up = [
+        "up",
+        "--http",
+        "127.0.0.1:0",
+        "--no-workers",
+        "--nats",
+        &nats.url(),
+    ];
+    let refused = home.run(&up);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    for words in [
+        "the plane capdeck-",
+        " works on this bus",
+        "give --redis URL to both",
+    ] {
+        assert!(
+            refused.stderr.contains(words),
+            "{words}: {}",
+            refused.stderr
+        );
+    }
+    drop(alone);
+}
+
+#[test]
+fn planes_with_different_policies_say_so_until_they_have_the_same() {
+    let ground = Ground::new();
+    let first = ground.plane(&[]);
+    first.leads();
+    let other = ground.home.home().join("other.yaml");
+    std::fs::write(
+        &other,
+        "version: v2\nrules:\n  - id: none\n    match: {topics: ['job.*']}\n    decision: deny\n",
+    )
+    .unwrap();
+    let second = ground.plane_with_workers(&[
+        "--join",
+        "--no-workers",
+        "--policy",
+        other.to_str().unwrap(),
+    ]);
+    let differs = |plane: &Plane| plane.get("/status")["plane"]["policy_differs"].clone();
+    wait_until("the difference", || {
+        (differs(&second) == true).then_some(())
+    });
+    assert_eq!(differs(&first), false, "the leader's is the one in force");
+    let same = std::fs::read(ground.home.home().join("policy.yaml")).unwrap();
+    std::fs::write(&other, same).unwrap();
+    wait_until("the same policy", || {
+        (differs(&second) == false).then_some(())
+    });
 }

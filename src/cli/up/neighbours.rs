@@ -1,9 +1,14 @@
 //! Other schedulers on the servers of a plane: found before anything is done there.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::bus::{Bus, Pattern, Subject};
+
+use crate::cli::policy::safe;
 use crate::cli::{CliError, print};
 use crate::control_plane::keeper::{LEASE, LEASE_LIVES, Standing};
 use crate::store::Store;
@@ -20,6 +25,11 @@ const OURS: &str = "capdeck-";
 /// A list of workers that is older than this has no living writer, as CAP deployments
 /// read it.
 const FRESH: Elapsed = Elapsed::from_secs(15);
+/// Where planes are asked whether they are there, and where they answer.
+const ASKED: &str = "capdeck.here.asked";
+const ANSWERED: &str = "capdeck.here.answered";
+/// How long an answer is waited for.
+const ANSWER_LIMIT: Elapsed = Elapsed::from_millis(500);
 /// How often a lease is looked at.
 const LOOK: Elapsed = Elapsed::from_millis(250);
 
@@ -39,6 +49,51 @@ pub(super) fn told(standing: Option<&Standing>) -> String {
         }) => format!(", record redis, stands by for {leader}"),
         Some(Standing::By { leader: None }) => ", record redis, nobody leads yet".to_owned(),
     }
+}
+
+/// Tells whoever asks that this plane is on the bus, for ever.
+pub(super) async fn show_oneself(bus: Arc<dyn Bus>, name: String) {
+    let asked = Pattern::from(&subject(ASKED));
+    loop {
+        let Ok(mut questions) = bus.subscribe(&asked, None).await else {
+            return;
+        };
+        while questions.recv().await.is_some() {
+            let answer = Bytes::from(name.clone());
+            if let Err(error) = bus.publish(&subject(ANSWERED), answer).await {
+                tracing::debug!(%error, "a plane that asked gets no answer");
+            }
+        }
+    }
+}
+
+/// Refuses to start on a bus where another plane is that does not share its record.
+///
+/// # Errors
+/// Exit code 2 when one is there, 3 when the bus does not answer.
+pub(super) async fn refuse_on_bus(bus: &dyn Bus, clock: &dyn Clock) -> Result<(), CliError> {
+    let answered = Pattern::from(&subject(ANSWERED));
+    let mut answers = bus
+        .subscribe(&answered, None)
+        .await
+        .map_err(CliError::unreachable)?;
+    bus.publish(&subject(ASKED), Bytes::new())
+        .await
+        .map_err(CliError::unreachable)?;
+    let answer = tokio::select! {
+        answer = answers.recv() => answer,
+        () = sleep(clock, ANSWER_LIMIT) => None,
+    };
+    let Some(answer) = answer else { return Ok(()) };
+    let name = String::from_utf8_lossy(&answer.payload).into_owned();
+    let says = format!("the plane {} works on this bus", safe(&name));
+    Err(CliError::usage(anyhow::anyhow!(says))
+        .hint("planes share the work only on one Redis server: give --redis URL to both")
+        .hint("each of two planes without it would dispatch every job"))
+}
+
+fn subject(name: &str) -> Subject {
+    Subject::parse(name).expect("a test parses it")
 }
 
 /// Refuses to start where another scheduler lives. A lease is given the time to run out:
@@ -109,4 +164,16 @@ async fn foreign_scheduler(store: &dyn Store, now: Timestamp) -> Result<Option<S
         name => name.to_owned(),
     };
     Ok((fresh && !ours).then_some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_subjects_are_subjects() {
+        for name in [ASKED, ANSWERED] {
+            assert_eq!(subject(name).as_str(), name);
+        }
+    }
 }

@@ -118,10 +118,14 @@ impl Post {
     /// Where this plane stands, for whoever asks.
     pub(super) fn standing(&self) -> Value {
         let name = self.keeper.name();
-        match &*self.keeper.standing().borrow() {
-            Standing::Leads { .. } => json!({ "name": name, "leads": true, "leader": name }),
-            Standing::By { leader } => json!({ "name": name, "leads": false, "leader": leader }),
-        }
+        let (leads, leader) = match &*self.keeper.standing().borrow() {
+            Standing::Leads { .. } => (true, Some(name.to_owned())),
+            Standing::By { leader } => (false, leader.clone()),
+        };
+        json!({
+            "name": name, "leads": leads, "leader": leader,
+            "policy_differs": self.keeper.policy_differs(),
+        })
     }
 
     /// Begins to listen for questions and answers.

@@ -25,6 +25,9 @@ pub const ROLLBACK: &str = "capdeck:rollback:";
 /// The rollbacks that have a document.
 pub const ROLLBACKS: &str = "capdeck:rollbacks";
 
+/// The policy in force, as the leader knows it.
+pub(super) const SNAPSHOTS: &str = "cordum:safety:snapshots";
+
 /// How long a job that has ended is on record, the time of CAP deployments.
 const RECORD_TTL: Elapsed = Elapsed::from_secs(7 * 24 * 60 * 60);
 /// How long an idempotency key belongs to its job, the time of CAP deployments.
@@ -326,7 +329,7 @@ pub(super) fn signs_of_life(name: &str, ledger: &Ledger, now: Timestamp) -> Vec<
     )];
     if let Some(snapshot) = ledger.current_snapshot() {
         writes.push(Write::List {
-            key: "cordum:safety:snapshots".to_owned(),
+            key: SNAPSHOTS.to_owned(),
             elements: vec![Bytes::copy_from_slice(snapshot.as_bytes())],
             ttl: None,
         });

@@ -88,11 +88,17 @@ pub(super) struct Plane {
 impl Plane {
     pub(super) fn start(ground: &Ground, more: &[&str]) -> Self {
         let policy = ground.home.home().join("policy.yaml");
+        let policy = ["--policy", policy.to_str().unwrap()];
+        let policy = if more.contains(&"--policy") {
+            &[][..]
+        } else {
+            &policy
+        };
         let mut child = ground
             .home
             .command(&["up", "--http", "127.0.0.1:0", "--no-traffic"])
             .args(["--nats", &ground.nats.url(), "--redis", &ground.redis.url()])
-            .args(["--policy", policy.to_str().unwrap()])
+            .args(policy)
             .args(more)
             .stdout(Stdio::piped())
             .spawn()
