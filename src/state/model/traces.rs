@@ -236,6 +236,23 @@ pub enum Doing {
     Worked,
 }
 
+impl Doing {
+    /// What a job in this state does; `None` once it has ended.
+    fn of(state: JobState) -> Option<Self> {
+        match state {
+            JobState::ApprovalRequired => Some(Self::Person),
+            JobState::Pending | JobState::Scheduled | JobState::Retrying => Some(Self::Queued),
+            JobState::Dispatched | JobState::Running => Some(Self::Worked),
+            JobState::Succeeded
+            | JobState::Failed
+            | JobState::Cancelled
+            | JobState::Timeout
+            | JobState::Denied
+            | JobState::OutputQuarantined => None,
+        }
+    }
+}
+
 /// A stretch of a job's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
@@ -276,16 +293,9 @@ pub fn stretches(job: &Job, now: Timestamp) -> Vec<Stretch> {
         let next = match &moment.what {
             Happened::Submitted(_) => Doing::Queued,
             Happened::Dispatched(_) | Happened::FirstWord(_) => Doing::Worked,
-            Happened::Became(state) => match state {
-                JobState::ApprovalRequired => Doing::Person,
-                JobState::Pending | JobState::Scheduled | JobState::Retrying => Doing::Queued,
-                JobState::Dispatched | JobState::Running => Doing::Worked,
-                JobState::Succeeded
-                | JobState::Failed
-                | JobState::Cancelled
-                | JobState::Timeout
-                | JobState::Denied
-                | JobState::OutputQuarantined => continue,
+            Happened::Became(state) => match Doing::of(*state) {
+                Some(doing) => doing,
+                None => continue,
             },
             Happened::Decided(_) | Happened::CancelAsked(_) | Happened::DeadLetter(_) => continue,
         };
@@ -294,6 +304,13 @@ pub fn stretches(job: &Job, now: Timestamp) -> Vec<Stretch> {
             from = moment.at.min(end);
         }
         doing = next;
+    }
+    // Where nobody told the timeline, the state still says what it does now, and since
+    // when.
+    if let Some(now_doing) = job.state.and_then(Doing::of).filter(|it| *it != doing) {
+        let since = job.since.max(from).min(end);
+        close(from, since, doing);
+        (from, doing) = (since, now_doing);
     }
     close(from, end, doing);
     stretches
@@ -484,6 +501,37 @@ mod tests {
             })
             .collect();
         assert_eq!(lines, expected, "{script}");
+    }
+
+    #[test]
+    fn a_job_does_what_its_state_says_whatever_a_timeline_of_one_instant_ends_with() {
+        use crate::state::event::Event;
+        use crate::state::model::jobs::{JobFact, Moment};
+
+        let now = Timestamp::from_millis(1_000_000);
+        let ago = |seconds| now.minus(Elapsed::from_secs(seconds));
+        let fact = JobFact {
+            id: JobId::from("a"),
+            state: Some(JobState::ApprovalRequired),
+            created_at: Some(ago(280)),
+            updated_at: Some(ago(277)),
+            moments: [JobState::ApprovalRequired, JobState::Pending]
+                .into_iter()
+                .map(|state| Moment {
+                    at: ago(277),
+                    what: Happened::Became(state),
+                })
+                .collect(),
+            ..JobFact::default()
+        };
+        let mut model = Model::default();
+        model.apply(&Event::Jobs(vec![fact]), now);
+        let job = model.jobs.get(&"a".into()).expect("a job");
+        let told: Vec<_> = stretches(job, now)
+            .iter()
+            .map(|it| (it.doing, it.to.since(it.from).as_secs()))
+            .collect();
+        assert_eq!(told.last(), Some(&(Doing::Person, 277)), "{told:?}");
     }
 
     #[test]
