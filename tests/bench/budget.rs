@@ -47,6 +47,10 @@ use ratatui::layout::Rect;
 
 use console::Console;
 
+/// The one of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Samples of anything that is quick; the median and the 99th percentile are shown.
 const SAMPLES: usize = 200;
 
