@@ -102,7 +102,7 @@ impl<'a> Step<'a> {
 
     /// Reads the verb. Packets: `submit dispatch progress succeed fail fatal
     /// retryable denied timeout cancelled inflight odd dlq cancel beat alert`; the
-    /// rest: `malformed link tick told pool letter rollback rules policy judged tried approval
+    /// rest: `malformed link tick told pool letter no-letters rollback rules policy judged tried approval
     /// decided nothing-waits
     /// payload`.
     fn event(&self) -> Result<Event, String> {
@@ -201,6 +201,10 @@ impl<'a> Step<'a> {
                 heard_at: self.value("heard").map(instant).transpose()?,
             }]),
             "letter" => Event::DeadLetters(self.letter(job, worker)?),
+            "no-letters" => Event::DeadLetters(LettersFact {
+                retry_copies: Some(true),
+                ..LettersFact::default()
+            }),
             "rollback" => Event::Rollbacks(vec![self.rollback(job, worker)?]),
             "rules" => Event::PolicyTold(Box::new(self.rules(job)?)),
             "policy" => Event::Policy(Arc::from(job)),

@@ -19,6 +19,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
 mod heads;
+mod own_states;
 mod what_if;
 
 const SIZES: [(u16, u16); 5] = [(40, 12), (80, 24), (120, 36), (120, 40), (200, 60)];

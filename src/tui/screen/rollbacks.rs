@@ -127,9 +127,14 @@ impl Panes<'_> {
         if view.rows.is_empty() {
             let words = if view.filter.is_empty() {
                 missing_screen::asking(scene).unwrap_or_else(|| {
-                    Words::new().muted(
-                        "No workflow is armed: no job that succeeded declared a compensation.",
-                    )
+                    let links = &scene.state.model.links;
+                    let told = links.teller().and_then(|it| links.of(it).last_word);
+                    Words::new().muted(match told {
+                        Some(_) => {
+                            "No workflow is armed: no job that succeeded declared a compensation."
+                        }
+                        None => "None was heard of; nobody tells of those from before.",
+                    })
                 })
             } else {
                 Words::new()
