@@ -59,20 +59,7 @@ pub fn pressure(state: &State) -> Vec<PressureRow> {
     let selected = list.state.selected().and_then(Subject::pool);
     let mut pools = model.pools_at(now);
     let holds = cause::Holds::of(model, &pools, now);
-    pools.sort_by_key(|pool| {
-        let drains_longest_first = match pool.outlook() {
-            Outlook::DrainsIn(left) => Reverse(left.as_millis()),
-            _ => Reverse(0),
-        };
-        let kind = match pool.outlook() {
-            Outlook::Stuck => (0, 0),
-            Outlook::Full => (1, 0),
-            Outlook::FullIn(left) => (2, left.as_millis()),
-            Outlook::DrainsIn(_) => (3, 0),
-            Outlook::Steady => (4, 0),
-        };
-        (kind, drains_longest_first, pool.name.clone())
-    });
+    pools.sort_by_key(|pool| (pool.trouble(), pool.name.clone()));
     pools
         .into_iter()
         .map(|pool| PressureRow {

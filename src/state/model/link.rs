@@ -100,6 +100,12 @@ impl Links {
             .find(|source| self.of(*source).state != LinkState::Absent)
     }
 
+    /// Whether the [`Self::teller`] ever said anything.
+    pub fn was_told(&self) -> bool {
+        self.teller()
+            .is_some_and(|source| self.of(source).last_word.is_some())
+    }
+
     /// Whether the store is the only server that is configured: it shows, and takes
     /// no orders.
     pub fn only_store(&self) -> bool {

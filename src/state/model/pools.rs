@@ -111,6 +111,18 @@ impl Pool {
         }
         Outlook::Steady
     }
+
+    /// The place in the order of trouble, the soonest first: stuck, full, soonest
+    /// full, longest drain, steady.
+    pub fn trouble(&self) -> (u8, u64) {
+        match self.outlook() {
+            Outlook::Stuck => (0, 0),
+            Outlook::Full => (1, 0),
+            Outlook::FullIn(time) => (2, time.as_millis()),
+            Outlook::DrainsIn(time) => (3, u64::MAX - time.as_millis()),
+            Outlook::Steady => (4, 0),
+        }
+    }
 }
 
 /// What comes next for a pool if nothing changes.
@@ -365,6 +377,71 @@ mod tests {
                 "{beats}"
             );
         }
+    }
+
+    /// `count` events of a kind, one for each of the jobs `j0`, `j1` and so on.
+    fn each(count: usize, event: impl Fn(usize) -> String) -> String {
+        (0..count).map(|at| format!(" | {}", event(at))).collect()
+    }
+
+    #[test]
+    fn the_forecast_is_the_free_slots_or_the_queue_over_what_comes_and_goes_in_a_minute() {
+        let beat = "0s pool gpu topics=job.gpu | 0s beat w1 pool=gpu slots=2/12";
+        let submit = |at| format!("1s submit j{at} topic=job.gpu");
+        let end = |at| format!("20s succeed j{at} w1");
+        let check = |script: String, queued: u32, net: i64, outlook: Outlook| {
+            let pool = pool(
+                &format!("{script} | 30s beat w1 pool=gpu slots=2/12"),
+                "gpu",
+            );
+            assert_eq!((pool.queued, pool.net()), (queued, net), "{script}");
+            assert_eq!(pool.outlook(), outlook, "{script}");
+        };
+        // Up to 90 % of twelve, nine more are taken, two of them wait already, and two
+        // jobs more come than end: seven slots last three and a half minutes.
+        check(
+            format!("{beat}{}{}", each(6, submit), each(4, end)),
+            2,
+            2,
+            Outlook::FullIn(Elapsed::from_secs(210)),
+        );
+        // Three wait, and what came before the last minute ends in it: five a minute.
+        let before = |at| format!("1s submit j{at} topic=job.gpu");
+        let later = |at| format!("100s succeed j{at} w1");
+        let drains = format!("{beat}{}{} | 110s tick", each(8, before), each(5, later));
+        let pool = pool(
+            &format!("{drains} | 111s beat w1 pool=gpu slots=2/12"),
+            "gpu",
+        );
+        assert_eq!((pool.queued, pool.net()), (3, -5));
+        assert_eq!(pool.outlook(), Outlook::DrainsIn(Elapsed::from_secs(36)));
+    }
+
+    #[test]
+    fn the_soonest_trouble_is_first_and_of_two_queues_the_one_that_drains_longest() {
+        let submit = |name: &'static str, count| {
+            each(count, move |at| {
+                format!("1s submit {name}{at} topic=job.{name}")
+            })
+        };
+        let end = |name: &'static str| each(3, move |at| format!("100s succeed {name}{at} w"));
+        let state = script::run(&format!(
+            "0s pool stuck topics=job.stuck | 0s pool short topics=job.short \
+             | 0s pool long topics=job.long | 0s pool rises topics=job.rises{}{}{} \
+             | 90s submit rises0 topic=job.rises{}{} | 110s beat w1 pool=full slots=2/2 \
+             | 110s beat w2 pool=steady slots=1/2 | 110s beat w3 pool=short slots=0/9 \
+             | 110s beat w4 pool=long slots=0/9 | 110s beat w5 pool=rises slots=0/9",
+            submit("stuck", 1),
+            submit("short", 5),
+            submit("long", 8),
+            end("short"),
+            end("long"),
+        ))
+        .expect("a script");
+        let mut pools = state.model.pools_at(state.now);
+        pools.sort_by_key(Pool::trouble);
+        let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
+        assert_eq!(names, ["stuck", "full", "rises", "long", "short", "steady"]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::state::model::approvals::{Approval, Check, held};
 use crate::state::model::jobs::{Decision, Job, JobState};
 use crate::state::model::letters::DeadLetter;
 use crate::state::model::policy::RuleRow;
-use crate::state::model::pools::{Outlook, Pool};
+use crate::state::model::pools::Pool;
 use crate::state::model::rollbacks::{self, Step, Undone};
 use crate::state::model::traces::{self, Node, TraceOf};
 use crate::state::model::workers::{Load, Standing, Worker};
@@ -570,7 +570,7 @@ fn pools(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Subject
         SortKey::Lost => by_standing(&mut rows, Standing::Lost),
         SortKey::Draining => by_standing(&mut rows, Standing::Draining),
         SortKey::Zombie => by_standing(&mut rows, Standing::Zombie),
-        _ => rows.sort_by_cached_key(|pool| (trouble(pool), pool.name.clone())),
+        _ => rows.sort_by_cached_key(|pool| (pool.trouble(), pool.name.clone())),
     }
     let rows = rows.into_iter().map(|pool| Subject::Pool(pool.name));
     (rows.collect(), all)
@@ -579,17 +579,6 @@ fn pools(list: &List, id: ListId, model: &Model, now: Timestamp) -> (Vec<Subject
 /// Most workers that stand so first; the rows stay by name where they have as many.
 fn by_standing(rows: &mut [Pool], standing: Standing) {
     rows.sort_by_key(|row| Reverse(row.workers(standing)));
-}
-
-/// Soonest trouble first: stuck, full, soonest full, longest drain, steady.
-fn trouble(pool: &Pool) -> (u8, u64) {
-    match pool.outlook() {
-        Outlook::Stuck => (0, 0),
-        Outlook::Full => (1, 0),
-        Outlook::FullIn(time) => (2, time.as_millis()),
-        Outlook::DrainsIn(time) => (3, u64::MAX - time.as_millis()),
-        Outlook::Steady => (4, 0),
-    }
 }
 
 /// The same rows with the workers of open pools below their pool.

@@ -155,10 +155,12 @@ fn nothing(scene: &Scene<'_>) -> String {
         View::Jobs | View::Workers if never => "No server has answered yet.",
         View::Jobs => "No job has been seen.",
         View::Workers => "No worker has been heard.",
+        View::Policy if state.ui.policy_refused().is_some() => "Policy could not be read.",
         View::Policy => "No rule is known.",
         View::Traces => "No trace is selected: 7 on a job.",
         View::Rollbacks => match state.ui.list_id() {
             ListId::DeadLetters => "No dead letter is known.",
+            _ if !state.model.links.was_told() => "No rollback was heard of.",
             _ => "No workflow is armed.",
         },
     };

@@ -127,13 +127,10 @@ impl Panes<'_> {
         if view.rows.is_empty() {
             let words = if view.filter.is_empty() {
                 missing_screen::asking(scene).unwrap_or_else(|| {
-                    let links = &scene.state.model.links;
-                    let told = links.teller().and_then(|it| links.of(it).last_word);
-                    Words::new().muted(match told {
-                        Some(_) => {
-                            "No workflow is armed: no job that succeeded declared a compensation."
-                        }
-                        None => "None was heard of; nobody tells of those from before.",
+                    Words::new().muted(if scene.state.model.links.was_told() {
+                        "No workflow is armed: no job that succeeded declared a compensation."
+                    } else {
+                        "None was heard of; nobody tells of those from before."
                     })
                 })
             } else {

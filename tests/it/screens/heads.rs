@@ -413,3 +413,24 @@ fn the_lamp_of_a_server_that_is_gone_is_whole_at_every_width() {
         );
     }
 }
+
+#[test]
+fn a_queue_that_gets_shorter_says_when_it_will_be_gone() {
+    let each = |count: usize, event: &dyn Fn(usize) -> String| -> String {
+        (0..count).map(|at| format!(" | {}", event(at))).collect()
+    };
+    let mut console = Console::play(&format!(
+        "0s link nats up | 0s pool gpu topics=job.gpu | 0s beat w1 pool=gpu slots=2/12{}{} \
+         | 110s beat w1 pool=gpu slots=2/12",
+        each(8, &|at| format!("1s submit j{at} topic=job.gpu")),
+        each(5, &|at| format!("100s succeed j{at} w1"))
+    ));
+    let text = text_of(&console.paint(120, 36));
+    assert!(text.contains("drains 36s"), "{text}");
+    console.press("down | open");
+    let text = text_of(&console.paint(120, 36));
+    assert!(
+        text.contains("no queue in 36s if nothing changes"),
+        "{text}"
+    );
+}

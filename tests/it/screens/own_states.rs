@@ -63,10 +63,7 @@ fn policy_that_was_asked_for_or_refused_or_is_empty_says_so() {
 
 #[test]
 fn rollbacks_and_traces_of_a_bus_alone_say_what_they_do_not_know() {
-    for (name, action) in [
-        ("rollbacks", Action::Rollbacks),
-        ("traces", Action::Traces),
-    ] {
+    for (name, action) in [("rollbacks", Action::Rollbacks), ("traces", Action::Traces)] {
         check(&format!("{name}-own-bus-alone"), || {
             let mut console = Console::play(NO_GATEWAY);
             console.user(action.clone());
