@@ -4,6 +4,7 @@
 //! It hears the bus of that demo and reads what its gateway would answer, in the same
 //! events as a console that is attached to both.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue, Outcome};
 use crate::state::event::{Event, LinkState, Source, Stamped};
 use crate::state::limits::LETTERS;
+use crate::state::model::jobs::Job;
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::tui::glyph::Glyphs;
@@ -83,7 +85,7 @@ enum Which {
     Heat,
     Policy,
     Rollbacks,
-    /// The trace of the first job
+    /// The trace or workflow of the most jobs
     Traces,
 }
 
@@ -166,13 +168,15 @@ fn frame(args: &RenderArgs, theme: &Theme) -> Result<Buffer, CliError> {
         Which::Heat => &[Action::Workers, Action::HeatMap],
         Which::Policy => &[Action::Policy],
         Which::Rollbacks => &[Action::Rollbacks],
-        Which::Traces => &[Action::Jobs, Action::Traces],
+        Which::Traces => &[Action::Jobs],
     };
     for action in actions {
         console.now(Event::User(action.clone()));
     }
-    if matches!(args.view, Which::Review) {
-        console.review_first_ready(args)?;
+    match args.view {
+        Which::Review => console.review_first_ready(args)?,
+        Which::Traces => console.open_largest_trace(),
+        _ => {}
     }
     let look = Look {
         themes: vec![theme.clone()],
@@ -288,6 +292,27 @@ impl Console {
         for event in events {
             self.now(event);
         }
+    }
+
+    /// Moves to the first job of the trace or workflow that has the most, and opens that.
+    fn open_largest_trace(&mut self) {
+        let jobs = &self.state.model.jobs;
+        let size = |job: &Job| {
+            let workflow = job.request.as_ref();
+            let workflow = workflow.and_then(|request| request.workflow_id.as_deref());
+            let steps = workflow.map_or(0, |id| jobs.of_workflow(id).count());
+            let trace = job.trace.as_ref();
+            steps.max(trace.map_or(0, |id| jobs.of_trace(id).count()))
+        };
+        let largest = jobs
+            .by_attention()
+            .enumerate()
+            .max_by_key(|(place, job)| (size(job), Reverse(*place)));
+        let place = largest.map_or(0, |(place, _)| place);
+        for _ in 0..place {
+            self.now(Event::User(Action::Down));
+        }
+        self.now(Event::User(Action::Traces));
     }
 
     /// Moves to the first approval that can be decided, and opens it.

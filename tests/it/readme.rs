@@ -66,19 +66,33 @@ fn every_command_is_told_of_and_no_other() {
     assert_eq!(told, section.matches("\n| `capdeck ").count());
 }
 
+/// With `INSTA_UPDATE=always`, as for the other pictures of the tests, they are renewed.
 #[test]
-fn every_picture_is_there() {
+fn every_picture_is_the_frame_that_the_command_beside_it_draws() {
     let readme = readme();
-    let pictures: Vec<_> = readme
-        .split("](")
-        .filter_map(|rest| rest.split_once(')'))
-        .map(|(target, _)| target)
-        .filter(|target| target.ends_with(".svg"))
-        .collect();
-    assert!(!pictures.is_empty());
-    for picture in pictures {
-        assert!(root().join(picture).is_file(), "{picture} is missing");
+    let shown = readme.split("](demo/pictures/").skip(1);
+    let shown = shown.filter_map(|rest| Some(rest.split_once(".svg)")?.0));
+    let renew = std::env::var("INSTA_UPDATE").is_ok_and(|it| it == "always");
+    let mut drawn = Vec::new();
+    for part in section("pictures").split("`capdeck ").skip(1) {
+        let (command, views) = part.split_once("` draws ").unwrap();
+        for view in views.trim().trim_end_matches([';', '.']).split(", ") {
+            let command = command.replace("VIEW", view);
+            let frame = Capdeck::new().run(&command.split(' ').collect::<Vec<_>>());
+            assert_eq!((frame.code, frame.stderr.as_str()), (0, ""), "{command}");
+            let file = root().join(format!("demo/pictures/{view}.svg"));
+            if renew {
+                std::fs::write(&file, &frame.stdout).unwrap();
+            }
+            let kept = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                kept == frame.stdout,
+                "{file:?} is not what `{command}` draws"
+            );
+            drawn.push(view.to_owned());
+        }
     }
+    assert_eq!(shown.collect::<Vec<_>>(), drawn);
 }
 
 /// The part below the heading `title`, to the next one of its kind.
