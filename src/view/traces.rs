@@ -206,7 +206,7 @@ fn says(model: &Model, path: &Path, spent: Spent, now: Timestamp) -> Vec<Prose> 
         ));
         let skipped = path.jobs.len().saturating_sub(NAMED);
         let mut says = if skipped > 0 {
-            says.own(format!("{skipped} earlier ones, "))
+            says.own(format!("{skipped} earlier ones, then "))
         } else {
             says
         };

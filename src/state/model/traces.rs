@@ -418,11 +418,11 @@ pub fn path(jobs: &[&Arc<Job>], now: Timestamp) -> Option<Path> {
     if longest_wait.is_none() {
         let mut seen = BTreeSet::from([&last.id]);
         let mut at = *last;
-        while let Some(parent) = parent_of(at).and_then(|parent| known.get(parent))
-            && seen.insert(&parent.id)
+        while let Some(before) = came_from(at, jobs, &known)
+            && seen.insert(&before.id)
         {
-            chain.push(parent);
-            at = parent;
+            chain.push(before);
+            at = before;
         }
     }
     chain.reverse();
@@ -438,6 +438,26 @@ pub fn path(jobs: &[&Arc<Job>], now: Timestamp) -> Option<Path> {
         waits: longest_wait.is_some(),
         jobs: chain.iter().map(|job| job.id.clone()).collect(),
     })
+}
+
+/// What had to end before `job` could begin: its parent; but for what undoes a job the
+/// undo before it, or the failure that began the rollback.
+fn came_from<'a>(
+    job: &Job,
+    jobs: &[&'a Arc<Job>],
+    known: &BTreeMap<&JobId, &'a Arc<Job>>,
+) -> Option<&'a Arc<Job>> {
+    let parent = parent_of(job).and_then(|parent| known.get(parent)).copied();
+    if undoes(job).is_none() {
+        return parent;
+    }
+    let ended_before = jobs.iter().filter(|other| {
+        let failed = other.state == Some(JobState::Failed);
+        let counts = undoes(other).is_some() || failed;
+        counts && other.is_ended() && other.since <= job.first_seen && other.id != job.id
+    });
+    let last = ended_before.max_by_key(|other| (other.since, other.first_seen));
+    last.copied().or(parent)
 }
 
 fn stands_behind(job: &Job, ancestor: &JobId, known: &BTreeMap<&JobId, &Arc<Job>>) -> bool {
@@ -638,6 +658,39 @@ mod tests {
             );
             assert!(!path.waits);
         }
+    }
+
+    #[test]
+    fn the_path_of_a_rollback_goes_through_the_failure_and_every_undo_before() {
+        let step = |at: u32, name: &str, parent: &str, ends: &str| {
+            format!(
+                "{at}s submit {name} topic=job.{name} trace=t workflow=wf {parent} | {at}s dispatch {name} w \
+                 | {}s {ends} {name} w",
+                at + 2
+            )
+        };
+        let undo = |at: u32, name: &str| {
+            let saga = "labels=saga_compensation:true,saga_workflow_id:wf";
+            step(
+                at,
+                &format!("undo-{name}"),
+                &format!("parent={name} {saga}"),
+                "succeed",
+            )
+        };
+        let script = [
+            step(0, "a", "", "succeed"),
+            step(2, "b", "parent=a", "succeed"),
+            step(4, "c", "parent=b", "fatal"),
+            undo(6, "b"),
+            undo(8, "a"),
+        ]
+        .join(" | ");
+        let state = script::run(&script).expect("a script");
+        let jobs = members(&state.model, &of("wf"));
+        let path = path(&jobs, state.now).expect("a path");
+        let ids: Vec<&str> = path.jobs.iter().map(JobId::as_str).collect();
+        assert_eq!(ids, ["a", "b", "c", "undo-b", "undo-a"]);
     }
 
     #[test]

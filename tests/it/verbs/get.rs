@@ -179,7 +179,7 @@ async fn alerts_on_the_wire_are_the_same_in_a_table_and_as_json() {
     let ask = |output: &'static str| {
         let url = url.clone();
         tokio::task::spawn_blocking(move || {
-            let listen = ["--nats", &url, "--listen", "3s", "-o", output];
+            let listen = ["--nats", &url, "--listen", "6s", "-o", output];
             Capdeck::new().run(&[&["get", "alerts"], &listen[..]].concat())
         })
     };
