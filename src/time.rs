@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +13,34 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// An instant in milliseconds since 1970-01-01 UTC.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Timestamp(i64);
+///
+/// Jobs have many that are not known: an `Option` of it takes no more room than an
+/// instant does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZeroU64);
+
+/// Maps the order of signed numbers to that of unsigned ones.
+const SIGN: u64 = 1 << 63;
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::from_millis(0)
+    }
+}
 
 impl Timestamp {
     /// The instant `ms` milliseconds after 1970-01-01T00:00:00Z; negative is before.
+    /// The lowest number is taken as the next one.
     pub const fn from_millis(ms: i64) -> Self {
-        Self(ms)
+        match NonZeroU64::new(ms.cast_unsigned() ^ SIGN) {
+            Some(mapped) => Self(mapped),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 
     /// The instant `us` microseconds after 1970-01-01T00:00:00Z, rounded down to milliseconds.
     pub const fn from_micros(us: i64) -> Self {
-        Self(us.div_euclid(1_000))
+        Self::from_millis(us.div_euclid(1_000))
     }
 
     /// The instant of a count since 1970-01-01T00:00:00Z whose magnitude tells its
@@ -33,50 +50,50 @@ impl Timestamp {
     pub const fn from_any_unit(count: i64) -> Option<Self> {
         match count {
             ..=0 => None,
-            1..1_000_000_000_000 => Some(Self(count.saturating_mul(1_000))),
-            1_000_000_000_000..1_000_000_000_000_000 => Some(Self(count)),
+            1..1_000_000_000_000 => Some(Self::from_millis(count.saturating_mul(1_000))),
+            1_000_000_000_000..1_000_000_000_000_000 => Some(Self::from_millis(count)),
             1_000_000_000_000_000..1_000_000_000_000_000_000 => Some(Self::from_micros(count)),
-            _ => Some(Self(count / 1_000_000)),
+            _ => Some(Self::from_millis(count / 1_000_000)),
         }
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub const fn as_millis(self) -> i64 {
-        self.0
+        (self.0.get() ^ SIGN).cast_signed()
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z, saturating.
     pub const fn as_micros(self) -> i64 {
-        self.0.saturating_mul(1_000)
+        self.as_millis().saturating_mul(1_000)
     }
 
     /// How long ago `earlier` was; zero if it is in the future.
     pub const fn since(self, earlier: Self) -> Elapsed {
-        let gap = self.0.saturating_sub(earlier.0);
+        let gap = self.as_millis().saturating_sub(earlier.as_millis());
         Elapsed(if gap > 0 { gap as u64 } else { 0 })
     }
 
     /// This instant moved later by `by`, saturating.
     pub const fn plus(self, by: Elapsed) -> Self {
-        Self(self.0.saturating_add_unsigned(by.0))
+        Self::from_millis(self.as_millis().saturating_add_unsigned(by.0))
     }
 
     /// This instant moved earlier by `by`, saturating.
     pub const fn minus(self, by: Elapsed) -> Self {
-        Self(self.0.saturating_sub_unsigned(by.0))
+        Self::from_millis(self.as_millis().saturating_sub_unsigned(by.0))
     }
 
     /// Reads an RFC 3339 instant with any offset; `None` if it is not one.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>()
             .ok()
-            .map(|instant| Self(instant.as_millisecond()))
+            .map(|instant| Self::from_millis(instant.as_millisecond()))
     }
 
     /// The civil time in UTC, `None` outside the years -9999 to 9999, which only
     /// a broken sender reaches.
     pub fn to_utc(self) -> Option<jiff::civil::DateTime> {
-        let instant = jiff::Timestamp::from_millisecond(self.0).ok()?;
+        let instant = jiff::Timestamp::from_millisecond(self.as_millis()).ok()?;
         Some(jiff::tz::TimeZone::UTC.to_datetime(instant))
     }
 }
@@ -85,9 +102,9 @@ impl Timestamp {
 /// instant that no calendar holds is written as its number of milliseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
+        match jiff::Timestamp::from_millisecond(self.as_millis()) {
             Ok(instant) => write!(f, "{instant:.3}"),
-            Err(_) => write!(f, "{}ms", self.0),
+            Err(_) => write!(f, "{}ms", self.as_millis()),
         }
     }
 }
@@ -165,7 +182,7 @@ impl Clock for SystemClock {
         reason = "the one place that reads the OS clock"
     )]
     fn now(&self) -> Timestamp {
-        Timestamp(jiff::Timestamp::now().as_millisecond())
+        Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
@@ -234,6 +251,17 @@ mod tests {
             format!("{}ms", i64::MAX)
         );
         assert_eq!(Timestamp::from_millis(i64::MAX).to_utc(), None);
+    }
+
+    #[test]
+    fn instants_are_ordered_as_their_milliseconds_are_and_none_takes_no_room() {
+        let all = [i64::MIN + 1, -1_767_225_600_123, -1, 0, 1, i64::MAX];
+        let instants = all.map(Timestamp::from_millis);
+        assert!(instants.is_sorted());
+        assert_eq!(instants.map(Timestamp::as_millis), all);
+        assert_eq!(Timestamp::from_millis(i64::MIN), instants[0]);
+        assert_eq!(Timestamp::default(), instants[3]);
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<Timestamp>());
     }
 
     #[test]

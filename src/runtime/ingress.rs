@@ -178,7 +178,7 @@ fn is_beat(event: &Event) -> bool {
 
 /// What a delivery is; total over any bytes.
 pub(crate) fn event_of(delivery: &Delivery) -> Event {
-    let subject = || Arc::from(delivery.subject.as_str());
+    let subject = || delivery.subject.shared();
     match decode::decode(delivery) {
         Ok(packet) => Event::Packet(Box::new(Heard {
             route: route_of(Channel::of(&delivery.subject)),

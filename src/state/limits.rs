@@ -54,6 +54,8 @@ pub const DECIDED: usize = 200;
 pub const PAYLOADS: usize = 16;
 /// Texts kept once for all rows.
 pub const INTERNED: usize = 20_000;
+/// Sets of labels kept once for all rows that have the same ones.
+pub const INTERNED_LABELS: usize = 5_000;
 /// Longer texts, in bytes, are not worth comparing with others.
 pub const INTERNED_LEN: usize = 128;
 

@@ -5,7 +5,7 @@
 //! counters, and after that only the pieces that change are copied.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Pieces of a [`SharedMap`]: at 100,000 rows a piece has about a hundred, so the
@@ -160,6 +160,7 @@ impl<K: Clone + Ord> Ordered<K> {
     /// Adds `key`; false if it is there already.
     pub fn insert(&mut self, key: K) -> bool {
         let at = self.chunk_of(&key).min(self.chunks.len().saturating_sub(1));
+        let is_last = at + 1 == self.chunks.len();
         let Some(chunk) = self.chunks.get_mut(at) else {
             self.chunks.push(Arc::new(vec![key]));
             self.len = 1;
@@ -168,11 +169,20 @@ impl<K: Clone + Ord> Ordered<K> {
         let Err(place) = chunk.binary_search(&key) else {
             return false;
         };
-        let chunk = Arc::make_mut(chunk);
-        chunk.insert(place, key);
         self.len += 1;
-        if chunk.len() > CHUNK {
-            let upper = chunk.split_off(CHUNK / 2);
+        if chunk.len() < CHUNK {
+            Arc::make_mut(chunk).insert(place, key);
+        } else if is_last && place == chunk.len() {
+            // Most keys are times and come in their order: their pieces stay full.
+            self.chunks.push(Arc::new(vec![key]));
+        } else {
+            let lower = Arc::make_mut(chunk);
+            let mut upper = lower.split_off(CHUNK / 2);
+            lower.shrink_to_fit();
+            match place.checked_sub(CHUNK / 2) {
+                Some(place) => upper.insert(place, key),
+                None => lower.insert(place, key),
+            }
             self.chunks.insert(at + 1, Arc::new(upper));
         }
         true
@@ -272,10 +282,14 @@ pub(crate) fn learn_first<T>(known: &mut Option<T>, news: Option<T>) -> bool {
     }
 }
 
-/// Keeps one copy of texts that many jobs and workers share, such as topics.
+/// Labels, sorted by name.
+pub type Labels = Arc<[(Arc<str>, Arc<str>)]>;
+
+/// Keeps one copy of what many jobs and workers share, such as topics and labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interner {
-    known: Arc<std::collections::BTreeSet<Arc<str>>>,
+    known: Arc<BTreeSet<Arc<str>>>,
+    labels: Arc<BTreeSet<Labels>>,
 }
 
 impl Interner {
@@ -292,6 +306,17 @@ impl Interner {
             Arc::make_mut(&mut self.known).insert(Arc::clone(&fresh));
         }
         Some(fresh)
+    }
+
+    /// The shared copy of `labels`.
+    pub fn labels(&mut self, labels: Labels) -> Labels {
+        if let Some(shared) = self.labels.get(&labels) {
+            return Arc::clone(shared);
+        }
+        if self.labels.len() < super::limits::INTERNED_LABELS {
+            Arc::make_mut(&mut self.labels).insert(Arc::clone(&labels));
+        }
+        labels
     }
 }
 
@@ -357,7 +382,11 @@ mod tests {
         for n in 0..10_000 {
             ordered.insert(n);
         }
-        assert!(ordered.chunks.len() >= 20);
+        assert_eq!(
+            ordered.chunks.len(),
+            10_000_usize.div_ceil(CHUNK),
+            "all full"
+        );
         assert!(ordered.chunks.iter().all(|chunk| chunk.len() <= CHUNK));
         assert_eq!(
             ordered.iter_from(9_998).copied().collect::<Vec<_>>(),

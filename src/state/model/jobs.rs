@@ -260,12 +260,12 @@ impl Jobs {
         }
         self.asked.insert(effect, id.clone());
         self.change(id.clone(), now, now, |job| {
-            job.pending = Some(Pending {
+            job.pending = Some(Box::new(Pending {
                 effect,
                 asked_at: now,
                 what,
                 taken_at: None,
-            });
+            }));
             true
         });
     }

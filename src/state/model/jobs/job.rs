@@ -7,14 +7,13 @@ use crate::state::effect::EffectId;
 use crate::state::limits;
 use crate::state::model::jobs::phase::{Decision, JobState, WaitingOn};
 use crate::state::shared::{Interner, Text, text};
+
+pub use crate::state::shared::Labels;
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{ActorType, Compensation, JobPriority, JobRequest, JobStatus};
 
 /// The cause that planes give when a person rejects a job.
 const REJECTED: &str = "approval_rejected";
-
-/// Labels, sorted by name.
-pub type Labels = Arc<[(Arc<str>, Arc<str>)]>;
 
 /// A job as it is known.
 ///
@@ -49,7 +48,7 @@ pub struct Job {
     /// That somebody asked to cancel it.
     pub cancel: Option<Arc<CancelAsked>>,
     /// What this console asked of the plane and has not seen done.
-    pub pending: Option<Pending>,
+    pub pending: Option<Box<Pending>>,
     /// Whether it has not moved for long; see [`Job::stall_after`].
     pub stalled: bool,
     /// Its timeline, oldest first, at most [`limits::MOMENTS`].
@@ -62,7 +61,7 @@ pub struct Job {
     pub(super) told_attempts: u32,
     pub(super) told_dispatch: u64,
     pub(super) opened: Option<Timestamp>,
-    pub(super) closed: Option<(SenderId, Timestamp)>,
+    pub(super) closed: Option<Box<(SenderId, Timestamp)>>,
     pub(super) dispatched_sent: Option<Timestamp>,
     pub(super) moved_sent: Option<Timestamp>,
     pub(super) early: Option<Box<Early>>,
@@ -501,6 +500,8 @@ impl Job {
         }
         // The plane's word can be of a time before what was heard on the bus.
         let place = self.history.partition_point(|moment| moment.at <= at);
+        // Most jobs have three moments, and there are many jobs.
+        self.history.reserve_exact(1);
         self.history.insert(place, Moment { at, what });
     }
 }
@@ -643,14 +644,15 @@ pub(crate) fn labels<'a>(
     labels: impl Iterator<Item = (&'a String, &'a String)>,
     interner: &mut Interner,
 ) -> Labels {
-    labels
+    let labels = labels
         .take(limits::LABELS)
         .map(|(key, value)| {
             let key = interner.text(bounded(key)).unwrap_or_default();
             let value = interner.text(bounded(value)).unwrap_or_default();
             (key, value)
         })
-        .collect()
+        .collect();
+    interner.labels(labels)
 }
 
 /// `text`, cut to [`limits::TEXT`] bytes at a character.

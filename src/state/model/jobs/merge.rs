@@ -187,7 +187,7 @@ fn is_late(job: &Job, when: When, sender: &SenderId, attempt: u64) -> bool {
     let Some(sent) = when.sent else {
         return false;
     };
-    match (&job.closed, job.opened) {
+    match (job.closed.as_deref(), job.opened) {
         // The same clock stamped the result that closed the last attempt, so
         // this says more than a comparison of two clocks.
         (Some((by, closed)), _) if by == sender => sent <= *closed,
@@ -478,7 +478,7 @@ fn ended(
         return changed;
     };
     if to == JobState::Retrying {
-        job.closed = Some((sender.clone(), when.said()));
+        job.closed = Some(Box::new((sender.clone(), when.said())));
     }
     become_state(job, to, when);
     job.note(when.at, Happened::Became(to));

@@ -530,3 +530,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn jobs_with_the_same_labels_share_them() {
+    let script = "0s submit a topic=job.x labels=app:shop,zone:b | 1s submit b topic=job.x labels=zone:b,app:shop \
+                  | 2s submit c topic=job.x labels=app:shop,zone:c";
+    let state = script::run(script).expect("a script");
+    let labels = |id: &str| {
+        let job = state.model.jobs.get(&JobId::from(id)).expect("a job");
+        let request = job.request.as_ref().expect("a request");
+        std::sync::Arc::clone(&request.labels)
+    };
+    assert!(std::sync::Arc::ptr_eq(&labels("a"), &labels("b")));
+    assert_ne!(labels("a"), labels("c"));
+}
