@@ -229,6 +229,7 @@ impl Tui {
                     | Effect::Retry { .. }
                     | Effect::ReadPayload { .. }
                     | Effect::ReadJob(_)
+                    | Effect::ReadLives { .. }
                     | Effect::ReadPolicy
                     | Effect::Explain { .. }
                     | Effect::Try { .. }

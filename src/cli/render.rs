@@ -257,6 +257,8 @@ impl Console {
                 Some(answers::policy(all, self.end).expect(OURS))
             }
             Effect::Refresh
+            // A picture is of a bus on which all was heard.
+            | Effect::ReadLives { .. }
             | Effect::Explain { .. }
             | Effect::Try { .. }
             | Effect::JudgeCompensation { .. } => None,

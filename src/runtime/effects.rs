@@ -65,6 +65,7 @@ impl Outside {
                 Outcome::Done(None)
             }
             Effect::ReadJob(job) => self.read_job(job).await,
+            Effect::ReadLives { jobs } => self.read_lives(jobs).await,
             Effect::ReadPolicy => self.read_policy().await,
             Effect::Explain { job } => self.explain(job).await,
             Effect::Try { path } => self.try_policy(path).await,
@@ -390,7 +391,30 @@ impl Outside {
     }
 
     async fn read_job(&self, job: &JobId) -> Outcome {
-        let fact = match (&self.sources.gateway, &self.sources.store) {
+        let fact = match self.page(job).await {
+            Ok(fact) => fact,
+            Err(outcome) => return outcome,
+        };
+        self.answer(Event::Jobs(vec![fact])).await;
+        self.refresh.notify_waiters();
+        Outcome::Done(None)
+    }
+
+    /// Reads the pages of jobs. One that the plane forgot has nothing to tell.
+    async fn read_lives(&self, jobs: &[JobId]) -> Outcome {
+        for job in jobs {
+            match self.page(job).await {
+                Ok(fact) => self.answer(Event::Jobs(vec![fact])).await,
+                Err(Outcome::Refused(refusal)) if refusal.status == 404 => {}
+                Err(outcome) => return outcome,
+            }
+        }
+        Outcome::Done(None)
+    }
+
+    /// All that the gateway, or the store without one, has of a job.
+    async fn page(&self, job: &JobId) -> Result<JobFact, Outcome> {
+        Ok(match (&self.sources.gateway, &self.sources.store) {
             (Some(gateway), _) => match gateway.job(job).await {
                 Ok(detail) => {
                     let mut fact = facts::detail_fact(&detail);
@@ -400,7 +424,7 @@ impl Outside {
                     }
                     self.completed(fact).await
                 }
-                Err(error) => return before_sending(&error),
+                Err(error) => return Err(before_sending(&error)),
             },
             (None, Some(store)) => {
                 let mut troubles = Troubles::default();
@@ -409,21 +433,22 @@ impl Outside {
                 match read {
                     Ok(Some(record)) => record.job,
                     Ok(None) => {
-                        return Outcome::Refused(Refusal {
+                        return Err(Outcome::Refused(Refusal {
                             by: Refuser::Plane,
                             status: 404,
                             code: Arc::from("not_found"),
                             text: Arc::from("Redis has no record of it"),
-                        });
+                        }));
                     }
-                    Err(error) => return failed(&backfill::chain(&error)),
+                    Err(error) => return Err(failed(&backfill::chain(&error))),
                 }
             }
-            (None, None) => return failed("a job's own page is read from a gateway or from Redis"),
-        };
-        self.answer(Event::Jobs(vec![fact])).await;
-        self.refresh.notify_waiters();
-        Outcome::Done(None)
+            (None, None) => {
+                return Err(failed(
+                    "a job's own page is read from a gateway or from Redis",
+                ));
+            }
+        })
     }
 
     /// A gateway's page of a job with what only the store has of it.

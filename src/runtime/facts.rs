@@ -122,6 +122,21 @@ pub(super) fn detail_fact(detail: &JobDetail) -> JobFact {
             })
         })
         .collect();
+    // Gateways keep the last states of a job, so that its birth can be missing.
+    fact.is_whole_life = matches!(
+        fact.moments.first().map(|it| &it.what),
+        Some(Happened::Became(JobState::Pending))
+    ) && fact.moments.len() <= crate::state::limits::MOMENTS;
+    // A yes sends the job back to where it waits for a worker.
+    if fact.moments.is_empty()
+        && fact.state.is_some_and(|state| state != JobState::Denied)
+        && let Some(at) = detail.approval_at
+    {
+        fact.moments.push(Moment {
+            at,
+            what: Happened::Became(JobState::Pending),
+        });
+    }
     fact.cancel_by = text(bounded(&detail.cancel_requested_by));
     fact.cancel_reason = text(bounded(&detail.cancel_reason));
     fact.result_ptr = text(&detail.result_ptr);
@@ -547,6 +562,34 @@ mod tests {
         assert_eq!(life, expected);
         let allowed = Timestamp::from_millis(1_000_000_002_000);
         assert_eq!(fact.decided_at, Some(allowed));
+    }
+
+    #[test]
+    fn a_page_without_states_tells_when_a_person_said_yes_and_one_with_them_is_whole() {
+        let told = |state: &str, events: Value| {
+            let detail = JobDetail::from_value(serde_json::json!({
+                "id": "j1", "state": state, "approval_at": 1_000_000_000_000_000_i64, "events": events,
+            }));
+            let fact = detail_fact(&detail.expect("a detail"));
+            let what = fact.moments.iter().map(|it| format!("{:?}", it.what));
+            (what.collect::<Vec<_>>().join(" "), fact.is_whole_life)
+        };
+        let at = 999_999_999_000_000_i64;
+        let event = |state: &str| serde_json::json!({"ts": at, "state": state});
+        let none = serde_json::json!([]);
+        assert_eq!(
+            told("RUNNING", none.clone()),
+            ("Became(Pending)".into(), false)
+        );
+        assert_eq!(told("DENIED", none), (String::new(), false));
+        let all = serde_json::json!([event("PENDING"), event("RUNNING")]);
+        assert_eq!(
+            told("RUNNING", all),
+            ("Became(Pending) Became(Running)".into(), true)
+        );
+        // The first of them were forgotten.
+        let cut = serde_json::json!([event("RUNNING")]);
+        assert_eq!(told("RUNNING", cut), ("Became(Running)".into(), false));
     }
 
     #[test]

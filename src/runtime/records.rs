@@ -131,6 +131,7 @@ pub(super) async fn record(
         }
         if depth == Depth::Page {
             fill(&mut job, &decisions);
+            job.is_whole_life = job.created_at.is_some();
             job.moments = moments;
             read_end(store, &mut job, troubles).await?;
         }
@@ -170,7 +171,7 @@ pub(super) async fn records(
 /// limits, the stored request.
 pub(super) async fn complete(store: &dyn Store, job: &mut JobFact) -> Result<(), StoreError> {
     let mut troubles = Troubles::default();
-    let most = limits::MOMENTS;
+    let most = limits::MOMENTS + 1;
     let events = one(
         store.list_end(&events_key(&job.id), most).await,
         &mut troubles,
@@ -180,6 +181,7 @@ pub(super) async fn complete(store: &dyn Store, job: &mut JobFact) -> Result<(),
         &mut troubles,
     )?;
     job.moments = parse::moments(&job.id, &events, &decisions, &mut troubles);
+    job.is_whole_life = !events.is_empty() && events.len() < most;
     fill(job, &decisions);
     if !job.request.as_ref().is_some_and(|it| it.complete)
         && let Some(stored) = stored_request(store, &job.id, &mut troubles).await?

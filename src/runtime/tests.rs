@@ -13,7 +13,7 @@ use crate::state::event::{Event, Source};
 use crate::state::step::State;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::time::{Clock as _, SystemClock};
+use crate::time::{Clock as _, SystemClock, Timestamp};
 use crate::wire::packet::{Body, JobRequest, Packet};
 use crate::wire::{SUBMIT, decode, encode, subject};
 
@@ -248,6 +248,27 @@ async fn the_page_of_a_job_is_read_from_the_store_where_there_is_no_gateway() {
     };
     let (outcome, page) = page_of_j1(sources).await;
     assert_eq!((outcome, &*page), (Outcome::Done(None), PAGE));
+}
+
+#[tokio::test]
+async fn what_jobs_were_before_is_read_past_one_that_nobody_keeps() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sources = Sources {
+        store: Some(kept().await),
+        ..Sources::default()
+    };
+    let mut runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+    let jobs = ["j9", "j1"].map(JobId::from).to_vec();
+    let outcome = runtime.run_now(&Effect::ReadLives { jobs }).await;
+    assert_eq!(outcome, Outcome::Done(None));
+    let mut state = State::default();
+    let born = Timestamp::from_millis(1_767_225_600_000);
+    let told = |state: &State| {
+        let job = state.model.jobs.get(&JobId::from("j1"));
+        job.is_some_and(|job| job.told_until() == Some(born) && job.first_seen == born)
+    };
+    run_until(&mut runtime, &mut state, told).await;
+    runtime.shutdown().await;
 }
 
 #[tokio::test]

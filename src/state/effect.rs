@@ -95,6 +95,11 @@ pub enum Effect {
     /// Ask the gateway, or the store without one, for one job now, with its request,
     /// decisions and timeline.
     ReadJob(JobId),
+    /// Ask for the pages of jobs, one after the other, for what they were before.
+    ReadLives {
+        /// The jobs.
+        jobs: Vec<JobId>,
+    },
     /// Ask the gateway for rules, snapshots, the kernel's health and decisions.
     ReadPolicy,
     /// Ask what policy says of a job now, rule by rule; the answer comes as

@@ -398,6 +398,8 @@ impl<'a> Step<'a> {
             cancel_reason: self.optional("because"),
             decided_at: self.value("decided").map(instant).transpose()?,
             moments: self.on_record()?,
+            is_whole_life: self.value("record").is_some(),
+            created_at: self.value("born").map(instant).transpose()?,
             ..JobFact::default()
         })
     }

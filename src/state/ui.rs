@@ -30,6 +30,7 @@ mod compensations;
 mod decide;
 pub mod history;
 pub mod list;
+mod lives;
 pub mod modal;
 mod navigate;
 pub mod order;
@@ -158,6 +159,8 @@ pub struct UiState {
     undos_asked: BTreeMap<JobId, (Timestamp, Option<Arc<str>>)>,
     /// When it was last looked which undos are in sight.
     undos_looked: Option<Timestamp>,
+    /// Which jobs of the trace were asked about.
+    lives: lives::Lives,
     /// Jobs of the trace whose descendants are hidden.
     folded: BTreeSet<JobId>,
     workers_as: WorkersAs,
@@ -417,6 +420,7 @@ impl UiState {
         self.keep_up(model, now, false);
         self.keep_policy_fresh(model, now, effects);
         self.keep_undos_judged(model, now, effects);
+        self.keep_lives_told(None, model, now, effects);
     }
 
     /// Looks at what the model has just taken in: an answer to an effect, a job
@@ -446,6 +450,7 @@ impl UiState {
         if self.may_look_for_undos(event, now) {
             self.keep_undos_judged(model, now, effects);
         }
+        self.keep_lives_told(Some(event), model, now, effects);
     }
 
     /// Brings orders, marks and dialogs up to what the model holds.

@@ -45,6 +45,8 @@ pub enum Glyph {
     Moved,
     /// Nothing to say: no job, not configured, information.
     Dot,
+    /// Nobody told.
+    Unknown,
     /// Folded.
     Folded,
     /// Unfolded.
@@ -139,6 +141,7 @@ fn forms(glyph: Glyph) -> (&'static str, &'static str) {
         Glyph::Warning => ("△", "^"),
         Glyph::Moved => ("≠", "#"),
         Glyph::Dot => ("·", "."),
+        Glyph::Unknown => ("?", "?"),
         Glyph::Folded => ("▸", "+"),
         Glyph::Unfolded => ("▾", "-"),
         Glyph::Rail => ("│", "|"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ids::JobId;
 use crate::state::State;
 use crate::state::model::Model;
-use crate::state::model::jobs::{Job, JobState};
+use crate::state::model::jobs::{Happened, Job, JobState};
 use crate::state::model::traces::{
     self, Path, Spent, Stretch, TraceOf, end_of, path, spent, stretches,
 };
@@ -42,6 +42,8 @@ pub struct TraceView {
     pub behind: usize,
     /// Where the time went.
     pub spent: Spent,
+    /// What it begins with.
+    pub start: Start,
     /// Whether a job goes on, so that the chart ends now.
     pub live: bool,
     /// What decides when it ends.
@@ -82,8 +84,22 @@ pub struct JobRow {
     pub stretches: Vec<Stretch>,
     /// When it ended, if it did.
     pub ended: Option<Timestamp>,
-    /// From its first packet to its end, or until now.
+    /// From when it was heard of first to its end, or until now.
     pub took: Elapsed,
+    /// Whether that began with its submission, so that it is all the time that it took.
+    pub is_whole: bool,
+}
+
+/// What a trace is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A packet.
+    Packet,
+    /// The plane's word of when the first job was submitted.
+    Submission,
+    /// The plane's word of a state that a job was in already, at some time after its
+    /// submission.
+    Told,
 }
 
 /// The trace that is looked at, with the rows of `height` lines; `None` when none is
@@ -140,8 +156,25 @@ pub fn trace(state: &State, height: usize) -> Option<TraceView> {
         live: jobs.iter().any(|job| !job.is_ended()),
         says: path.map_or_else(Vec::new, |path| says(model, &path, spent, now)),
         spent,
+        start: start(&jobs),
         cut: jobs.len() >= crate::state::limits::TRACE_JOBS,
     })
+}
+
+/// What the first of `jobs` is known from.
+fn start(jobs: &[&Arc<Job>]) -> Start {
+    let Some(first) = jobs.iter().min_by_key(|job| job.first_seen) else {
+        return Start::Told;
+    };
+    let heard = first.history.first().is_some_and(|moment| {
+        moment.at <= first.first_seen && !matches!(moment.what, Happened::Became(_))
+    });
+    // One that nobody told the beginning of may have come before all others.
+    match (heard, jobs.iter().all(|job| job.is_birth_known())) {
+        (true, _) => Start::Packet,
+        (false, true) => Start::Submission,
+        (false, false) => Start::Told,
+    }
 }
 
 fn one_trace(of: &TraceOf, jobs: &[&Arc<Job>]) -> Option<Arc<str>> {
@@ -168,6 +201,7 @@ fn job_row(model: &Model, job: &Job, now: Timestamp) -> JobRow {
         stretches: stretches(job, now),
         ended: job.is_ended().then_some(job.since),
         took: end_of(job, now).since(job.first_seen),
+        is_whole: job.is_birth_known(),
     }
 }
 
@@ -237,6 +271,11 @@ fn says(model: &Model, path: &Path, spent: Spent, now: Timestamp) -> Vec<Prose> 
             format!("At its deadline, {at}, it ends TIMEOUT: nothing is undone{stay}.")
         }));
     }
+    if spent.unknown.as_millis() > 0 {
+        lines.push(Prose::new().own(
+            "What was done in the time marked ? is unknown: only ends were told, not all that came before.",
+        ));
+    }
     lines
 }
 
@@ -245,6 +284,6 @@ fn chain_took(model: &Model, path: &Path, now: Timestamp) -> Elapsed {
     let jobs = path.jobs.iter().filter_map(|id| model.jobs.get(id));
     let jobs: Vec<&Arc<Job>> = jobs.collect();
     let spent = spent(&jobs, now);
-    let parts = [spent.worked, spent.person, spent.queued];
+    let parts = [spent.worked, spent.unknown, spent.person, spent.queued];
     Elapsed::from_millis(parts.iter().map(|part| part.as_millis()).sum())
 }

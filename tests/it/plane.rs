@@ -19,6 +19,7 @@ use capdeck::wire::packet::{Body, ErrorCode, JobRequest, JobResult, JobStatus, P
 use capdeck::wire::{self, decode, encode, json};
 use serde_json::{Value, json};
 
+use crate::keys::Screen;
 use crate::support::{
     Capdeck, NatsProcess, PATIENCE, Ran, RedisProcess, clock, run_peer, wait_until,
 };
@@ -155,6 +156,34 @@ fn production_write() -> Value {
         "risk_tags": ["prod"],
         "labels": {"mcp.action": "write"},
     })
+}
+
+#[test]
+fn a_trace_of_a_job_that_ended_before_anybody_looked_is_told_by_its_page() {
+    let up = Up::start();
+    let (_, answer) = up.submit(&json!({
+        "topic": "job.mcp-bridge.read.ticket",
+        "labels": {"mcp.action": "read", "demo.outcome": "succeeded", "demo.seconds": "1.5"},
+    }));
+    let id = id_of(&answer);
+    wait_until("its end", || {
+        let (_, job) = http(up.addr, "GET", &format!("/api/v1/jobs/{id}"), None);
+        (job["state"] == "SUCCEEDED").then_some(())
+    });
+    let url = format!("http://{}", up.addr);
+    let screen = Screen::capdeck(&["attach", "--gateway", &url]);
+    screen.shows("LIVE");
+    screen.press("3");
+    screen.until("the job under the cursor", |text| {
+        text.lines()
+            .any(|line| line.starts_with('▌') && line.contains("succeeded"))
+    });
+    screen.press("7");
+    screen.shows("1s from the first submission");
+    screen.until("what a worker had", |text| {
+        let spent = text.lines().find(|line| line.contains("worked  1s"));
+        spent.is_some_and(|line| !line.contains("unknown"))
+    });
 }
 
 #[test]

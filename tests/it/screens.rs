@@ -650,6 +650,45 @@ fn a_trace_with_a_rollback_shows_what_undoes_what() {
     assert!(says.iter().any(|line| line.starts_with(path)), "{says:#?}");
 }
 
+#[test]
+fn a_trace_that_only_a_gateway_tells_of_marks_what_nobody_told() {
+    let told = "0s link gateway up \
+        | 2s told j1-aaaaaaaa SUCCEEDED topic=job.a workflow=wf \
+        | 2s told j2-bbbbbbbb PENDING born=1s topic=job.b workflow=wf parent=j1-aaaaaaaa \
+        | 61s told j2-bbbbbbbb SUCCEEDED topic=job.b workflow=wf worker=w1 attempts=1 \
+        | 61s told j3-cccccccc RUNNING topic=job.c workflow=wf parent=j2-bbbbbbbb | 91s tick";
+    let parts = ["not told", "time went", "unknown  ", " a  ", " b  ", " c  "];
+    let found = lines_with(told, &[Action::Jobs, Action::Traces], &parts);
+    let found: Vec<String> = found
+        .iter()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .map(|line| line.replace('─', "").replace("??", "").replace("━━", ""))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "a aaaaaaaa ✓ succeeded ? │ ?",
+            "└ b bbbbbbbb ✓ succeeded  │ 1m00s",
+            "▌ └ c cccccccc ● running ━│ >30s",
+            "━ worked ╍ waits for a person · waits for another job or a worker ? not told │ now",
+            "Where the time went  1m30s from what was told first, the beginning is unknown",
+            "worked 30s 33% queued 0s 0% unknown 1m00s 67%",
+        ]
+    );
+    let all = "0s link gateway up | 2s told j1 SUCCEEDED born=1s topic=job.a workflow=wf \
+        record=1s:PENDING,1s:RUNNING,2s:SUCCEEDED | 91s tick";
+    let found = lines_with(
+        all,
+        &[Action::Jobs, Action::Traces],
+        &["time went", "not told"],
+    );
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].ends_with(" 1s from the first submission"),
+        "{found:#?}"
+    );
+}
+
 /// All views with what can be open in them.
 fn everything() -> Vec<(&'static str, Vec<Action>)> {
     vec![

@@ -328,6 +328,7 @@ impl UiState {
             What::Try => self.tried(outcome),
             // What was told is shown beside the undo, and so is that nothing was.
             What::Compensation { .. } => {}
+            What::Lives => self.lives_told(outcome, now),
             What::Keep { name } => {
                 let (tone, text) = match outcome {
                     Outcome::Done(_) => match self.manners.saved.contains_key(&name) {

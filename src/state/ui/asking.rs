@@ -37,6 +37,8 @@ pub(super) enum What {
     Compensation {
         job: JobId,
     },
+    /// The pages of jobs of a trace.
+    Lives,
     Reveal {
         job: JobId,
     },
@@ -62,6 +64,7 @@ impl What {
             | Self::Explain { .. }
             | Self::Try
             | Self::Compensation { .. }
+            | Self::Lives
             | Self::Reveal { .. }
             | Self::Settle { .. }
             | Self::Refresh

@@ -241,6 +241,7 @@ impl UiState {
             | What::Explain { .. }
             | What::Try
             | What::Compensation { .. }
+            | What::Lives
             | What::Reveal { .. }
             | What::Refresh
             | What::Keep { .. } => false,

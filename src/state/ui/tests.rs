@@ -608,6 +608,10 @@ fn reads(sent: &[(EffectId, Effect)]) -> Vec<String> {
     let reads = sent.iter().filter_map(|(_, effect)| match effect {
         Effect::ReadJob(job) => Some(format!("page of {job}")),
         Effect::ReadPayload { job, pointer } => Some(format!("{pointer} of {job}")),
+        Effect::ReadLives { jobs } => {
+            let jobs: Vec<&str> = jobs.iter().map(JobId::as_str).collect();
+            Some(format!("lives of {}", jobs.join(" ")))
+        }
         _ => None,
     });
     reads.collect()
@@ -628,6 +632,31 @@ fn the_payload_of_an_open_job_is_read_once_its_page_tells_where_it_is() {
     // Nobody looks at it any more.
     let left = format!("{open} | back | hear told a SUCCEEDED context=redis://ctx | done");
     assert_eq!(reads(&play(&left).1), ["page of a"]);
+}
+
+#[test]
+fn the_jobs_of_a_trace_are_asked_what_they_were_once_for_each_state() {
+    let told = "only gateway | hear told a SUCCEEDED workflow=w | hear told b PENDING workflow=w";
+    let look = format!("{told} | jobs | traces");
+    assert_eq!(reads(&play(&look).1), ["lives of a b"]);
+    let answered = format!("{look} | done | tick");
+    assert_eq!(
+        reads(&play(&answered).1).len(),
+        1,
+        "a plane that keeps no record is not asked twice"
+    );
+    let moved = format!("{answered} | hear told b RUNNING workflow=w");
+    assert_eq!(reads(&play(&moved).1)[1..], ["lives of b"]);
+    let failed = format!("{look} | failed away | tick | +7000 tick");
+    assert_eq!(reads(&play(&failed).1), ["lives of a b"; 2]);
+    // Nobody looks, or nothing is missing.
+    assert_eq!(reads(&play(&format!("{told} | jobs")).1), [""; 0]);
+    let known = "only gateway | hear told a SUCCEEDED born=0s record=0s:PENDING,0s:RUNNING,0s:SUCCEEDED | jobs | traces";
+    assert_eq!(reads(&play(known).1), [""; 0]);
+    assert_eq!(
+        reads(&play("hear submit a | hear dispatch a w | hear succeed a w | jobs | traces").1),
+        [""; 0]
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::tui::widget::words::{Ink, Words};
 use crate::tui::widget::{indent, split_row, split_rows};
 use crate::view::missing;
 use crate::view::rollbacks::short;
-use crate::view::traces::{self, JobRow, TraceRow, TraceView};
+use crate::view::traces::{self, JobRow, Start, TraceRow, TraceView};
 
 /// From this width on there is a chart.
 const CHART: u16 = 80;
@@ -244,11 +244,23 @@ fn row_words(plan: &Plan, view: &TraceView, row: &TraceRow, glyphs: Glyphs) -> W
     } else {
         words = words.to(plan.took);
     }
-    words = words.ink(format!("{:>6}", text::age(job.took)), role);
+    words = words.ink(format!("{:>6}", took(job)), role);
     if plan.share {
-        words = words.muted(format!("{:>6}%", view.spent.percent(job.took)));
+        words = words.muted(match job.is_whole || job.took.as_millis() > 0 {
+            true => format!("{:>6}%", view.spent.percent(job.took)),
+            false => format!("{:>7}", "?"),
+        });
     }
     words
+}
+
+/// `11m20s`, `>3m40s` where it began at some time before, `?` where only its end is known.
+fn took(job: &JobRow) -> String {
+    match (job.is_whole, job.took.as_millis()) {
+        (true, _) => text::age(job.took),
+        (false, 0) => "?".to_owned(),
+        (false, _) => format!(">{}", text::age(job.took)),
+    }
 }
 
 fn tree_words(row: &TraceRow, job: &JobRow, role: Role, glyphs: Glyphs) -> Words {
@@ -314,9 +326,10 @@ fn chart_words(view: &TraceView, job: &JobRow, width: usize, glyphs: Glyphs) -> 
         }
     };
     // Short work must be seen, so it is painted last and has a cell at least.
-    for doing in [Doing::Queued, Doing::Person, Doing::Worked] {
+    for doing in [Doing::Queued, Doing::Unknown, Doing::Person, Doing::Worked] {
         let (least, glyph, ink) = match doing {
             Doing::Queued => (0, Glyph::Dot, Ink::new(Role::Mark)),
+            Doing::Unknown => (1, Glyph::Unknown, Ink::new(Role::Muted)),
             Doing::Person => (1, Glyph::BarPerson, Ink::new(Role::Human)),
             Doing::Worked => (1, Glyph::BarFull, Ink::new(Role::Fill)),
         };
@@ -373,6 +386,16 @@ fn draw_foot(
             .muted(" waits for a person   ")
             .glyph(glyphs, Glyph::Dot, Role::Mark)
             .muted(" waits for another job or a worker");
+        let unknown = |row: &TraceRow| {
+            let stretches = row.job.iter().flat_map(|job| &job.stretches);
+            stretches.into_iter().any(|it| it.doing == Doing::Unknown)
+        };
+        if view.rows.iter().any(unknown) {
+            legend = legend
+                .muted("   ")
+                .glyph(glyphs, Glyph::Unknown, Role::Muted)
+                .muted(" not told");
+        }
         if view.live {
             legend = legend
                 .muted("   ")
@@ -383,14 +406,23 @@ fn draw_foot(
     }
     let (title, rest) = split_row(left);
     let total = text::age(view.spent.total());
+    let facts = match view.start {
+        Start::Packet => format!("{total} from the first packet"),
+        Start::Submission => format!("{total} from the first submission"),
+        Start::Told if view.spent.total().as_millis() == 0 => {
+            "unknown: only an end was told".to_owned()
+        }
+        Start::Told => format!("{total} from what was told first, the beginning is unknown"),
+    };
     Title::new("Where the time went", false)
-        .facts(Words::new().muted(format!("{total} from the first packet")))
+        .facts(Words::new().muted(facts))
         .draw(pen, buf, inside(title));
     let spent = view.spent;
     let parts = [
         ("worked", spent.worked, Role::Text),
         ("queued", spent.queued, Role::Text),
         ("waits for a person", spent.person, Role::Human),
+        ("unknown", spent.unknown, Role::Muted),
         ("no job on its way", spent.idle, Role::Muted),
     ];
     let mut words = Words::new();
@@ -435,8 +467,8 @@ pub(super) fn least_rows(scene: &Scene<'_>, height: usize) -> Vec<(bool, Words)>
             .glyph(scene.glyphs, glyph, ink)
             .gap(1)
             .then(tree_words(&row, job, Role::Text, scene.glyphs).head(26))
-            .to(30)
-            .text(format!("{:>6}", text::age(job.took)));
+            .to(29)
+            .text(format!("{:>7}", took(job)));
         (row.selected, words)
     })
     .collect()

@@ -42,6 +42,8 @@ pub struct JobFact {
     pub decided_at: Option<Timestamp>,
     /// What the plane has on record of its life, by the plane's clock.
     pub moments: Vec<Moment>,
+    /// Whether those are all states that it came into, up to the last of them.
+    pub is_whole_life: bool,
     /// Why it waits.
     pub waiting_on: Option<WaitingOn>,
     /// The worker that has or had it.
@@ -173,11 +175,13 @@ impl JobFact {
     /// is of our clock, and so are the packets that it stands among.
     fn learn_birth(&self, job: &mut Job) -> bool {
         let heard = |it: &Moment| matches!(it.what, Happened::Submitted(_));
-        let Some(born) = self.created_at.filter(|born| *born < job.first_seen) else {
+        let Some(born) = self.created_at else {
             return false;
         };
-        if job.history.iter().any(heard) {
-            return false;
+        let news = !job.born_told;
+        job.born_told = true;
+        if born >= job.first_seen || job.history.iter().any(heard) {
+            return news;
         }
         job.first_seen = born;
         true
@@ -239,6 +243,15 @@ impl JobFact {
     /// Fills the timeline. Each moment that is known stands for one told record of it,
     /// so that nothing is in the timeline twice, however often it is told.
     fn learn_moments(&self, job: &mut Job) -> bool {
+        let became = |it: &&Moment| matches!(it.what, Happened::Became(_));
+        let last = self.moments.iter().filter(became).map(|it| it.at).max();
+        let until = last.filter(|_| self.is_whole_life).max(job.told_until);
+        let told_more = until != job.told_until;
+        job.told_until = until;
+        self.fill_timeline(job) | told_more
+    }
+
+    fn fill_timeline(&self, job: &mut Job) -> bool {
         let mut timeline: Vec<(Moment, bool)> =
             job.history.iter().map(|it| (it.clone(), false)).collect();
         let unknown: Vec<&Moment> = self

@@ -56,6 +56,10 @@ pub struct Job {
     /// Moments that the timeline lost.
     pub history_dropped: u32,
     pub(super) trace_from_request: bool,
+    /// Whether the plane told when it was submitted.
+    pub(super) born_told: bool,
+    /// Up to when the plane told all states that it came into.
+    pub(super) told_until: Option<Timestamp>,
     pub(super) attempt: u32,
     pub(super) dispatches: u32,
     pub(super) told_attempts: u32,
@@ -327,6 +331,8 @@ impl Job {
             history: Vec::new(),
             history_dropped: 0,
             trace_from_request: false,
+            born_told: false,
+            told_until: None,
             attempt: 1,
             dispatches: 0,
             told_attempts: 0,
@@ -342,6 +348,23 @@ impl Job {
             before_worker: None,
             stall_queued: false,
         }
+    }
+
+    /// Whether its request was heard, so that packets tell its life from then on.
+    pub fn is_heard_from_birth(&self) -> bool {
+        let first = self.history.first().map(|moment| &moment.what);
+        matches!(first, Some(Happened::Submitted(_)))
+    }
+
+    /// Whether [`Job::first_seen`] is when it was submitted, and not only when it was
+    /// heard of first.
+    pub fn is_birth_known(&self) -> bool {
+        self.born_told || self.is_heard_from_birth()
+    }
+
+    /// Up to when the plane told all states that it came into; `None` if it never did.
+    pub fn told_until(&self) -> Option<Timestamp> {
+        self.told_until
     }
 
     /// Whether it has ended.
