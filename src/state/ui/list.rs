@@ -252,6 +252,8 @@ pub struct ListState {
     arrived: Option<(Subject, Timestamp)>,
     /// Rows that came above the window since a key last moved in it.
     new_above: usize,
+    /// Whether it had the keyboard, or another view put the cursor on a row of it.
+    visited: bool,
 }
 
 impl ListState {
@@ -269,6 +271,7 @@ impl ListState {
             listed_since: None,
             arrived: None,
             new_above: 0,
+            visited: false,
         }
     }
 
@@ -347,6 +350,19 @@ impl ListState {
         }
         let long_ago = |at: Option<Timestamp>| at.is_none_or(|at| now.since(at) >= REORDER_EVERY);
         long_ago(self.ordered_at) && (self.ordered_at.is_none() || long_ago(last_key))
+    }
+
+    /// Notes that it has the keyboard: from now on its cursor stays on its row.
+    pub(super) fn visit(&mut self) {
+        self.visited = true;
+    }
+
+    /// Lets a list that never had the keyboard begin at its first row again, however
+    /// many rows came above.
+    pub(super) fn stay_at_top(&mut self) {
+        if !self.visited {
+            self.cursor = Cursor::Fresh;
+        }
     }
 
     /// Asks for a new order at the next chance, without waiting: the filter or the
@@ -497,6 +513,7 @@ impl ListState {
     /// subject of another view.
     pub fn aim(&mut self, subject: Subject) {
         self.cursor = Cursor::On(subject);
+        self.visited = true;
         self.invalidate();
     }
 

@@ -46,6 +46,7 @@ impl UiState {
     /// Brings the lists of the present view up to `model`, those that may move now.
     pub(super) fn order_lists(&mut self, model: &Model, now: Timestamp) {
         let height = self.height();
+        let keyboard = self.list_id();
         for id in self.shown_lists() {
             if id == ListId::Steps {
                 self.follow_rollback();
@@ -56,6 +57,9 @@ impl UiState {
             let open_pools = &self.open_pools;
             let awaited = id == ListId::Rules && self.awaits_rules(model);
             let list = self.lists.entry(id).or_default();
+            if id == keyboard {
+                list.state.visit();
+            }
             let exists = |subject: &Subject| {
                 Self::exists(id, subject, model) && !is_folded(id, subject, open_pools, model)
             };
@@ -96,6 +100,7 @@ impl UiState {
                 rows = with_workers(rows, open_pools, model, now);
             }
             list.unfiltered = unfiltered;
+            list.state.stay_at_top();
             // A key that asked for another order wants the row in its place.
             let arrived = list.state.ordered_at().and(list.state.arrived_at());
             let ended_here = |subject: &Subject| {

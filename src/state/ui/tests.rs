@@ -635,6 +635,27 @@ fn the_payload_of_an_open_job_is_read_once_its_page_tells_where_it_is() {
 }
 
 #[test]
+fn a_pane_that_never_had_the_keyboard_stays_at_its_newest_row() {
+    let top = |script: &str| {
+        let state = play(script).0;
+        let list = &state.ui.list(ListId::DeadLetters).state;
+        let rows = list.order()[list.window(2)].iter();
+        let rows: Vec<String> = rows.map(ToString::to_string).collect();
+        let selected = list.selected().map(ToString::to_string);
+        format!("{} at {}", rows.join(" "), selected.unwrap_or_default())
+    };
+    let more = "letters a b | rollbacks | letters a b c | tick | letters a b c d | tick";
+    assert_eq!(top(more), "d c at d");
+    // Whoever is in it reads a row, and that stays.
+    let read = "letters a b | rollbacks | left | letters a b c | tick";
+    assert_eq!(top(read), "b a at b");
+    assert_eq!(
+        top(&format!("{read} | right | letters a b c d | tick")),
+        "b a at b"
+    );
+}
+
+#[test]
 fn the_jobs_of_a_trace_are_asked_what_they_were_once_for_each_state() {
     let told = "only gateway | hear told a SUCCEEDED workflow=w | hear told b PENDING workflow=w";
     let look = format!("{told} | jobs | traces");
