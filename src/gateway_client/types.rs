@@ -397,6 +397,8 @@ pub struct DeadLetterRecord {
 pub struct RollbackRecord {
     /// The workflow, or the job where there is none.
     pub workflow_id: String,
+    /// `stopped` where a step did not succeed: what still waits does not run.
+    pub state: String,
     #[serde(deserialize_with = "id")]
     pub failed_job_id: JobId,
     #[serde(deserialize_with = "instant")]

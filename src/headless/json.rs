@@ -467,7 +467,7 @@ mod tests {
             .collect();
         let expected = json!([
             ["wf", "c", "job.undo_b", "DENIED", "k1"],
-            ["wf", null, "job.undo_a", "WAITING", "a/undo"],
+            ["wf", null, "job.undo_a", null, "a/undo"],
         ]);
         assert_eq!(Value::from(least), expected);
         assert_eq!(items[1]["undoes"], "a");

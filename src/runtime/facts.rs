@@ -401,6 +401,7 @@ pub(super) fn rollback_fact(record: &RollbackRecord) -> RollbackFact {
         idempotency_key: text(&step.idempotency_key),
         state: match step.state.as_str() {
             "recorded" => StepState::Armed,
+            "waiting" if record.state == "stopped" => StepState::NotRun,
             "waiting" => StepState::WillRun,
             "skipped" => StepState::Skipped,
             "refused" => StepState::Refused,
@@ -486,7 +487,7 @@ mod tests {
 
     #[test]
     fn a_rollback_of_the_gateways_list_names_whose_it_is_and_how_each_step_stands() {
-        let record = |id: &str| {
+        let record = |id: &str, state: &str| {
             let step = |n: u32, state: &str, job: Value| {
                 serde_json::json!({
                     "order": n, "state": state, "undoes": format!("j{n}"), "job_id": job,
@@ -494,7 +495,7 @@ mod tests {
                 })
             };
             let read: List<RollbackRecord> = List::from_value(serde_json::json!({"items": [{
-                "workflow_id": id, "state": "stopped", "failed_job_id": "j1",
+                "workflow_id": id, "state": state, "failed_job_id": "j1",
                 "started_at": 1_767_225_600_000_000_i64,
                 "steps": [
                     step(1, "DENIED", "c1".into()), step(2, "waiting", Value::Null),
@@ -505,7 +506,7 @@ mod tests {
             .expect("a list");
             rollback_fact(&read.items[0])
         };
-        let fact = record("wf-1");
+        let fact = record("wf-1", "stopped");
         assert_eq!(fact.of, Undone::Workflow("wf-1".into()));
         assert_eq!(fact.failed, Some(JobId::from("j1")));
         assert_eq!(
@@ -517,7 +518,7 @@ mod tests {
             states,
             [
                 StepState::Job(Some(JobState::Denied)),
-                StepState::WillRun,
+                StepState::NotRun,
                 StepState::Armed,
                 StepState::Skipped,
                 StepState::Refused,
@@ -527,7 +528,9 @@ mod tests {
         assert_eq!(fact.steps[0].job, Some(JobId::from("c1")));
         assert_eq!(fact.steps[1].idempotency_key.as_deref(), Some("k2"));
         // A job without a workflow is listed by its own id.
-        assert_eq!(record("j1").of, Undone::Job(JobId::from("j1")));
+        assert_eq!(record("j1", "running").of, Undone::Job(JobId::from("j1")));
+        // As long as it goes on, what waits has its turn.
+        assert_eq!(record("wf-1", "running").steps[1].state, StepState::WillRun);
     }
 
     #[test]

@@ -589,6 +589,7 @@ impl<'a> Step<'a> {
             };
             let state = match state {
                 "WAITING" => StepState::WillRun,
+                "NOT_RUN" => StepState::NotRun,
                 "RECORDED" => StepState::Armed,
                 "REFUSED" => StepState::Refused,
                 "SKIPPED" => StepState::Skipped,

@@ -243,6 +243,7 @@ fn happened(model: &Model, step: &Step, next: bool, now: Timestamp) -> Prose {
         StepState::Armed => return says.aside("would run if its workflow ended FAILED_FATAL"),
         StepState::WillRun if next => return says.own("runs next"),
         StepState::WillRun => return says.own("runs after the steps above"),
+        StepState::NotRun => return says.own("the rollback stopped before it"),
         StepState::Unknown if step.job.is_some() => {
             return says.own("its job is no longer known");
         }
@@ -390,6 +391,14 @@ fn notice(model: &Model, stack: &Stack) -> Vec<Prose> {
                 lines.push(Prose::new().own(format!(
                     "{} went on without it.",
                     capital(&numbered(&after))
+                )));
+            }
+            let not_run = places(stack, |step| step.state == StepState::NotRun);
+            if !not_run.is_empty() {
+                lines.push(Prose::new().own(format!(
+                    "{} {} not run: the rollback stopped before.",
+                    capital(&numbered(&not_run)),
+                    were(not_run.len())
                 )));
             }
             lines.extend(stack.steps.get(first).map(|step| next_step(model, step)));

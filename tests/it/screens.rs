@@ -619,6 +619,29 @@ fn a_broken_file_and_a_slow_kernel_are_said() {
 }
 
 #[test]
+fn what_a_stopped_rollback_did_not_come_to_is_not_called_to_come() {
+    let steps = |steps: &str| {
+        let script = format!(
+            "0s link gateway up | 1s submit a topic=job.a workflow=wf undo=job.undo_a | 2s succeed a w              | 3s submit b topic=job.b workflow=wf undo=job.undo_b | 4s fatal b w              | 5s submit x topic=job.undo_b parent=b labels=saga_compensation:true,saga_workflow_id:wf              | 6s denied x | 7s {steps} | 8s tick"
+        );
+        let found = lines_with(&script, &[Action::Rollbacks], &["undo_a", "stopped"]);
+        let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        found.iter().map(words).collect::<Vec<_>>().join(" / ")
+    };
+    let told = steps("rollback wf failed=b started=4s steps=b:x:DENIED,a::NOT_RUN");
+    for says in [
+        "2 a undo_a — not run not asked",
+        "the rollback stopped before it",
+        "Step 2 was not run: the rollback stopped before.",
+    ] {
+        assert!(told.contains(says), "{told}");
+    }
+    // Of a plane that does not say whether it goes on.
+    let heard = steps("tick");
+    assert!(heard.contains("2 a undo_a △ unknown"), "{heard}");
+}
+
+#[test]
 fn the_traces_are_drawn_in_every_condition() {
     check_view_in(
         saga_conditions(),

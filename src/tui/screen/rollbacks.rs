@@ -427,6 +427,7 @@ pub(super) fn step_sign(state: StepState) -> (Glyph, &'static str, Ink) {
     match state {
         StepState::Armed => (Glyph::Open, "armed", Role::Muted.into()),
         StepState::WillRun => (Glyph::Open, "will run", Role::Text.into()),
+        StepState::NotRun => (Glyph::Never, "not run", Role::Warn.into()),
         StepState::Unknown => (Glyph::Warning, "unknown", Role::Warn.into()),
         StepState::Refused => (Glyph::Denied, "refused", Role::Crit.into()),
         StepState::Skipped => (Glyph::Warning, "left out", Role::Warn.into()),
@@ -479,7 +480,9 @@ impl Plan {
         let policy = match (step.decision, step.state) {
             (None, _) if step.would.is_some() => would(step.would.as_deref()),
             (None, StepState::Job(_)) => Words::new().muted("unknown"),
-            (None, StepState::Armed | StepState::WillRun) => Words::new().muted("not asked"),
+            (None, StepState::Armed | StepState::WillRun | StepState::NotRun) => {
+                Words::new().muted("not asked")
+            }
             (decision, _) => signs::decision(decision),
         };
         let first = Words::new()

@@ -116,6 +116,8 @@ pub enum StepState {
     Armed,
     /// Its turn comes.
     WillRun,
+    /// The rollback stopped before its turn came.
+    NotRun,
     /// It is a job in this state; `None` while that is not known.
     Job(Option<JobState>),
     /// The plane could not make a job of it.
@@ -148,6 +150,7 @@ impl StepState {
         match self {
             Self::Armed => Some("RECORDED"),
             Self::WillRun => Some("WAITING"),
+            Self::NotRun => Some("NOT_RUN"),
             Self::Refused => Some("REFUSED"),
             Self::Skipped => Some("SKIPPED"),
             Self::Job(state) => state.map(JobState::name),
@@ -207,7 +210,9 @@ pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
         let told = told_steps.iter().find(|step| step.job.as_ref() == Some(id));
         steps.push(ran_step(model, id, job, told));
     }
-    let is_quiet = last.is_some_and(|last| now.since(last).as_millis() >= QUIET.as_millis());
+    // Some planes stop at a step that fails and others go on, and few say which.
+    let is_quiet = last.is_some_and(|last| now.since(last).as_millis() >= QUIET.as_millis())
+        || steps.last().is_some_and(|step| step.state.is_broken());
     let has_job = |target: &JobId| steps.iter().any(|it| it.undoes.as_ref() == Some(target));
     let left: Vec<bool> = targets.iter().map(|target| !has_job(&target.id)).collect();
     let told_of = |target: &JobId| {
@@ -278,9 +283,13 @@ fn state_of(steps: &[Step]) -> StackState {
     let runs = |state: StepState| match state {
         StepState::WillRun => true,
         StepState::Job(state) => !state.is_some_and(JobState::is_terminal),
-        StepState::Armed | StepState::Unknown | StepState::Refused | StepState::Skipped => false,
+        StepState::Armed
+        | StepState::NotRun
+        | StepState::Unknown
+        | StepState::Refused
+        | StepState::Skipped => false,
     };
-    if any(&StepState::is_broken) {
+    if any(&|state| state.is_broken() || state == StepState::NotRun) {
         StackState::Broken
     } else if any(&|state| state == StepState::Job(Some(JobState::ApprovalRequired))) {
         StackState::Approval
@@ -417,6 +426,14 @@ mod tests {
         let page = "1s told d FAILED topic=job.d workflow=wf undo=job.undo_d ended=FAILED_FATAL \
             | 2s told x1 SUCCEEDED topic=job.undo_d";
         check(page, &["wf running 0 of 1, d:- WAITING"]);
+        // It stopped: what had a turn has none, until the step is retried.
+        let stopped = "7s rollback wf failed=d started=6s steps=d:x1:DENIED,c::NOT_RUN";
+        check(stopped, &["wf broken 0 of 2, d:x1 DENIED, c:- NOT_RUN"]);
+        let goes_on = "9s rollback wf failed=d started=6s steps=d:x2:RUNNING,c::WAITING";
+        check(
+            &format!("{stopped} | {goes_on}"),
+            &["wf running 0 of 3, -:x1 ?, d:x2 RUNNING, c:- WAITING"],
+        );
         check(
             &format!("{page} | 9s rollback wf failed=d started=1s steps=d:x1:SUCCEEDED"),
             &["wf undone 1 of 1, d:x1 SUCCEEDED"],
