@@ -5,7 +5,9 @@
 //! [`gather`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::ids::JobId;
 use crate::runtime::Runtime;
 use crate::state::effect::Effect;
 use crate::state::event::{Event, LinkState, Source};
@@ -13,6 +15,7 @@ use crate::state::filter::{ApprovalRow, Filter, FilterError, RollbackRow, Worker
 use crate::state::model::Model;
 use crate::state::model::alerts::Alert;
 use crate::state::model::jobs::Job;
+use crate::state::model::rollbacks::{Step, stacks};
 use crate::time::{Elapsed, Timestamp};
 
 pub mod json;
@@ -205,10 +208,40 @@ fn unreachable(model: &Model) -> Unreachable {
 
 /// Asks the gateway, or the store without one, for all about one job and takes it in.
 pub async fn read_job(runtime: &mut Runtime, snapshot: &mut Snapshot, id: &str) {
-    let effect = Effect::ReadJob(crate::ids::JobId::from(id));
+    let effect = Effect::ReadJob(JobId::from(id));
     // When nobody can be asked, or nobody knows the job, what packets told stays.
     let _outcome = runtime.run_now(&effect).await;
     take_in(runtime, snapshot, Some(snapshot.now)).await;
+}
+
+/// Undos that policy is asked about at most for one print.
+const UNDOS: usize = 64;
+
+/// Asks what policy would say of the steps that have not run, of which nothing is known
+/// under the policy in force; `asked` holds those that it was asked about before.
+pub async fn judge_undos(
+    runtime: &mut Runtime,
+    snapshot: &mut Snapshot,
+    asked: &mut BTreeMap<JobId, Option<Arc<str>>>,
+) {
+    if !snapshot.model.links.of(Source::Gateway).is_up() {
+        return;
+    }
+    let in_force = snapshot.model.snapshot.clone();
+    let stacks = stacks(&snapshot.model, snapshot.now);
+    let steps = stacks.iter().flat_map(|stack| &stack.steps);
+    let open: Vec<JobId> = steps
+        .filter_map(Step::waits_to_undo)
+        .filter(|job| asked.get(*job) != Some(&in_force))
+        .take(UNDOS)
+        .cloned()
+        .collect();
+    for job in open {
+        asked.insert(job.clone(), in_force.clone());
+        // Where nobody tells, the verdict stays unknown.
+        let _outcome = runtime.run_now(&Effect::JudgeCompensation { job }).await;
+        take_in(runtime, snapshot, Some(snapshot.now)).await;
+    }
 }
 
 /// Takes in what has happened, waiting until `until` at most; returns the model's instant.

@@ -1,5 +1,6 @@
 //! `capdeck get`: the model as a table or as JSON, then the end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -8,6 +9,7 @@ use crate::cli::sources::{self, SourceArgs};
 use crate::cli::{CliError, operate, print};
 use crate::config::Servers;
 use crate::headless::{self, Kind, Patience, Snapshot, Wanted, Watch, json, table};
+use crate::ids::JobId;
 use crate::runtime::{Identity, Runtime};
 use crate::state::event::Source;
 use crate::time::{Elapsed, SystemClock};
@@ -182,6 +184,10 @@ async fn get(
     if let (Kind::Jobs, Some(id)) = (kind, &wanted.id) {
         headless::read_job(&mut runtime, &mut snapshot, id).await;
     }
+    let mut asked = BTreeMap::new();
+    if kind == Kind::Rollbacks {
+        headless::judge_undos(&mut runtime, &mut snapshot, &mut asked).await;
+    }
     let unreadable = &snapshot.model.unreadable;
     if unreadable.records > 0 {
         print::note(&format!(
@@ -198,7 +204,7 @@ async fn get(
         ));
     }
     if args.watch {
-        return watch(&mut runtime, &mut snapshot, kind, wanted).await;
+        return watch(&mut runtime, &mut snapshot, kind, wanted, asked).await;
     }
     let found = print_all(args.output, kind, &snapshot, wanted);
     runtime.shutdown().await;
@@ -237,11 +243,15 @@ async fn watch(
     snapshot: &mut Snapshot,
     kind: Kind,
     wanted: &Wanted,
+    mut asked: BTreeMap<JobId, Option<Arc<str>>>,
 ) -> Result<(), CliError> {
     let mut watch = Watch::default();
     let mut next = snapshot.now;
     loop {
         if snapshot.now >= next {
+            if kind == Kind::Rollbacks {
+                headless::judge_undos(runtime, snapshot, &mut asked).await;
+            }
             for line in watch.changes(kind, snapshot, wanted) {
                 print::line(&line);
             }

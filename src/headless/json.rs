@@ -115,7 +115,12 @@ pub fn items(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> Vec<Value> {
                 Undone::Job(job) => is_wanted(job.as_str()),
             })
             .filter(|stack| filter.is_none_or(|it| it.matches_rollback(stack, model, now)))
-            .flat_map(|stack| stack.steps.iter().map(|step| rollback_step(stack, step)))
+            .flat_map(|stack| {
+                stack
+                    .steps
+                    .iter()
+                    .map(|step| rollback_step(model, stack, step))
+            })
             .collect(),
         Kind::Alerts => model
             .alerts
@@ -155,7 +160,9 @@ pub fn subject(state: &State) -> Option<String> {
         Subject::Workflow(workflow) => {
             let stack = rollbacks::stack(model, &Undone::Workflow(workflow), now)?;
             let steps = stack.steps.iter();
-            steps.map(|step| rollback_step(&stack, step)).collect()
+            steps
+                .map(|step| rollback_step(model, &stack, step))
+                .collect()
         }
         Subject::Pool(_) | Subject::Unseen | Subject::Rule(_) | Subject::Flip(_) => return None,
     };
@@ -300,7 +307,13 @@ fn approval(approval: &Approval, model: &Model, now: Timestamp) -> Value {
 
 /// A step of an undo. A job that is not known yet is `null`; the steps of one
 /// workflow come in the order in which they run.
-fn rollback_step(stack: &Stack, step: &Step) -> Value {
+///
+/// What policy would say of a step is of the policy in force, where it was asked.
+fn rollback_step(model: &Model, stack: &Stack, step: &Step) -> Value {
+    let judged = step.waits_to_undo().and_then(|job| {
+        let in_force = model.snapshot.as_deref();
+        model.compensations.of(job, in_force)
+    });
     json!({
         "workflow_id": match &stack.of {
             Undone::Workflow(workflow) => Some(&**workflow),
@@ -312,6 +325,9 @@ fn rollback_step(stack: &Stack, step: &Step) -> Value {
         "idempotency_key": step.idempotency_key.as_deref(),
         "undoes": step.undoes.as_ref().map(JobId::as_str),
         "decision": step.decision.map(|decision| decision.name()),
+        "would_decide": judged.and_then(|it| it.decision).map(|decision| decision.name()),
+        "would_rule_id": judged.and_then(|it| it.rule_id.as_deref()),
+        "would_reason": judged.and_then(|it| it.reason.as_deref()),
         "rollback_state": stack.state.name(),
         "started_by": stack.failed.first().map(JobId::as_str),
     })
@@ -478,6 +494,32 @@ mod tests {
             ..Wanted::default()
         };
         assert!(self::items(Kind::Rollbacks, &snapshot, &other).is_empty());
+    }
+
+    #[test]
+    fn a_step_that_has_not_run_tells_what_the_policy_in_force_would_say_of_it() {
+        let armed =
+            "0s policy s1 | 0s submit a topic=job.a workflow=wf undo=job.undo_a | 1s succeed a w1";
+        let told = |more: &str| {
+            let snapshot = snapshot(&format!("{armed} | {more}"));
+            let items = items(Kind::Rollbacks, &snapshot, &Wanted::default());
+            let one = &items[0];
+            [
+                &one["would_decide"],
+                &one["would_rule_id"],
+                &one["would_reason"],
+            ]
+            .map(Value::clone)
+        };
+        let judged = "2s judged a DENY rule=r1 reason=never snapshot=s1";
+        assert_eq!(told(judged), [json!("DENY"), json!("r1"), json!("never")]);
+        assert_eq!(told("2s tick"), [Value::Null, Value::Null, Value::Null]);
+        let moved = format!("{judged} | 3s policy s2");
+        assert_eq!(told(&moved)[0], Value::Null, "of another policy");
+        let ran = format!(
+            "{judged} | 3s submit c topic=job.undo_a parent=a labels=saga_compensation:true,saga_workflow_id:wf"
+        );
+        assert_eq!(told(&ran)[0], Value::Null, "what runs was decided");
     }
 
     #[test]

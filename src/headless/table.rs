@@ -57,6 +57,7 @@ pub fn table(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> String {
             ("JOB", "job_id"),
             ("TOPIC", "topic"),
             ("DECISION", "decision"),
+            ("WOULD BE", "would_decide"),
             ("IDEMPOTENCY KEY", "idempotency_key"),
         ],
         Kind::Alerts => &[

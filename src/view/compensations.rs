@@ -90,10 +90,15 @@ pub fn in_short(judged: &Judged) -> (&'static str, bool) {
 
 /// `, which policy would allow`: for a sentence about the undo of `job`.
 pub fn which(state: &State, job: &JobId) -> Prose {
+    then_which(Prose::new(), state, job)
+}
+
+/// The same after what the undo is.
+pub fn then_which(says: Prose, state: &State, job: &JobId) -> Prose {
     let Some(judged) = judged(state, job) else {
-        return Prose::new().own("; whether policy would allow it is unknown");
+        return says.own("; whether policy would allow it is unknown");
     };
-    let says = Prose::new().own(", which policy ");
+    let says = says.own(", which policy ");
     let says = match judged.decision {
         Some(Decision::Allow) => says.own("would allow"),
         Some(Decision::AllowWithConstraints) => says.own("would allow within limits"),

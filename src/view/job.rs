@@ -12,7 +12,7 @@ use crate::state::model::packets::{Kept, Says};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::view::jobs::{JobRow, row, status_words};
-use crate::view::{Fact, Prose, shown};
+use crate::view::{Fact, Prose, compensations, shown};
 use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
 
 /// A gap of a timeline that is this many times its usual step is worth a look.
@@ -150,7 +150,7 @@ pub fn job(state: &State) -> Option<JobView> {
         timeline: timeline(job),
         lost_moments: job.history_dropped,
         verdict: verdict(job),
-        outcome: outcome(job),
+        outcome: outcome(state, job),
         request: request(model, job, now),
         payload: payload(model, job),
     })
@@ -369,13 +369,15 @@ fn verdict(job: &Job) -> Vec<Fact> {
     facts
 }
 
-fn outcome(job: &Job) -> Vec<Fact> {
+fn outcome(state: &State, job: &Job) -> Vec<Fact> {
     let mut facts = Vec::new();
     let request = job.request.as_ref();
     facts.push(Fact::new(
         "rollback",
         match request.map(|request| (&request.undo, request.complete)) {
-            Some((Some(undo), _)) => Prose::new().outside(undo.topic.clone()),
+            Some((Some(undo), _)) => {
+                compensations::then_which(Prose::new().outside(undo.topic.clone()), state, &job.id)
+            }
             Some((None, true)) => Prose::new().own("none"),
             Some((None, false)) | None => Prose::new().own("unknown"),
         },
@@ -536,7 +538,11 @@ mod tests {
     fn check_outcome(script: &str, expected: &str) {
         let state = script::run(script).expect("a script");
         let job = state.model.jobs.by_birth().next().expect("a job");
-        assert_eq!(words(&outcome(job)).join(" | "), expected, "{script}");
+        assert_eq!(
+            words(&outcome(&state, job)).join(" | "),
+            expected,
+            "{script}"
+        );
     }
 
     /// The timeline of the one job of a script, by seconds.
@@ -614,6 +620,19 @@ mod tests {
         check_outcome(
             &format!("9s {told} | 10s cancel j1"),
             "rollback none | result none yet | cancel asked by ops-anna: wrong tenant",
+        );
+    }
+
+    #[test]
+    fn the_detail_says_what_policy_would_say_of_the_undo() {
+        let undo = "0s policy s1 | 0s submit j1 topic=job.a undo=job.undo_a";
+        check_outcome(
+            &format!("{undo} | 1s judged j1 DENY rule=r1 reason=never snapshot=s1"),
+            "rollback job.undo_a, which policy would deny: rule r1, never | its key j1/undo | result none yet",
+        );
+        check_outcome(
+            undo,
+            "rollback job.undo_a; whether policy would allow it is unknown | its key j1/undo | result none yet",
         );
     }
 

@@ -193,9 +193,7 @@ pub fn under_cursor(state: &State, height: usize) -> Option<StackView> {
                     state: step.state,
                     decision: step.decision,
                     would: step
-                        .undoes
-                        .as_ref()
-                        .filter(|_| matches!(step.state, StepState::Armed | StepState::WillRun))
+                        .waits_to_undo()
                         .and_then(|job| compensations::judged(state, job))
                         .cloned(),
                     happened: happened(model, step, next == Some(at), now),

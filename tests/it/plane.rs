@@ -216,9 +216,59 @@ fn a_rollback_that_is_over_before_a_console_comes_is_told_to_it() {
             "workflow_id": null, "job_id": step["job_id"],
             "topic": "job.mcp-bridge.write.revert_ticket", "state": "SUCCEEDED",
             "idempotency_key": "x/undo", "undoes": id, "decision": "ALLOW",
+            "would_decide": null, "would_rule_id": null, "would_reason": null,
             "rollback_state": "undone", "started_by": id,
         }]),
         "{step}"
+    );
+}
+
+#[test]
+fn what_policy_would_say_of_an_undo_that_waits_is_printed_with_it() {
+    let up = Up::start();
+    let step = |outcome: &str, seconds: &str| {
+        let (_, answer) = up.submit(&json!({
+            "topic": "job.mcp-bridge.write.update_ticket", "workflow_id": "wf-1",
+            "labels": {
+                "mcp.action": "read", "demo.outcome": outcome, "demo.seconds": "0.1",
+                "workflow_id": "wf-1",
+            },
+            "compensation": {
+                "topic": "job.mcp-bridge.write.revert_ticket",
+                "labels": {"mcp.action": "read", "demo.outcome": "succeeded", "demo.seconds": seconds},
+            },
+        }));
+        id_of(&answer)
+    };
+    let first = step("succeeded", "0.1");
+    wait_until("the first step to succeed", || {
+        let (_, job) = http(up.addr, "GET", &format!("/api/v1/jobs/{first}"), None);
+        (job["state"] == "SUCCEEDED").then_some(())
+    });
+    // Its own undo goes first, and takes its time.
+    step("failed_fatal", "600");
+    wait_until("the rollback to run", || {
+        let (_, told) = http(up.addr, "GET", "/api/v1/rollbacks", None);
+        (told["items"][0]["steps"][0]["state"] == "RUNNING").then_some(())
+    });
+    let url = format!("http://{}", up.addr);
+    let console = Capdeck::new();
+    let told = console.json(&["get", "rollbacks", "--gateway", &url, "-o", "json"]);
+    let waits = &told["items"][1];
+    assert_eq!(
+        [
+            &waits["undoes"],
+            &waits["state"],
+            &waits["would_decide"],
+            &waits["would_rule_id"]
+        ],
+        [
+            &json!(first),
+            &json!("WAITING"),
+            &json!("ALLOW"),
+            &json!("allow-read-path")
+        ],
+        "{told}"
     );
 }
 

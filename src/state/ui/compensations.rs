@@ -7,7 +7,7 @@ use crate::ids::JobId;
 use crate::state::effect::{Effect, EffectQueue};
 use crate::state::event::{Event, Source};
 use crate::state::model::Model;
-use crate::state::model::rollbacks::{StepState, stack};
+use crate::state::model::rollbacks::stack;
 use crate::state::ui::order::undone_of;
 use crate::time::{Elapsed, Timestamp};
 
@@ -83,8 +83,8 @@ impl UiState {
         }
         if let Some(reviews) = &self.review {
             jobs.push(reviews.shown().job.clone());
-        } else if self.detail.is_some() {
-            // Its page tells what would undo it, not what policy would say.
+        } else if let Some(detail) = &self.detail {
+            jobs.push(detail.job.clone());
         } else if self.view == View::Approvals {
             let selected = self.list(ListId::Approvals).state.selected();
             jobs.extend(selected.and_then(Subject::job).cloned());
@@ -93,10 +93,7 @@ impl UiState {
             let of = selected.and_then(undone_of);
             let stack = of.and_then(|of| stack(model, &of, now));
             let steps = stack.into_iter().flat_map(|stack| stack.steps);
-            let to_come = steps.filter(|step| {
-                matches!(step.state, StepState::Armed | StepState::WillRun) && step.job.is_none()
-            });
-            jobs.extend(to_come.filter_map(|step| step.undoes));
+            jobs.extend(steps.filter_map(|step| step.waits_to_undo().cloned()));
         }
         let has_undo = |job: &JobId| {
             let of_job = model.jobs.get(job).and_then(|job| job.request.as_ref());

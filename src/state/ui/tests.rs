@@ -635,6 +635,27 @@ fn the_payload_of_an_open_job_is_read_once_its_page_tells_where_it_is() {
 }
 
 #[test]
+fn the_undo_of_an_open_job_is_asked_about() {
+    let told = "only gateway | hear told a SUCCEEDED undo=job.u | hear told b SUCCEEDED";
+    let open = |row: &str| {
+        play(&format!(
+            "{told} | jobs | filter | \"id:{row}\" | confirm | detail"
+        ))
+        .1
+    };
+    let asked = |sent: &[(EffectId, Effect)]| {
+        let judged = |(_, effect): &(EffectId, Effect)| match effect {
+            Effect::JudgeCompensation { job } => Some(job.to_string()),
+            _ => None,
+        };
+        sent.iter().filter_map(judged).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&open("a")), ["a"]);
+    // This one declares none.
+    assert_eq!(asked(&open("b")), [""; 0]);
+}
+
+#[test]
 fn a_pane_that_never_had_the_keyboard_stays_at_its_newest_row() {
     let top = |script: &str| {
         let state = play(script).0;

@@ -109,6 +109,15 @@ pub struct Step {
     pub decision: Option<Decision>,
 }
 
+impl Step {
+    /// The job that it would undo, as long as it has not run: policy can be asked
+    /// about it.
+    pub fn waits_to_undo(&self) -> Option<&JobId> {
+        let waits = matches!(self.state, StepState::Armed | StepState::WillRun);
+        self.undoes.as_ref().filter(|_| waits && self.job.is_none())
+    }
+}
+
 /// How a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepState {
