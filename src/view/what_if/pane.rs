@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{below, lost, summary, title};
 use crate::ids::JobId;
+use crate::state::State;
 use crate::state::model::jobs::{Decision, JobState};
 use crate::state::model::what_if::{Flip, WhatIf};
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
-use crate::state::{State, limits};
 use crate::text;
 use crate::time::Elapsed;
 use crate::view::{Prose, shown};
@@ -85,8 +85,8 @@ pub fn what_if(state: &State, height: usize) -> Option<WhatIfView> {
     let refused = state.ui.not_tried();
     let asking = state.ui.is_trying().map(|since| {
         let waited = text::duration(state.now.since(since));
-        let of = limits::TRIED;
-        format!("Replaying the last {of} decisions, {waited}.")
+        // They come in one answer: nobody tells how far it is.
+        format!("Replaying the last decisions, {waited}. One answer brings them all.")
     });
     let rows = told.into_iter().flat_map(|(what_if, _)| {
         list.state.order()[window.clone()]
