@@ -15,6 +15,7 @@ mod demo;
 mod get;
 mod kernel;
 mod keys;
+mod log;
 mod operate;
 mod policy;
 pub mod print;

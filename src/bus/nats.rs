@@ -312,6 +312,7 @@ async fn keep_connected(shared: Arc<Shared>, stop: CancellationToken) {
     let clock = Arc::clone(&shared.clock);
     let mut since = clock.now();
     let mut attempts = 0_u32;
+    let mut is_lost = false;
     loop {
         let opened = tokio::select! {
             () = stop.cancelled() => break,
@@ -319,9 +320,16 @@ async fn keep_connected(shared: Arc<Shared>, stop: CancellationToken) {
         };
         let reason = match opened {
             Ok(session) => {
+                if std::mem::take(&mut is_lost) {
+                    tracing::warn!(url = %shared.url, "the line to NATS is back");
+                }
                 let reason = serve(&shared, &session, &stop).await;
                 since = clock.now();
                 attempts = 0;
+                is_lost = !stop.is_cancelled();
+                if is_lost {
+                    tracing::warn!(url = %shared.url, %reason, "the line to NATS is lost");
+                }
                 reason
             }
             Err(reason) => {

@@ -291,12 +291,7 @@ fn log_to_file() -> Option<()> {
         .append(true)
         .open(path)
         .ok()?;
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_ansi(false)
-        .with_writer(std::sync::Mutex::new(file))
-        .try_init()
-        .ok()
+    tracing::subscriber::set_global_default(crate::cli::log::to(std::sync::Mutex::new(file))).ok()
 }
 
 /// Runs the console on two threads: this one keeps the model and draws, the other

@@ -238,11 +238,8 @@ pub(super) fn run(args: &UpArgs) -> Result<(), CliError> {
 
 /// What runs a server, its log on stderr.
 pub(super) fn without_a_screen() -> Result<Runtime, CliError> {
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
+    // Where a log is written already, this one is not.
+    let _started = tracing::subscriber::set_global_default(crate::cli::log::to(std::io::stderr));
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -27,7 +27,9 @@ async fn what_is_refused_while_nats_is_gone_is_not_sent_later() {
     link_is(&bus, "a connection", |state| *state == LinkState::Up).await;
     let cancel = Pattern::from(&wire::subject(wire::CANCEL));
     let mut cancels = bus.subscribe(&cancel, None).await.unwrap();
-    let screen = Screen::capdeck(&["attach", "--nats", &nats.url()]);
+    let home = Capdeck::new();
+    let log = home.home().join("capdeck/capdeck.log");
+    let screen = Screen::at_home(home, &["attach", "--nats", &nats.url()], &[]);
     screen.shows("LIVE");
 
     let plane = Plane::on(&nats);
@@ -42,6 +44,11 @@ async fn what_is_refused_while_nats_is_gone_is_not_sent_later() {
     assert!(!screen.text().contains("Cancel this job"));
     nats.restart();
     screen.shows("NATS is back after ");
+    let lines = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].contains("the line to NATS is lost"), "{lines:#?}");
+    assert!(lines[1].contains("the line to NATS is back"), "{lines:#?}");
 
     // The first cancel that anybody hears is the one that is asked for now.
     link_is(&bus, "a connection", |state| *state == LinkState::Up).await;
