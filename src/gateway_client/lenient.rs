@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::types::List;
+use super::types::{List, instant};
 
 /// Reads one object; members that are null count as absent.
 pub(super) fn one<T: DeserializeOwned>(value: Value) -> Result<T, String> {
@@ -16,10 +16,14 @@ pub(super) fn one<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 /// Reads a list, bare or as `{items, next_cursor}`.
 pub(super) fn list<T: DeserializeOwned>(value: Value) -> Result<List<T>, String> {
     let bare = matches!(value, Value::Array(_));
+    let mut record_since = None;
     let (items, next_cursor) = match value {
         Value::Array(items) => (items, None),
         Value::Null => (Vec::new(), None),
         Value::Object(mut object) => {
+            if let Some(told) = object.remove("record_since") {
+                record_since = instant(told).unwrap_or_default();
+            }
             let cursor = match object.remove("next_cursor") {
                 Some(Value::Number(number)) => Some(number.to_string()),
                 Some(Value::String(text)) if !text.is_empty() => Some(text),
@@ -40,6 +44,7 @@ pub(super) fn list<T: DeserializeOwned>(value: Value) -> Result<List<T>, String>
         items,
         next_cursor,
         bare,
+        record_since,
     })
 }
 
@@ -100,6 +105,7 @@ mod tests {
 
     use super::*;
     use crate::gateway_client::types::WorkerRecord;
+    use crate::time::Timestamp;
 
     #[test]
     fn base64_is_read_with_and_without_padding() {
@@ -136,6 +142,13 @@ mod tests {
         let page: List<WorkerRecord> =
             list(json!({"items":null,"next_cursor":17})).expect("a list");
         assert_eq!(page.next_cursor.as_deref(), Some("17"));
+        assert_eq!(page.record_since, None);
+        let told = json!({"items": [], "record_since": 1_767_225_600_000_000_i64});
+        let page: List<WorkerRecord> = list(told).expect("a list");
+        assert_eq!(
+            page.record_since,
+            Some(Timestamp::from_millis(1_767_225_600_000))
+        );
         assert!(list::<WorkerRecord>(json!({"error":"x"})).is_err());
     }
 }

@@ -24,6 +24,8 @@ pub struct List<T> {
     pub next_cursor: Option<String>,
     /// Whether it came without a page around it, as the older generation sends some lists.
     pub bare: bool,
+    /// Since when the record goes back that it is a page of; ours alone tells.
+    pub record_since: Option<Timestamp>,
 }
 
 impl<T: DeserializeOwned> List<T> {
@@ -676,7 +678,9 @@ fn records<'de, D: serde::Deserializer<'de>, T: DeserializeOwned>(
 }
 
 /// RFC 3339, or a number since 1970 as [`Timestamp::from_any_unit`] reads it.
-fn instant<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+pub(super) fn instant<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Timestamp>, D::Error> {
     let number = match Value::deserialize(from)? {
         Value::String(text) => match text.parse::<i64>() {
             Ok(number) => number,

@@ -93,7 +93,7 @@ pub(crate) fn policy(answers: PolicyAnswers, now: Timestamp) -> Result<Event, St
     let rules = Rules::from_value(answers.rules)?;
     let snapshots = Snapshots::from_value(answers.snapshots)?.snapshots;
     let decisions = List::<LoggedDecision>::from_value(answers.decisions)?;
-    let log = policy::log_of(&decisions.items);
+    let log = policy::log_of(&decisions);
     let fact = policy::fact_of(&status, Some(&rules), &snapshots, Some(log), now);
     Ok(Event::PolicyTold(Box::new(fact)))
 }

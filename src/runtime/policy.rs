@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::effects::{Outside, failed, outcome_of};
 use super::facts;
-use crate::gateway_client::types::{JobDetail, LoggedDecision, Rules, Status};
+use crate::gateway_client::types::{JobDetail, List, LoggedDecision, Rules, Status};
 use crate::gateway_client::{GatewayClient, GatewayError};
 use crate::ids::JobId;
 use crate::state::effect::Outcome;
@@ -48,7 +48,9 @@ impl Outside {
         for _ in 0..PAGES {
             let page = gateway.logged_decisions(cursor.as_deref()).await;
             let Some(page) = told(page)? else { break };
-            count_into(log.get_or_insert_default(), &page.items);
+            let log = log.get_or_insert_default();
+            log.since = page.record_since.or(log.since);
+            count_into(log, &page.items);
             cursor = page.next_cursor;
             if cursor.is_none() || page.items.is_empty() {
                 break;
@@ -112,9 +114,12 @@ pub(super) fn fact_of(
 }
 
 /// The log of one page of decisions, which is all there is.
-pub(super) fn log_of(decisions: &[LoggedDecision]) -> Log {
-    let mut log = Log::default();
-    count_into(&mut log, decisions);
+pub(super) fn log_of(page: &List<LoggedDecision>) -> Log {
+    let mut log = Log {
+        since: page.record_since,
+        ..Log::default()
+    };
+    count_into(&mut log, &page.items);
     log
 }
 

@@ -483,6 +483,7 @@ impl<'a> Step<'a> {
                 kept.counts.entry(text(id)).or_default()[decision(does)? as usize] += count;
                 kept.read += usize::try_from(count).unwrap_or(0);
             }
+            kept.since = self.value("since").map(instant).transpose()?;
             fact.log = Some(kept);
         }
         let millis = |key| -> Result<Option<Elapsed>, String> {

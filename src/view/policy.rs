@@ -9,7 +9,7 @@ use crate::state::event::Source;
 use crate::state::model::Model;
 use crate::state::model::approvals::ApprovalStatus;
 use crate::state::model::jobs::{Decision, JobState, WaitingOn};
-use crate::state::model::policy::{Counts, Explanation, RuleTrace};
+use crate::state::model::policy::{Counts, Explanation, Log, RuleTrace};
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
@@ -170,9 +170,20 @@ fn counted_over(model: &Model) -> String {
             "hits in the last {} decisions",
             text::thousands(log.read as u64)
         ),
-        (Some(_), _) => "hits in 24h".to_owned(),
+        (Some(log), _) => format!("hits in {}", on_record(model, log).unwrap_or("24h".into())),
         (None, Some(since)) => format!("hits known since {}", text::clock(since)),
         (None, None) => "no hits known".to_owned(),
+    }
+}
+
+/// How far back a log goes that is younger than the day which it is asked about: `2m`.
+fn on_record(model: &Model, log: &Log) -> Option<String> {
+    let span = model.policy.told_at()?.since(log.since?).as_secs();
+    match span {
+        0..60 => Some(format!("{span}s")),
+        60..3_600 => Some(format!("{}m", span / 60)),
+        3_600..86_400 => Some(format!("{}h", span / 3_600)),
+        _ => None,
     }
 }
 
@@ -189,9 +200,12 @@ fn below(model: &Model) -> Prose {
         .filter_map(|row| row.id.clone())
         .collect();
     let over = match model.policy.log() {
-        Some(log) if log.more => "in these decisions",
-        Some(_) => "for 24h",
-        None => "that is known",
+        Some(log) if log.more => "in these decisions".to_owned(),
+        Some(log) => match on_record(model, log) {
+            Some(span) => format!("in the {span} on record"),
+            None => "for 24h".to_owned(),
+        },
+        None => "that is known".to_owned(),
     };
     match idle.as_slice() {
         [] => says,

@@ -608,6 +608,40 @@ fn a_kernel_elsewhere_is_named_and_the_one_of_the_plane_is_not() {
 }
 
 #[test]
+fn hits_are_of_the_time_that_is_on_record() {
+    let says = |since: &str, now: &str| {
+        let script = format!(
+            "0s link gateway up | 0s policy v1:ab \
+             | {now} rules allow:ALLOW,rare:DENY,odd:DENY log=allow:ALLOW:5 {since} | {now} tick"
+        );
+        let found = lines_with(&script, &[Action::Policy], &["hits in", "matched nothing"]);
+        let found: Vec<&str> = found.iter().map(|line| line.trim()).collect();
+        let title = found[0].split_once("hits in ").unwrap().1;
+        let title = title.split_once("  ").unwrap().0;
+        let below = found[1]
+            .split_once("  ")
+            .map_or(found[1], |(below, _)| below);
+        format!("{title} | {below}")
+    };
+    assert_eq!(
+        says("since=0s", "150s"),
+        "2m | 2 rules have matched nothing in the 2m on record."
+    );
+    assert_eq!(
+        says("since=0s", "4s"),
+        "4s | 2 rules have matched nothing in the 4s on record."
+    );
+    assert_eq!(
+        says("since=0s", "7300s"),
+        "2h | 2 rules have matched nothing in the 2h on record."
+    );
+    // A day is what is asked about, and what is meant where nobody tells.
+    let day = "24h | 2 rules have matched nothing for 24h.";
+    assert_eq!(says("since=0s", "90000s"), day);
+    assert_eq!(says("", "4s"), day);
+}
+
+#[test]
 fn a_broken_file_and_a_slow_kernel_are_said() {
     let found = policy_lines(
         "allow-known:ALLOW answers=yes p50=90 p99=900 broken=\"line 3: no rule\"",

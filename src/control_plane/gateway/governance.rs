@@ -80,7 +80,8 @@ pub(super) async fn decisions(
         items.push(records::logged_item(&ledger, logged));
     }
     let next = found.peek().and(last).map(|number| number.to_string());
-    ok(&json!({ "items": items, "next_cursor": next }))
+    let since = ledger.decided_since(app.started_at).as_micros();
+    ok(&json!({ "items": items, "next_cursor": next, "record_since": since }))
 }
 
 /// `GET /approvals/{id}/context`.

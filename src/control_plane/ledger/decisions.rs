@@ -69,6 +69,11 @@ pub(super) struct DecisionLog {
 }
 
 impl DecisionLog {
+    /// Whether the oldest have gone.
+    fn is_cut(&self) -> bool {
+        self.last > self.kept.len() as u64
+    }
+
     pub(super) fn push(&mut self, request: Arc<JobRequest>, record: Arc<DecisionRecord>) {
         if self.kept.len() == MAX_LOGGED {
             self.kept.pop_front();
@@ -91,6 +96,17 @@ impl Ledger {
     ) -> impl Iterator<Item = &'a Logged> + 'a {
         let kept = self.log.kept.iter().rev();
         kept.filter(move |logged| query.wants(logged))
+    }
+
+    /// Since when the log tells all decisions: at the latest since `started`, when this
+    /// record began, unless the oldest had to go.
+    pub fn decided_since(&self, started: Timestamp) -> Timestamp {
+        let oldest = self.log.kept.front().map(|it| it.record.checked_at);
+        match oldest {
+            Some(oldest) if self.log.is_cut() => oldest,
+            Some(oldest) => oldest.min(started),
+            None => started,
+        }
     }
 
     /// Puts on record that a submission was turned away for now, so that no job

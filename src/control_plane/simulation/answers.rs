@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::Simulation;
+use super::{START, Simulation};
 use crate::control_plane::gateway::policy;
 use crate::control_plane::gateway::types::{self, Payloads};
 use crate::control_plane::ledger::{DecisionsQuery, JobsQuery};
@@ -58,7 +58,8 @@ impl Simulation {
         let items: Vec<Value> = log
             .map(|logged| types::governance::logged_item(&self.ledger, logged))
             .collect();
-        json!({ "items": items, "next_cursor": null })
+        let since = self.ledger.decided_since(START).as_micros();
+        json!({ "items": items, "next_cursor": null, "record_since": since })
     }
 
     /// The answer to `GET /api/v1/dlq`: at most `limit` dead letters, the newest first.

@@ -38,6 +38,9 @@ pub struct Log {
     pub read: usize,
     /// Whether there are older ones that were not read.
     pub more: bool,
+    /// Since when the gateway keeps it, by the plane's clock; `None` where it does not
+    /// tell.
+    pub since: Option<Timestamp>,
 }
 
 /// The breaker between scheduler and kernel.

@@ -47,6 +47,8 @@ async fn every_decision_is_in_the_log_whatever_became_of_it() {
         .get("/api/v1/governance/decisions?verdict=require_approval")
         .await;
     assert_eq!(page.body["next_cursor"], Value::Null);
+    // Since the gateway began, for nothing had to go yet.
+    assert_eq!(page.body["record_since"], 1_767_225_600_000_000_i64);
     let item = &page.body["items"][0];
     assert_eq!(item["job_id"], held.body["job_id"]);
     assert_eq!(item["matched_rule"], "hold");

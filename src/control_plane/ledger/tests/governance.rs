@@ -54,6 +54,8 @@ fn the_log_of_decisions_is_bounded() {
     let mut ledger = Ledger::new(10, 1);
     let play = run("0s tick");
     let request = Arc::new(request("j", "job.a.throttle", |_| None));
+    let begin = Timestamp::from_millis(-5);
+    assert_eq!(ledger.decided_since(begin), begin);
     for ms in 0..=decisions::MAX_LOGGED {
         let verdict = play.verdict("job.a.throttle").expect("it answers");
         let at = Timestamp::from_millis(ms as i64);
@@ -62,6 +64,8 @@ fn the_log_of_decisions_is_bounded() {
     let kept: Vec<_> = ledger.decisions(DecisionsQuery::default()).collect();
     assert_eq!(kept.len(), decisions::MAX_LOGGED);
     assert_eq!(kept.last().map(|it| it.number), Some(2));
+    // The one of the first millisecond is gone, and with it all that was before.
+    assert_eq!(ledger.decided_since(begin), Timestamp::from_millis(1));
 }
 
 #[test]
