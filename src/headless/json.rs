@@ -74,7 +74,7 @@ pub fn items(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> Vec<Value> {
             };
             found
                 .filter(|job| filter.is_none_or(|it| it.matches_job(job, now)))
-                .map(|job| self::job(job))
+                .map(|job| self::job(job, model))
                 .collect()
         }
         Kind::Workers => {
@@ -147,7 +147,7 @@ pub fn subject(state: &State) -> Option<String> {
     let item = match state.ui.subject()? {
         Subject::Job(id) => match model.approvals.get(&id) {
             Some(row) if state.ui.view() == View::Approvals => approval(row, model, now),
-            _ => job(model.jobs.get(&id)?),
+            _ => job(model.jobs.get(&id)?, model),
         },
         Subject::Worker(id) => {
             let row = model.workers.get(&id)?;
@@ -170,7 +170,9 @@ pub fn subject(state: &State) -> Option<String> {
     Some(harmless(&text))
 }
 
-fn job(job: &Job) -> Value {
+/// A job. Its decision is the last one that the plane made, so that of a person too.
+fn job(job: &Job, model: &Model) -> Value {
+    let approval = model.approvals.get(&job.id);
     let request = job.request.as_deref();
     let result = job.result.as_deref();
     let progress = job.progress.as_ref();
@@ -189,6 +191,7 @@ fn job(job: &Job) -> Value {
         "parent_job_id": request.and_then(|it| it.parent.as_ref()).map(JobId::as_str),
         "tenant_id": job.tenant(),
         "decision": job.decision().map(|decision| decision.name()),
+        "approval_status": approval.map(|approval| approval.fact.status.name()),
         "rule_id": verdict.and_then(|it| it.rule_id.as_deref()),
         "reason": verdict.and_then(|it| it.reason.as_deref()),
         "policy_snapshot": verdict.and_then(|it| it.snapshot.as_deref()),
@@ -494,6 +497,35 @@ mod tests {
             ..Wanted::default()
         };
         assert!(self::items(Kind::Rollbacks, &snapshot, &other).is_empty());
+    }
+
+    #[test]
+    fn the_decision_of_a_job_is_the_last_one_and_that_a_person_was_asked_stands_beside_it() {
+        let waits = "0s told j1 APPROVAL_REQUIRED decision=REQUIRE_APPROVAL \
+             | 0s approval j1 decision=REQUIRE_APPROVAL rule=prod";
+        let told = |more: &str| {
+            let snapshot = snapshot(&format!("{waits} | {more}"));
+            let job = &items(Kind::Jobs, &snapshot, &Wanted::default())[0];
+            let wanted = Wanted {
+                id: Some("j1".to_owned()),
+                ..Wanted::default()
+            };
+            let approval = &items(Kind::Approvals, &snapshot, &wanted)[0];
+            [
+                &job["decision"],
+                &job["approval_status"],
+                &approval["decision"],
+            ]
+            .map(Value::clone)
+        };
+        let asked = json!("REQUIRE_APPROVAL");
+        assert_eq!(
+            told("1s tick"),
+            [asked.clone(), json!("pending"), asked.clone()]
+        );
+        // The list of approvals goes on to tell what policy said then, in each round.
+        let yes = "2s told j1 RUNNING decision=ALLOW | 2s approval j1 status=approved decision=REQUIRE_APPROVAL rule=prod";
+        assert_eq!(told(yes), [json!("ALLOW"), json!("approved"), asked]);
     }
 
     #[test]

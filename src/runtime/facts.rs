@@ -204,6 +204,7 @@ pub fn approval_fact(
         Some(detail) => detail_fact(detail),
         None => job_fact(&item.job),
     };
+    let stands = job.verdict.clone();
     let verdict = job.verdict.get_or_insert_with(Verdict::default);
     verdict.decision = Decision::read(&item.decision).or(verdict.decision);
     verdict.rule_id = text(&item.policy_rule_id).or(verdict.rule_id.take());
@@ -237,6 +238,7 @@ pub fn approval_fact(
     let actionable = matches!(item.approval_actionability.as_str(), "" | "actionable");
     ApprovalFact {
         job,
+        stands,
         status,
         job_hash: text(&item.job_hash)
             .or_else(|| detail.and_then(|detail| text(&detail.safety_job_hash))),

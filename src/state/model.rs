@@ -132,7 +132,9 @@ impl Model {
             Event::Tried(what_if) => self.policy.tried(what_if, now),
             Event::Approvals(facts) => {
                 for fact in facts {
-                    self.told(&fact.job, now);
+                    let job = self.jobs.get(&fact.job.id);
+                    let is_known = job.is_some_and(|job| job.verdict.is_some());
+                    self.told(&fact.of_job(is_known), now);
                 }
                 self.approvals.told(facts, &self.jobs, now);
             }

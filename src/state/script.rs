@@ -629,6 +629,7 @@ impl<'a> Step<'a> {
         }
         Ok(ApprovalFact {
             job: fact,
+            stands: None,
             status,
             job_hash: self.optional("hash"),
             own_hash: self.optional("own").or_else(|| self.optional("hash")),

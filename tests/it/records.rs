@@ -1,6 +1,9 @@
 //! A deployment that only its Redis tells of: keys on a real redis-server as
 //! planes of both generations write them, read by the real binary.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use bytes::Bytes;
 use capdeck::store::Store as _;
 use capdeck::store::redis::RedisStore;
@@ -8,7 +11,7 @@ use capdeck::time::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::keys::Screen;
-use crate::support::{Capdeck, RedisProcess, clock, free_port};
+use crate::support::{Capdeck, NatsProcess, RedisProcess, clock, free_port, wait_until};
 
 /// The hash of `REQUEST`.
 const HASH: &str = "dcfacd65f7dd07eb5bac5447d27beb65af3ae02215d45024dec65f50dfdebefe";
@@ -308,4 +311,78 @@ async fn the_console_shows_what_redis_tells_and_says_what_it_cannot_do() {
     screen.shows("Redis is back after ");
     screen.press("q");
     assert_eq!(screen.ends().code(), Some(0));
+}
+
+#[test]
+fn redis_and_the_gateway_say_the_same_of_a_job_that_a_person_allowed() {
+    let (nats, redis) = (NatsProcess::start(), RedisProcess::start());
+    let capdeck = Capdeck::new();
+    let policy = capdeck.home().join("policy.yaml");
+    std::fs::write(&policy, include_str!("../../demo/first-policy.yaml")).unwrap();
+    let mut plane = capdeck
+        .command(&[
+            "up",
+            "--no-traffic",
+            "--http",
+            "127.0.0.1:0",
+            "--nats",
+            &nats.url(),
+        ])
+        .args(["--redis", &redis.url(), "--policy"])
+        .arg(&policy)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let mut says = BufReader::new(plane.stdout.take().unwrap());
+    says.read_line(&mut ready).unwrap();
+    let url = ready.split_once("gateway ").unwrap().1;
+    let url = url.split_once(',').unwrap().0;
+    let file = capdeck.home().join("job.json");
+    let job = json!({
+        "job_id": "j-prod", "topic": "job.mcp-bridge.write.update_ticket", "risk_tags": ["prod"],
+        "labels": {"mcp.action": "write", "demo.seconds": "0.1"},
+    });
+    std::fs::write(&file, job.to_string()).unwrap();
+    let ran = |arguments: &[&str]| {
+        let ran = capdeck.run(arguments);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    };
+    ran(&["submit", "-f", file.to_str().unwrap(), "--gateway", url]);
+    let sources = [["--gateway", url], ["--redis", &redis.url()]];
+    let told = |source: &[&str; 2]| {
+        let get = ["get", "jobs", "j-prod", "-o", "json", source[0], source[1]];
+        let job = capdeck.json(&get)["items"][0].clone();
+        ["state", "decision", "approval_status", "rule_id"].map(|name| job[name].clone())
+    };
+    let held = [
+        "APPROVAL_REQUIRED",
+        "REQUIRE_APPROVAL",
+        "pending",
+        "approval-prod-write",
+    ];
+    for source in &sources {
+        assert_eq!(told(source), held.map(Value::from), "{source:?}");
+    }
+    ran(&["approve", "j-prod", "--note", "go", "--gateway", url]);
+    wait_until("its end", || {
+        (told(&sources[0])[0] == "SUCCEEDED").then_some(())
+    });
+    let ran = ["SUCCEEDED", "ALLOW", "approved", "approval-prod-write"];
+    for source in &sources {
+        assert_eq!(told(source), ran.map(Value::from), "{source:?}");
+        let get = [
+            "get",
+            "approvals",
+            "j-prod",
+            "-o",
+            "json",
+            source[0],
+            source[1],
+        ];
+        let approval = &capdeck.json(&get)["items"][0];
+        assert_eq!(approval["decision"], "REQUIRE_APPROVAL", "{source:?}");
+    }
+    plane.kill().unwrap();
+    plane.wait().unwrap();
 }

@@ -216,8 +216,21 @@ pub(super) fn approval(
     let status = approval_status(meta, job.state, troubles)?;
     let actionability = meta.raw("approval_actionability");
     let waits = status == ApprovalStatus::Pending;
+    let mut job = job.clone();
+    let stands = job.verdict.clone();
+    let granted = status == ApprovalStatus::Approved;
+    if let Some(verdict) = job.verdict.as_mut().filter(|_| granted) {
+        // A yes is written over what policy had said. Its rule stays, its reason does not.
+        verdict.reason = verdict
+            .reason
+            .take()
+            .filter(|_| verdict.decision == Some(Decision::RequireApproval));
+        verdict.decision = Some(Decision::RequireApproval);
+    }
+    let updated_at = job.updated_at;
     Some(ApprovalFact {
-        job: job.clone(),
+        job,
+        stands,
         status,
         job_hash: meta
             .text("safety_job_hash")
@@ -232,7 +245,7 @@ pub(super) fn approval(
         resolved_at: if waits {
             None
         } else {
-            meta.instant("approval_at", troubles).or(job.updated_at)
+            meta.instant("approval_at", troubles).or(updated_at)
         },
         not_actionable: match actionability {
             "" | "actionable" => None,

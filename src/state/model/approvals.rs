@@ -5,13 +5,14 @@
 //! is behind its pointer is read by the runtime and kept here, with its digest:
 //! it is what the decision is bound to.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::JobId;
 use crate::state::limits;
-use crate::state::model::jobs::{JobFact, JobState, Jobs, Request, Undo};
+use crate::state::model::jobs::{JobFact, JobState, Jobs, Request, Undo, Verdict};
 use crate::state::shared::Text;
 use crate::time::{Elapsed, Timestamp};
 
@@ -74,6 +75,9 @@ impl ApprovalStatus {
 pub struct ApprovalFact {
     /// The job that waits, with its request and verdict.
     pub job: JobFact,
+    /// The plane's last decision about the job, where it tells that apart from the one
+    /// that asked for a person.
+    pub stands: Option<Verdict>,
     /// How it stands.
     pub status: ApprovalStatus,
     /// The hash that policy judged.
@@ -93,6 +97,21 @@ pub struct ApprovalFact {
     pub resolved_at: Option<Timestamp>,
     /// Why it can no longer be decided, in the plane's word; `None` while it can.
     pub not_actionable: Text,
+}
+
+impl ApprovalFact {
+    /// What it tells of the job itself, of which a verdict `is_known` or not. Once
+    /// somebody decided, policy's question is history.
+    pub(super) fn of_job(&self, is_known: bool) -> Cow<'_, JobFact> {
+        if self.status == ApprovalStatus::Pending || (self.stands.is_none() && !is_known) {
+            return Cow::Borrowed(&self.job);
+        }
+        Cow::Owned(JobFact {
+            verdict: self.stands.clone(),
+            decided_at: self.job.decided_at.filter(|_| self.stands.is_some()),
+            ..self.job.clone()
+        })
+    }
 }
 
 /// Whether the stored request is the one that policy judged.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::ids::{JobId, TraceId};
 use crate::state::limits;
 use crate::state::model::Model;
-use crate::state::model::jobs::{Decision, Happened, Job, JobState, Moment};
+use crate::state::model::jobs::{Happened, Job, JobState, Moment};
 use crate::state::model::rollbacks::{Undone, undone_by};
 use crate::time::{Elapsed, Timestamp};
 
@@ -383,8 +383,7 @@ impl<'a> Life<'a> {
             job,
             is_heard: job.is_heard_from_birth(),
             has_all_tries: job.attempts() <= tries.max(1),
-            lacks_person: job.decision() == Some(Decision::RequireApproval)
-                && !became(JobState::ApprovalRequired),
+            lacks_person: job.was_held() && !became(JobState::ApprovalRequired),
         }
     }
 
@@ -750,6 +749,9 @@ mod tests {
         // That it waited for one was never caught.
         let uncaught = "0s told a PENDING born=0s decision=REQUIRE_APPROVAL";
         check_life(&format!("{uncaught} | {ran}"), "unknown 9s work 31s");
+        let granted =
+            "9s told a RUNNING attempts=1 born=0s decision=ALLOW reason=\"approval granted\"";
+        check_life(granted, "unknown 9s work 31s");
     }
 
     #[test]

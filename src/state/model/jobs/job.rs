@@ -12,6 +12,9 @@ pub use crate::state::shared::Labels;
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{ActorType, Compensation, JobPriority, JobRequest, JobStatus};
 
+/// The reason that planes give for what they allow because a person said yes.
+const GRANTED: &str = "approval granted";
+
 /// The cause that planes give when a person rejects a job.
 const REJECTED: &str = "approval_rejected";
 
@@ -348,6 +351,16 @@ impl Job {
             before_worker: None,
             stall_queued: false,
         }
+    }
+
+    /// Whether policy wanted a person about it, as far as is known. A yes is written
+    /// over that.
+    pub fn was_held(&self) -> bool {
+        let asked = Happened::Decided(Decision::RequireApproval);
+        let reason = self.verdict.as_ref().and_then(|it| it.reason.as_deref());
+        self.decision() == Some(Decision::RequireApproval)
+            || reason == Some(GRANTED)
+            || self.history.iter().any(|moment| moment.what == asked)
     }
 
     /// Whether its request was heard, so that packets tell its life from then on.
