@@ -351,8 +351,10 @@ fn redis_and_the_gateway_say_the_same_of_a_job_that_a_person_allowed() {
     ran(&["submit", "-f", file.to_str().unwrap(), "--gateway", url]);
     let sources = [["--gateway", url], ["--redis", &redis.url()]];
     let told = |source: &[&str; 2]| {
-        let get = ["get", "jobs", "j-prod", "-o", "json", source[0], source[1]];
+        // The list: the page of one job is read after it and would hide what it says.
+        let get = ["get", "jobs", "-o", "json", source[0], source[1]];
         let job = capdeck.json(&get)["items"][0].clone();
+        assert_eq!(job["job_id"], "j-prod");
         ["state", "decision", "approval_status", "rule_id"].map(|name| job[name].clone())
     };
     let held = [
