@@ -9,6 +9,8 @@ use crate::state::model::Model;
 use crate::state::model::approvals::{Content, Payload};
 use crate::state::model::jobs::{Decision, Happened, Job, JobState, Moment};
 use crate::state::model::packets::{Kept, Says};
+use crate::state::model::rollbacks::Undone;
+use crate::state::model::traces;
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
 use crate::view::jobs::{JobRow, row, status_words};
@@ -372,9 +374,14 @@ fn verdict(job: &Job) -> Vec<Fact> {
 fn outcome(state: &State, job: &Job) -> Vec<Fact> {
     let mut facts = Vec::new();
     let request = job.request.as_ref();
+    let undone = undone(&shown(state).0, job);
     facts.push(Fact::new(
         "rollback",
         match request.map(|request| (&request.undo, request.complete)) {
+            Some((Some(undo), _)) if undone.is_some() => Prose::new().outside(undo.topic.clone()),
+            Some((Some(undo), _)) if job.state == Some(JobState::Cancelled) => Prose::new()
+                .outside(undo.topic.clone())
+                .own(", which does not run: a cancel undoes nothing"),
             Some((Some(undo), _)) => {
                 compensations::then_which(Prose::new().outside(undo.topic.clone()), state, &job.id)
             }
@@ -385,6 +392,7 @@ fn outcome(state: &State, job: &Job) -> Vec<Fact> {
     if let Some(key) = request.and_then(|request| request.undo.as_ref()?.idempotency_key.clone()) {
         facts.push(Fact::new("its key", Prose::new().outside(key)));
     }
+    facts.extend(undone.map(|by| Fact::new("undone", by)));
     match &job.result {
         None => facts.push(Fact::new("result", Prose::new().own("none yet"))),
         Some(result) => {
@@ -429,10 +437,32 @@ fn outcome(state: &State, job: &Job) -> Vec<Fact> {
             } else {
                 format!(", worker stopped after {after}")
             });
+        } else if let (Some(heard), Some(still)) = (cancel.heard_at, cancel.still_reported_at) {
+            let after = text::duration(still.since(heard));
+            says = says.strong(format!(", worker still reported it after {after}"));
         }
         facts.push(Fact::new("cancel", says));
     }
     facts
+}
+
+/// What undid `job`, or is about to, and how that stands; `None` if nothing was asked to.
+fn undone(model: &Model, job: &Job) -> Option<Prose> {
+    let workflow = job.request.as_ref()?.workflow_id.clone();
+    let of = workflow.map_or_else(|| Undone::Job(job.id.clone()), Undone::Workflow);
+    let rollback = model.rollbacks.get(&of)?;
+    let jobs = rollback.jobs.iter().filter_map(|id| model.jobs.get(id));
+    let by = jobs
+        .filter(|undo| traces::undoes(undo) == Some(&job.id))
+        .max_by_key(|undo| undo.first_seen)?;
+    let state = by.state.map_or("unknown", JobState::name);
+    let says = Prose::new()
+        .own("by ")
+        .outside(text::id_tail(by.id.as_str()));
+    Some(says.own(format!(
+        ", {}",
+        state.to_ascii_lowercase().replace('_', " ")
+    )))
 }
 
 fn request(_model: &Model, job: &Job, now: Timestamp) -> Vec<Fact> {
@@ -620,6 +650,26 @@ mod tests {
         check_outcome(
             &format!("9s {told} | 10s cancel j1"),
             "rollback none | result none yet | cancel asked by ops-anna: wrong tenant",
+        );
+    }
+
+    #[test]
+    fn a_cancel_is_followed_to_its_end_and_so_is_an_undo() {
+        let undo =
+            "0s submit j1 topic=job.a undo=job.undo_a | 1s dispatch j1 w1 | 1s progress j1 10%";
+        let cancel = format!("{undo} | 2s cancel j1 for=ann reason=late | 2s told j1 CANCELLED");
+        let begins = "rollback job.undo_a, which does not run: a cancel undoes nothing \
+                      | its key j1/undo | result none yet | cancel asked by ann: late";
+        check_outcome(&cancel, begins);
+        check_outcome(
+            &format!("{cancel} | 9s progress j1 20%"),
+            &format!("{begins}, worker still reported it after 7s"),
+        );
+        let saga = "workflow=wf | 1s dispatch j1 w1 | 2s succeed j1 w1 \
+                    | 3s submit u topic=job.undo_a parent=j1 labels=saga_compensation:true,saga_workflow_id:wf";
+        check_outcome(
+            &format!("0s submit j1 topic=job.a undo=job.undo_a {saga} | 4s succeed u w1"),
+            "rollback job.undo_a | its key j1/undo | undone by u, succeeded | result SUCCEEDED",
         );
     }
 
