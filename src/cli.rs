@@ -183,6 +183,15 @@ impl CliError {
         self.hints.push(hint.into());
         self
     }
+
+    /// Adds what can be tried, if anything is known.
+    #[must_use]
+    pub fn hint_if(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
 }
 
 impl fmt::Display for CliError {

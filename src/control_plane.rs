@@ -40,6 +40,7 @@ pub mod gateway;
 pub mod keeper;
 pub mod kernel;
 pub mod ledger;
+pub mod private_file;
 pub mod scenario;
 pub mod scheduler;
 pub mod simulation;

@@ -106,17 +106,16 @@ fn words(news: &News) -> String {
 
 fn serve_error(error: ServeError) -> CliError {
     let hint = match &error {
-        ServeError::Plaintext { .. } => {
+        ServeError::Plaintext { .. } => Some(
             "give --tls-cert FILE and --tls-key FILE, listen on 127.0.0.1, or say \
              --allow-plaintext where nobody can be on the way"
-        }
+                .to_owned(),
+        ),
         ServeError::Taken { .. } => {
-            "choose another with `--listen 127.0.0.1:PORT`; port 0 is any free one"
+            Some("choose another with `--listen 127.0.0.1:PORT`; port 0 is any free one".to_owned())
         }
-        ServeError::Tls { .. } => "both are PEM files, and the key is that of the certificate",
-        ServeError::Refused { .. } | ServeError::Unreadable { .. } => {
-            return CliError::usage(error);
-        }
+        ServeError::File(error) => error.hint(),
+        ServeError::Refused { .. } | ServeError::Tls { .. } => None,
     };
-    CliError::usage(error).hint(hint)
+    CliError::usage(error).hint_if(hint)
 }

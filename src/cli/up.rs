@@ -15,7 +15,7 @@ use crate::cli::{CliError, policy, print};
 use crate::config::servers::{Addresses, environment, servers};
 use crate::control_plane::gateway::{BadKeys, GatewayError, Keyring};
 use crate::control_plane::kernel::live::PolicyFileError;
-use crate::control_plane::kernel::remote;
+use crate::control_plane::kernel::remote::{self, AddressError};
 use crate::control_plane::ledger::MAX_JOBS;
 use crate::control_plane::scenario::{Scenario, ScenarioError};
 use crate::control_plane::{ControlPlane, Options, Rules, StartError, gateway};
@@ -180,21 +180,17 @@ fn keys() -> Result<Keyring, CliError> {
 
 fn keys_error(variable: &str, error: BadKeys) -> CliError {
     let hint = match &error {
-        BadKeys::Exposed { path, .. } => format!("chmod 600 {}", path.display()),
-        BadKeys::Entry { .. } | BadKeys::NotAList | BadKeys::Unreadable { .. } => {
-            format!("the keys come from {variable}")
-        }
+        BadKeys::File(error) => error.hint(),
+        BadKeys::Entry { .. } | BadKeys::NotAList => None,
     };
+    let hint = hint.unwrap_or_else(|| format!("the keys come from {variable}"));
     CliError::usage(error).hint(hint)
 }
 
 fn scenario_error(error: ScenarioError) -> CliError {
     let hint = error.hint();
     let unreadable = matches!(error, ScenarioError::Unreadable { .. });
-    let mut error = CliError::usage(error);
-    if let Some(hint) = hint {
-        error = error.hint(hint);
-    }
+    let mut error = CliError::usage(error).hint_if(hint);
     if unreadable {
         let names = Scenario::BUILT_IN.join(", ");
         error = error.hint(format!("built-in scenarios are {names}"));
@@ -206,7 +202,13 @@ fn scenario_error(error: ScenarioError) -> CliError {
 pub(super) fn start_error(error: StartError) -> CliError {
     match error {
         StartError::Policy(error) => policy_error(error),
-        StartError::Kernel(error) => CliError::usage(error),
+        StartError::Kernel(error) => {
+            let hint = match &error {
+                AddressError::File(error) => error.hint(),
+                AddressError::NotAnAddress { .. } | AddressError::Tls { .. } => None,
+            };
+            CliError::usage(error).hint_if(hint)
+        }
         StartError::Gateway(error @ GatewayError::KeyNeeded { .. }) => {
             CliError::usage(error).hint("set CORDUM_API_KEY, or listen on 127.0.0.1")
         }

@@ -32,6 +32,7 @@ pub mod remote;
 pub mod replay;
 pub mod serve;
 pub mod signature;
+pub mod tls;
 pub mod velocity;
 
 // Limits and remediations are the contract's own; policy files write them too.

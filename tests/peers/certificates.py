@@ -3,8 +3,9 @@
     certificates.py DIR
 
 Writes to DIR: `ca.pem`, `server.pem` and `server.key` for 127.0.0.1 and localhost,
-`client.pem` and `client.key`, all of that authority; and `stranger.pem`, another
-authority. Prints an nkey of a NATS user: its public key and its seed.
+`client.pem` and `client.key`, all of that authority; `stranger.pem`, another
+authority, and `outsider.pem` and `outsider.key` of that one. Nobody else can read
+the keys. Prints an nkey of a NATS user: its public key and its seed.
 """
 
 import base64
@@ -46,7 +47,9 @@ def write(directory, name, made):
     signed, key = made
     pem = serialization.Encoding.PEM
     (directory / f"{name}.pem").write_bytes(signed.public_bytes(pem))
-    (directory / f"{name}.key").write_bytes(
+    path = directory / f"{name}.key"
+    path.touch(0o600)
+    path.write_bytes(
         key.private_bytes(
             pem,
             serialization.PrivateFormat.PKCS8,
@@ -82,7 +85,9 @@ def main(directory):
     write(directory, "ca", authority)
     write(directory, "server", certificate("server", authority, hosts))
     write(directory, "client", certificate("client", authority))
-    write(directory, "stranger", certificate("another authority"))
+    stranger = certificate("another authority")
+    write(directory, "stranger", stranger)
+    write(directory, "outsider", certificate("outsider", stranger))
     public, seed = nkey()
     say("made", public=public, seed=seed)
 

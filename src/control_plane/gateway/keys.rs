@@ -7,8 +7,7 @@
 //! from flags, and only their digests are kept.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,13 +15,12 @@ use thiserror::Error;
 
 use super::answer::Refusal;
 use crate::control_plane::ledger::DEFAULT_TENANT;
+use crate::control_plane::private_file::{self, PrivateFileError};
 use crate::wire::job_hash::sha256_hex;
 use crate::wire::packet::JobRequest;
 
 /// Bytes of a file of keys that are read.
 const MAX_FILE: u64 = 1 << 20;
-/// Permission bits of a file that others can use.
-const OTHERS: u32 = 0o077;
 
 /// What a caller may do; each may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,23 +108,9 @@ pub enum BadKeys {
     /// The JSON is not a list of keys.
     #[error("the API keys are not a JSON list of {{key, tenant, role, principal}}")]
     NotAList,
-    /// The file cannot be read.
-    #[error("cannot read the API keys in `{}`", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Others can read or change the file.
-    #[error("`{}` holds API keys and others can use it: mode {mode:o}, needed is 600", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// The file is not to be used.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
 }
 
 /// A key as it is written in JSON.
@@ -192,26 +176,11 @@ impl Keyring {
     /// Reads a file of keys as [`Self::parse`] does.
     ///
     /// # Errors
-    /// [`BadKeys::Exposed`] unless its mode keeps others out; [`BadKeys::Unreadable`];
-    /// those of [`Self::parse`].
+    /// [`BadKeys::File`], also unless its mode keeps others out; those of
+    /// [`Self::parse`].
     pub fn load(path: &Path) -> Result<Self, BadKeys> {
-        let unreadable = |source| BadKeys::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        let about = std::fs::metadata(path).map_err(unreadable)?;
-        let mode = about.permissions().mode() & 0o777;
-        if mode & OTHERS != 0 {
-            return Err(BadKeys::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        if about.len() > MAX_FILE {
-            let says = format!("it is longer than {MAX_FILE} bytes");
-            return Err(unreadable(std::io::Error::other(says)));
-        }
-        Self::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+        let text = private_file::read("the API keys", path, MAX_FILE)?;
+        Self::parse(&text)
     }
 
     /// Both together; a key of `self` that `other` has too keeps what `self` says.
@@ -367,6 +336,8 @@ pub(super) fn from_base64url(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn read(text: &str) -> String {
@@ -459,12 +430,15 @@ mod tests {
         mode(0o640);
         assert!(matches!(
             Keyring::load(&path),
-            Err(BadKeys::Exposed { mode: 0o640, .. })
+            Err(BadKeys::File(PrivateFileError::Exposed { mode: 0o640, .. }))
         ));
         mode(0o600);
         assert!(Keyring::load(&path).is_ok());
         let nowhere = Keyring::load(&dir.path().join("nowhere"));
-        assert!(matches!(nowhere, Err(BadKeys::Unreadable { .. })));
+        assert!(matches!(
+            nowhere,
+            Err(BadKeys::File(PrivateFileError::Unreadable { .. }))
+        ));
     }
 
     #[test]

@@ -8,16 +8,15 @@ use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 use super::explain::Explained;
+use super::tls::{self, TlsFileError};
 use super::{KernelError, Question, SafetyKernel, Verdict};
 use crate::time::{BoxFuture, Elapsed};
 use crate::wire::safety::PolicyCheck;
@@ -61,22 +60,10 @@ pub enum AddressError {
         /// What is wrong with it.
         says: &'static str,
     },
-    /// A certificate or a key cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file of an authority has none.
-    #[error("`{}` holds no PEM certificates", path.display())]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Certificates and key are none, or do not fit.
+    /// The file of a certificate or a key cannot be used.
+    #[error(transparent)]
+    File(#[from] TlsFileError),
+    /// This machine trusts nobody, or the address names nobody who could be trusted.
     #[error("cannot speak TLS with the safety kernel at {url}")]
     Tls {
         /// The address.
@@ -123,9 +110,8 @@ impl RemoteKernel {
             .connect_timeout(CONNECT_LIMIT.as_duration())
             .tcp_nodelay(true);
         if encrypted {
-            let tls = tls(address)?;
             endpoint = endpoint
-                .tls_config(tls)
+                .tls_config(tls(address)?)
                 .map_err(|source| AddressError::Tls {
                     url: url.clone(),
                     source,
@@ -222,28 +208,14 @@ fn checked(url: &str) -> Result<bool, AddressError> {
     Ok(encrypted)
 }
 
-fn tls(address: &Address) -> Result<ClientTlsConfig, AddressError> {
+fn tls(address: &Address) -> Result<ClientTlsConfig, TlsFileError> {
     let tls = match &address.ca {
-        Some(ca) => {
-            let pem = read(ca)?;
-            // The client would trust nobody, and say so only when it is too late.
-            if !matches!(CertificateDer::pem_slice_iter(&pem).next(), Some(Ok(_))) {
-                return Err(AddressError::NoCertificate { path: ca.clone() });
-            }
-            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
-        }
+        Some(ca) => ClientTlsConfig::new().ca_certificate(tls::authorities(ca)?),
         None => ClientTlsConfig::new().with_native_roots(),
     };
     Ok(match &address.identity {
-        Some((cert, key)) => tls.identity(Identity::from_pem(read(cert)?, read(key)?)),
+        Some((cert, key)) => tls.identity(tls::identity(cert, key)?),
         None => tls,
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, AddressError> {
-    std::fs::read(path).map_err(|source| AddressError::Unreadable {
-        path: path.to_owned(),
-        source,
     })
 }
 

@@ -15,11 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use super::tls::{self, TlsFileError};
 use super::{KernelError, Question, SafetyKernel, Verdict};
 use crate::ids::JobId;
 use crate::time::{BoxFuture, Clock, Elapsed, sleep};
@@ -76,17 +77,11 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
-    /// A certificate or a key cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The certificate and the key are none, or do not fit.
-    #[error("`{}` and `{}` are no certificate and its key", cert.display(), key.display())]
+    /// The file of a certificate or a key cannot be used.
+    #[error(transparent)]
+    File(#[from] TlsFileError),
+    /// The certificate and its key cannot be served with.
+    #[error("cannot speak TLS with `{}` and `{}`", cert.display(), key.display())]
     Tls {
         /// The file of the certificate.
         cert: PathBuf,
@@ -205,18 +200,11 @@ impl Drop for KernelServer {
     }
 }
 
-fn tls(cert: &Path, key: &Path) -> Result<ServerTlsConfig, ServeError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| ServeError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })
-    };
+fn tls(cert: &Path, key: &Path) -> Result<ServerTlsConfig, TlsFileError> {
     // The TLS of the server asks for a provider of the process; there may be one.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let identity = Identity::from_pem(read(cert)?, read(key)?);
     Ok(ServerTlsConfig::new()
-        .identity(identity)
+        .identity(tls::identity(cert, key)?)
         .timeout(PATIENCE.as_duration()))
 }
 

@@ -4,15 +4,15 @@ use super::*;
 use crate::keys::Screen;
 
 /// `capdeck up` without traffic, which asks a kernel elsewhere.
-struct Plane {
+pub(super) struct Plane {
     child: Child,
-    ready: String,
+    pub(super) ready: String,
     addr: SocketAddr,
     _capdeck: Capdeck,
 }
 
 impl Plane {
-    fn asking(url: &str, more: &[&str]) -> Self {
+    pub(super) fn asking(url: &str, more: &[&str]) -> Self {
         let capdeck = Capdeck::new();
         let mut child = capdeck
             .command(&[
@@ -53,7 +53,7 @@ impl Plane {
     }
 
     /// Submits a job of this topic and says which it is.
-    fn submit(&self, topic: &str) -> (u16, Value) {
+    pub(super) fn submit(&self, topic: &str) -> (u16, Value) {
         let body = json!({"topic": topic, "tenant_id": "acme", "labels": {"env": "prod"}});
         self.post("jobs", &body)
     }
@@ -71,7 +71,7 @@ impl Plane {
         });
     }
 
-    fn went_on(&self, id: &str) -> Value {
+    pub(super) fn went_on(&self, id: &str) -> Value {
         self.job(id, "to go on", |job| {
             job["state"] == "RUNNING" || job["state"] == "SUCCEEDED"
         })
@@ -238,22 +238,6 @@ fn a_kernel_that_stands_still_is_waited_for_two_seconds_and_asked_again_later() 
     plane.waits_for_the_kernel(&id_of(&early));
     signal(rustix::process::Signal::CONT);
     plane.went_on(&id_of(&early));
-}
-
-#[test]
-fn a_plane_trusts_a_kernel_by_its_authority_alone() {
-    let made = Certificates::make();
-    let (cert, key) = (made.argument("server.pem"), made.argument("server.key"));
-    let kernel = Kernel::start(FIVE, &["--tls-cert", &cert, "--tls-key", &key]);
-    let plane = Plane::asking(&kernel.url, &["--kernel-ca", &made.argument("ca.pem")]);
-    let (_, yes) = plane.submit("job.yes.read");
-    plane.went_on(&id_of(&yes));
-    let stranger = made.argument("stranger.pem");
-    let plane = Plane::asking(&kernel.url, &["--kernel-ca", &stranger]);
-    assert!(plane.ready.contains("policy unknown"), "{}", plane.ready);
-    let (_, early) = plane.submit("job.yes.read");
-    let reason = early["reason"].as_str().unwrap();
-    assert!(reason.contains("invalid peer certificate"), "{reason}");
 }
 
 #[test]

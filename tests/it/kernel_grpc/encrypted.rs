@@ -1,0 +1,127 @@
+//! Kernels that speak TLS, and what they and their planes are asked to prove.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::elsewhere::Plane;
+use super::*;
+use crate::support::Certificates;
+
+#[test]
+fn an_encrypted_kernel_is_asked_by_whoever_trusts_its_authority_and_by_no_other() {
+    let made = Certificates::make();
+    let (cert, key) = (made.argument("server.pem"), made.argument("server.key"));
+    let kernel = Kernel::start(FIVE, &["--tls-cert", &cert, "--tls-key", &key]);
+    assert!(kernel.url.starts_with("https://"), "{}", kernel.url);
+    let read = || [check(json!({"jobId": "j", "topic": "job.yes.read"}))];
+    let trusted = kernel.asked(&["--ca", &made.argument("ca.pem")], &read());
+    assert_eq!(trusted[0]["response"]["ruleId"], "yes", "{trusted:?}");
+    let stranger = kernel.asked(&["--ca", &made.argument("stranger.pem")], &read());
+    assert_eq!(stranger[0]["code"], "UNAVAILABLE", "{stranger:?}");
+    let plain = kernel.asked(&[], &read());
+    assert_eq!(plain[0]["code"], "UNAVAILABLE", "{plain:?}");
+    assert_eq!(kernel.end().code, 0);
+}
+
+#[test]
+fn a_plane_trusts_a_kernel_by_its_authority_alone() {
+    let made = Certificates::make();
+    let (cert, key) = (made.argument("server.pem"), made.argument("server.key"));
+    let kernel = Kernel::start(FIVE, &["--tls-cert", &cert, "--tls-key", &key]);
+    let plane = Plane::asking(&kernel.url, &["--kernel-ca", &made.argument("ca.pem")]);
+    let (_, yes) = plane.submit("job.yes.read");
+    plane.went_on(&id_of(&yes));
+    let stranger = made.argument("stranger.pem");
+    let plane = Plane::asking(&kernel.url, &["--kernel-ca", &stranger]);
+    assert!(plane.ready.contains("policy unknown"), "{}", plane.ready);
+    let (_, early) = plane.submit("job.yes.read");
+    let reason = early["reason"].as_str().unwrap();
+    assert!(reason.contains("invalid peer certificate"), "{reason}");
+}
+
+#[test]
+fn the_file_that_keeps_a_kernel_from_speaking_tls_is_named_with_the_reason() {
+    let made = Certificates::make();
+    let capdeck = Capdeck::new();
+    let file = |name: &str, text: &str| {
+        let path = capdeck.home().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let policy = file("policy.yaml", FIVE);
+    let nothing = file("nothing.pem", "nothing");
+    let pem = std::fs::read_to_string(made.path("server.pem")).unwrap();
+    let cut = file("cut.pem", &format!("{pem}{}", &pem[..pem.len() / 2]));
+    let odd = file(
+        "odd.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    let [cert, key, other] =
+        ["server.pem", "server.key", "client.key"].map(|name| made.argument(name));
+    let open = file("open.key", &std::fs::read_to_string(&key).unwrap());
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o640)).unwrap();
+    for (cert, key, says) in [
+        (
+            "/nowhere.pem",
+            &key,
+            "cannot read `/nowhere.pem`: No such file".to_owned(),
+        ),
+        (
+            &nothing,
+            &key,
+            format!("`{nothing}` holds no PEM certificates"),
+        ),
+        (
+            &cut,
+            &key,
+            format!("certificate 2 in `{cut}` cannot be used: its PEM is broken"),
+        ),
+        (
+            &odd,
+            &key,
+            format!(
+                "certificate 1 in `{odd}` cannot be used: it is no X.509 certificate that TLS \
+                 can use"
+            ),
+        ),
+        (
+            &cert,
+            &nothing,
+            format!("`{nothing}` holds no private key in PEM that TLS can use"),
+        ),
+        (
+            &cert,
+            &other,
+            format!("`{other}` is not the key of the certificate in `{cert}`"),
+        ),
+        (
+            &cert,
+            &open,
+            format!(
+                "`{open}` holds a private key and others can use it: mode 640, needed is 600\n\
+                 hint: chmod 600 {open}\n"
+            ),
+        ),
+        (
+            &cert,
+            &"/nowhere.key".to_owned(),
+            "cannot read a private key in `/nowhere.key`: No such file".to_owned(),
+        ),
+    ] {
+        let says = format!("error: {says}");
+        let refused = |ran: Ran| {
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{cert} {key}");
+            assert!(ran.stderr.starts_with(&says), "{}", ran.stderr);
+        };
+        let arguments = ["kernel", "--policy", &policy, "--listen", "127.0.0.1:0"];
+        let tls = ["--tls-cert", cert, "--tls-key", key];
+        refused(capdeck.run(&[&arguments[..], &tls].concat()));
+        let asking = capdeck
+            .command(&["up", "--http", "127.0.0.1:0"])
+            .args(["--kernel", "https://127.0.0.1:1"])
+            .env("SAFETY_KERNEL_TLS_CERT", cert)
+            .env("SAFETY_KERNEL_TLS_KEY", key)
+            .output();
+        refused(Ran::of(asking.unwrap()));
+    }
+}
