@@ -11,7 +11,7 @@ use crate::cli::up::{catch, policy_error, without_a_screen};
 use crate::cli::{CliError, Kind, print};
 use crate::control_plane::kernel::SafetyKernel;
 use crate::control_plane::kernel::live::{News, PolicyKernel};
-use crate::control_plane::kernel::serve::{KernelServer, Options, ServeError};
+use crate::control_plane::kernel::serve::{KernelServer, Options, ServeError, Tls};
 use crate::time::{Clock, SystemClock};
 
 /// What `capdeck kernel` takes.
@@ -35,6 +35,10 @@ pub(super) struct KernelArgs {
     /// The private key of that certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Answer only those who show a certificate that this authority signed (PEM), also
+    /// about health
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     /// Go without TLS also where others can reach it: whoever is on the way reads what
     /// jobs do and can turn a no into a yes
     #[arg(long, conflicts_with = "tls_cert")]
@@ -59,7 +63,15 @@ async fn serve(args: &KernelArgs) -> Result<(), CliError> {
     );
     let options = Options {
         listen: args.listen,
-        tls: args.tls_cert.clone().zip(args.tls_key.clone()),
+        tls: args
+            .tls_cert
+            .clone()
+            .zip(args.tls_key.clone())
+            .map(|(cert, key)| Tls {
+                cert,
+                key,
+                client_ca: args.tls_client_ca.clone(),
+            }),
         plaintext: args.allow_plaintext,
     };
     let mut told = kernel.watch_health().borrow().clone();

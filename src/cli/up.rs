@@ -44,6 +44,23 @@ pub(super) struct PlaneArgs {
     /// SAFETY_KERNEL_TLS_CA; without either those that this machine trusts
     #[arg(long, value_name = "FILE", requires = "kernel")]
     kernel_ca: Option<PathBuf>,
+    /// The certificate to show to a safety kernel that asks for one (PEM), or
+    /// SAFETY_KERNEL_TLS_CERT
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "kernel",
+        requires = "kernel_key"
+    )]
+    kernel_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM), or SAFETY_KERNEL_TLS_KEY
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "kernel",
+        requires = "kernel_cert"
+    )]
+    kernel_key: Option<PathBuf>,
     /// Pools, traffic and mishaps: a file, or one of default, quiet, incident
     #[arg(long, value_name = "FILE", default_value = "default")]
     scenario: String,
@@ -129,14 +146,18 @@ impl PlaneArgs {
         })
     }
 
-    /// Where the safety kernel is. Its certificates come from the environment as those
-    /// of the bus do.
+    /// Where the safety kernel is. What flags do not say of its certificates comes from
+    /// the environment, as those of the bus do, unless nothing is encrypted.
     fn kernel_address(&self, url: &str) -> Result<remote::Address, CliError> {
-        let file = |what: &str| environment(&format!("SAFETY_KERNEL_TLS_{what}"));
-        let file = |what: &str| file(what).map(PathBuf::from);
         let encrypted = url.starts_with("https://");
-        let identity = match (file("CERT"), file("KEY")) {
-            _ if !encrypted => None,
+        let by_environment = |what: &str| {
+            environment(&format!("SAFETY_KERNEL_TLS_{what}"))
+                .filter(|_| encrypted)
+                .map(PathBuf::from)
+        };
+        let by_flag = self.kernel_cert.clone().zip(self.kernel_key.clone());
+        let identity = match (by_environment("CERT"), by_environment("KEY")) {
+            _ if by_flag.is_some() => by_flag,
             (Some(cert), Some(key)) => Some((cert, key)),
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => {
@@ -145,10 +166,9 @@ impl PlaneArgs {
                 )));
             }
         };
-        let by_environment = || file("CA").filter(|_| encrypted);
         Ok(remote::Address {
             url: url.to_owned(),
-            ca: self.kernel_ca.clone().or_else(by_environment),
+            ca: self.kernel_ca.clone().or_else(|| by_environment("CA")),
             identity,
         })
     }

@@ -1,6 +1,6 @@
 """Asks a safety kernel as the public SDK's own gRPC client does.
 
-    kernel_client.py ADDR [--ca FILE] CALL...
+    kernel_client.py ADDR [--ca FILE [--cert FILE --key FILE]] CALL...
 
 Each CALL is JSON: `call`, the name of a method of the service, and `request`, its
 message as protojson; `pad` adds so many bytes of input content. The calls `Health`
@@ -67,7 +67,9 @@ def main(args):
     # The limit under test is the kernel's, not that of this client.
     options = [("grpc.max_send_message_length", -1)]
     if args.ca:
-        trust = grpc.ssl_channel_credentials(pathlib.Path(args.ca).read_bytes())
+        files = [args.ca, args.key, args.cert]
+        proof = [pathlib.Path(file).read_bytes() if file else None for file in files]
+        trust = grpc.ssl_channel_credentials(*proof)
         channel = grpc.secure_channel(args.address, trust, options)
     else:
         channel = grpc.insecure_channel(args.address, options)
@@ -87,6 +89,7 @@ def main(args):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
-    parser.add_argument("--ca")
+    for name in ["--ca", "--cert", "--key"]:
+        parser.add_argument(name)
     parser.add_argument("calls", nargs="+")
     main(parser.parse_args())

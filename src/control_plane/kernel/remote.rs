@@ -116,9 +116,9 @@ impl RemoteKernel {
                     url: url.clone(),
                     source,
                 })?;
-        } else if address.ca.is_some() {
+        } else if address.ca.is_some() || address.identity.is_some() {
             return Err(refused(
-                "http:// is not encrypted, so there is no certificate to check; say https://",
+                "http:// is not encrypted, so certificates are of no use; say https://",
             ));
         }
         Ok(Self {

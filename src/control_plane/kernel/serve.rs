@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::Stream;
@@ -44,10 +44,21 @@ const BREATH: Elapsed = Elapsed::from_millis(200);
 pub struct Options {
     /// The address; port 0 is any free one.
     pub listen: SocketAddr,
-    /// Its certificate and the key of it, both PEM; without them nothing is encrypted.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// How it proves itself; without it nothing is encrypted.
+    pub tls: Option<Tls>,
     /// Whether an address that others reach may go without encryption.
     pub plaintext: bool,
+}
+
+/// How a kernel proves itself, and how others do to it. All files are PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Its certificate, with those between it and its authority.
+    pub cert: PathBuf,
+    /// The private key of that certificate.
+    pub key: PathBuf,
+    /// The authorities that sign for those who may ask; without them anybody may.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Why a kernel does not start to serve.
@@ -126,9 +137,9 @@ impl KernelServer {
             .http2_keepalive_interval(Some(PING_EVERY.as_duration()))
             .http2_keepalive_timeout(Some(PATIENCE.as_duration()));
         match &options.tls {
-            Some((cert, key)) => {
-                server = server.tls_config(tls(cert, key)?).map_err(|source| {
-                    let (cert, key) = (cert.clone(), key.clone());
+            Some(tls) => {
+                server = server.tls_config(config(tls)?).map_err(|source| {
+                    let (cert, key) = (tls.cert.clone(), tls.key.clone());
                     ServeError::Tls { cert, key, source }
                 })?
             }
@@ -200,12 +211,16 @@ impl Drop for KernelServer {
     }
 }
 
-fn tls(cert: &Path, key: &Path) -> Result<ServerTlsConfig, TlsFileError> {
+fn config(tls: &Tls) -> Result<ServerTlsConfig, TlsFileError> {
     // The TLS of the server asks for a provider of the process; there may be one.
     drop(rustls::crypto::ring::default_provider().install_default());
-    Ok(ServerTlsConfig::new()
-        .identity(tls::identity(cert, key)?)
-        .timeout(PATIENCE.as_duration()))
+    let config = ServerTlsConfig::new()
+        .identity(tls::identity(&tls.cert, &tls.key)?)
+        .timeout(PATIENCE.as_duration());
+    Ok(match &tls.client_ca {
+        Some(path) => config.client_ca_root(tls::authorities(path)?),
+        None => config,
+    })
 }
 
 /// Connections as they come. What the system refuses, such as one more open file, is

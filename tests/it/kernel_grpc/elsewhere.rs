@@ -13,6 +13,11 @@ pub(super) struct Plane {
 
 impl Plane {
     pub(super) fn asking(url: &str, more: &[&str]) -> Self {
+        Self::told(url, more, &[])
+    }
+
+    /// The same, with variables of the environment.
+    pub(super) fn told(url: &str, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let capdeck = Capdeck::new();
         let mut child = capdeck
             .command(&[
@@ -24,6 +29,7 @@ impl Plane {
                 url,
             ])
             .args(more)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -65,7 +71,7 @@ impl Plane {
         })
     }
 
-    fn waits_for_the_kernel(&self, id: &str) {
+    pub(super) fn waits_for_the_kernel(&self, id: &str) {
         self.job(id, "to wait for the kernel", |job| {
             job["state"] == "PENDING" && job["waiting_on"] == "kernel_unavailable"
         });
@@ -260,6 +266,22 @@ fn a_kernel_that_can_never_be_asked_ends_the_start_with_2() {
         (
             &["--kernel-ca", "/nowhere/ca.pem"],
             "error: the following required arguments were not provided:\n  --kernel <URL>",
+        ),
+        (
+            &["--kernel", "https://k:1", "--kernel-cert", "client.pem"],
+            "error: the following required arguments were not provided:\n  --kernel-key <FILE>",
+        ),
+        (
+            &[
+                "--kernel",
+                "http://127.0.0.1:1",
+                "--kernel-cert",
+                "client.pem",
+                "--kernel-key",
+                "client.key",
+            ],
+            "error: `http://127.0.0.1:1` is not the address of a safety kernel: http:// is not \
+             encrypted, so certificates are of no use; say https://\n",
         ),
     ] {
         let ran = capdeck.run(&[&["up", "--http", "127.0.0.1:0"], arguments].concat());

@@ -38,6 +38,95 @@ fn a_plane_trusts_a_kernel_by_its_authority_alone() {
     assert!(reason.contains("invalid peer certificate"), "{reason}");
 }
 
+/// A kernel that answers only whom the authority of `made` signed for.
+fn choosy(made: &Certificates) -> Kernel {
+    let [cert, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|name| made.argument(name));
+    let tls = ["--tls-cert", &cert, "--tls-key", &key];
+    Kernel::start(FIVE, &[&tls[..], &["--tls-client-ca", &ca]].concat())
+}
+
+#[test]
+fn a_kernel_with_an_authority_for_clients_answers_nobody_else() {
+    let made = Certificates::make();
+    let kernel = choosy(&made);
+    let ca = made.argument("ca.pem");
+    let told = |name: &str, call: Value| {
+        let files = [format!("{name}.pem"), format!("{name}.key")];
+        let [cert, key] = files.map(|file| made.argument(&file));
+        let mut proof = vec!["--ca", ca.as_str()];
+        if name != "nobody" {
+            proof.extend(["--cert", &cert, "--key", &key]);
+        }
+        kernel.asked(&proof, &[call]).remove(0)
+    };
+    let read = || check(json!({"jobId": "j", "topic": "job.yes.read"}));
+    let health = || json!({"call": "Health", "service": ""});
+    let client = told("client", read());
+    assert_eq!(client["response"]["ruleId"], "yes", "{client}");
+    let client = told("client", health());
+    assert_eq!(client["response"]["status"], "SERVING", "{client}");
+    for stranger in ["nobody", "outsider"] {
+        for call in [read(), health(), json!({"call": "ListSnapshots"})] {
+            let refused = told(stranger, call);
+            assert_eq!(refused["code"], "UNAVAILABLE", "{stranger}: {refused}");
+        }
+    }
+    assert_eq!(kernel.end().code, 0);
+}
+
+#[test]
+fn a_plane_shows_its_certificate_to_a_kernel_that_asks_for_one() {
+    let made = Certificates::make();
+    let kernel = choosy(&made);
+    let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| made.argument(name));
+    let by_flag = ["--kernel-cert", &cert, "--kernel-key", &key];
+    let by_environment = [
+        ("SAFETY_KERNEL_TLS_CERT", cert.as_str()),
+        ("SAFETY_KERNEL_TLS_KEY", key.as_str()),
+    ];
+    for (more, environment) in [(&by_flag[..], &[][..]), (&[], &by_environment)] {
+        let trusting = [&["--kernel-ca", ca.as_str()], more].concat();
+        let plane = Plane::told(&kernel.url, &trusting, environment);
+        let (_, yes) = plane.submit("job.yes.read");
+        plane.went_on(&id_of(&yes));
+    }
+    let plane = Plane::asking(&kernel.url, &["--kernel-ca", &ca]);
+    let (_, early) = plane.submit("job.yes.read");
+    let reason = early["reason"].as_str().unwrap();
+    assert!(reason.contains("CertificateRequired"), "{reason}");
+    plane.waits_for_the_kernel(&id_of(&early));
+}
+
+#[test]
+fn an_authority_for_clients_that_cannot_be_used_keeps_a_kernel_from_serving() {
+    let made = Certificates::make();
+    let capdeck = Capdeck::new();
+    let policy = capdeck.home().join("policy.yaml");
+    std::fs::write(&policy, FIVE).unwrap();
+    let policy = policy.to_str().unwrap();
+    let [cert, key] = ["server.pem", "server.key"].map(|name| made.argument(name));
+    let tls = ["--tls-cert", &cert, "--tls-key", &key];
+    for (more, says) in [
+        (
+            [&tls[..], &["--tls-client-ca", "/nowhere/ca.pem"]].concat(),
+            "error: cannot read `/nowhere/ca.pem`: ".to_owned(),
+        ),
+        (
+            [&tls[..], &["--tls-client-ca", &key]].concat(),
+            format!("error: `{key}` holds no PEM certificates\n"),
+        ),
+        (
+            vec!["--tls-client-ca", &cert],
+            "error: the following required arguments were not provided:\n  --tls-key <FILE>"
+                .to_owned(),
+        ),
+    ] {
+        let ran = capdeck.run(&[&["kernel", "--policy", policy], &more[..]].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{more:?}");
+        assert!(ran.stderr.starts_with(&says), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn the_file_that_keeps_a_kernel_from_speaking_tls_is_named_with_the_reason() {
     let made = Certificates::make();
