@@ -114,6 +114,27 @@ impl Kernel {
         self.ask(json!({"call": "ListSnapshots"}))["snapshots"].clone()
     }
 
+    /// Replaces the policy, and waits until it is in force.
+    fn adopt(&self, text: &str) -> String {
+        std::fs::write(&self.policy, text).unwrap();
+        wait_until("the new policy", || {
+            let snapshots = self.snapshots();
+            let current = snapshots[0].as_str().unwrap();
+            (current != self.snapshot).then(|| current.to_owned())
+        })
+    }
+
+    /// Waits until it says something of `word`; all that it said until then.
+    fn hear(&mut self, word: &str) -> String {
+        let mut said = BufReader::new(self.child.stderr.take().unwrap());
+        let mut told = String::new();
+        while !told.contains(word) {
+            assert_ne!(said.read_line(&mut told).unwrap(), 0, "it ended: {told}");
+        }
+        self.child.stderr = Some(said.into_inner());
+        told
+    }
+
     /// Ends it as its owner does, and says what it said.
     fn end(mut self) -> Ran {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -241,15 +262,12 @@ fn what_is_checked_and_evaluated_counts_and_what_is_simulated_or_explained_does_
 
 #[test]
 fn a_changed_policy_is_in_force_for_whoever_asks_and_a_broken_one_never_is() {
-    let kernel = Kernel::start(FIVE, &[]);
+    let mut kernel = Kernel::start(FIVE, &[]);
     let first = kernel.snapshot.clone();
     assert_eq!(kernel.snapshots(), json!([first]));
-    let moved = FIVE.replace("reading is fine", "reading is still fine");
-    std::fs::write(&kernel.policy, moved).unwrap();
-    let snapshots = kernel.snapshots();
-    assert_eq!(snapshots[1], json!(first));
-    let second = snapshots[0].as_str().unwrap();
-    assert_ne!(second, first);
+    let second = kernel.adopt(&FIVE.replace("reading is fine", "reading is still fine"));
+    let snapshots = json!([second, first]);
+    assert_eq!(kernel.snapshots(), snapshots);
     let read = check(json!({"jobId": "j", "topic": "job.yes.read"}));
     assert_eq!(kernel.ask(read.clone())["reason"], "reading is still fine");
 
@@ -258,33 +276,21 @@ fn a_changed_policy_is_in_force_for_whoever_asks_and_a_broken_one_never_is() {
         "rules: [{id: \"a\\x1b[31m\", decision: perhaps}]",
     )
     .unwrap();
+    let told = kernel.hear("stays in force");
     assert_eq!(kernel.snapshots(), snapshots);
     let answer = kernel.ask(read);
-    assert_eq!(answer["policySnapshot"], second);
+    assert_eq!(answer["policySnapshot"], json!(second));
     let health =
         |service: &str| kernel.ask(json!({"call": "Health", "service": service}))["status"].clone();
     assert_eq!(health(""), "SERVING");
     assert_eq!(health("cordum.agent.v1.SafetyKernel"), "SERVING");
-    let ran = wait_for_news(kernel);
-    assert_eq!(ran.code, 0);
+    let ran = kernel.end();
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     let says = format!("the policy changed: {second} is in force, not {first}\n");
-    assert!(ran.stderr.contains(&says), "{}", ran.stderr);
+    assert!(told.contains(&says), "{told}");
     let says = format!("warning: {second} stays in force, for the policy file");
-    assert!(ran.stderr.contains(&says), "{}", ran.stderr);
-    assert!(!ran.stderr.contains('\x1b'), "{:?}", ran.stderr);
-}
-
-/// Ends a kernel once it has told that the file is broken.
-fn wait_for_news(mut kernel: Kernel) -> Ran {
-    let mut said = BufReader::new(kernel.child.stderr.take().unwrap());
-    let mut told = String::new();
-    while !told.contains("stays in force") {
-        assert_ne!(said.read_line(&mut told).unwrap(), 0, "it ended: {told}");
-    }
-    kernel.child.stderr = Some(said.into_inner());
-    let mut ran = kernel.end();
-    ran.stderr.insert_str(0, &told);
-    ran
+    assert!(told.contains(&says), "{told}");
+    assert!(!told.contains('\x1b'), "{told:?}");
 }
 
 #[test]

@@ -107,6 +107,9 @@ struct InForce {
     snapshots: Vec<String>,
     /// Its files when they were read, to be compared with [`Source::stamp`].
     seen: Option<[Option<Stamp>; 2]>,
+    /// Whether they were read once more since then. What was written right after the
+    /// first reading may have the time of what that one read.
+    settled: bool,
 }
 
 impl PolicyKernel {
@@ -164,6 +167,7 @@ impl PolicyKernel {
                 snapshots: vec![policy.snapshot.clone()],
                 policy: Arc::new(policy),
                 seen,
+                settled: false,
             }),
             rates: Mutex::default(),
             health: watch::Sender::new(health),
@@ -221,9 +225,11 @@ impl PolicyKernel {
         // never replaces a newer one.
         let mut in_force = self.lock();
         let stamp = source.stamp();
-        if matches!(how, Look::IfStamped) && stamp.is_some() && stamp == in_force.seen {
+        let unchanged = stamp.is_some() && stamp == in_force.seen;
+        if matches!(how, Look::IfStamped) && unchanged && in_force.settled {
             return;
         }
+        in_force.settled = unchanged;
         in_force.seen = stamp;
         match source.read() {
             Ok(policy) => {
@@ -278,9 +284,9 @@ impl PolicyKernel {
 }
 
 enum Look {
-    /// Only if length or time of the file changed.
+    /// Only if length or time of the file changed, at this look or at the one before.
     IfStamped,
-    /// In any case: the clock of a file system may be too coarse to tell.
+    /// In any case: whoever asks cannot wait for the next look.
     Closely,
 }
 

@@ -84,7 +84,7 @@ impl Plane {
     }
 
     /// Ends it at once, and says what it said.
-    fn end(mut self) -> String {
+    pub(super) fn end(mut self) -> String {
         self.child.kill().unwrap();
         let mut stderr = String::new();
         let mut said = self.child.stderr.take().unwrap();
@@ -172,7 +172,7 @@ fn a_policy_that_changed_at_the_kernel_refuses_the_yes_and_leaves_the_job_waitin
     let plane = Plane::asking(&kernel.url, &[]);
     let (_, held) = plane.submit("job.held.x");
     let id = id_of(&held);
-    std::fs::write(&kernel.policy, FIVE.replace("look first", "look twice")).unwrap();
+    kernel.adopt(&FIVE.replace("look first", "look twice"));
     let yes = json!({"note": "seen"});
     let (status, refused) = plane.post(&format!("approvals/{id}/approve"), &yes);
     assert_eq!(

@@ -67,6 +67,19 @@ async fn a_change_of_length_is_seen_by_the_look_of_every_second() {
 }
 
 #[tokio::test]
+async fn a_change_that_neither_length_nor_time_tells_is_seen_by_the_next_look() {
+    let bench = Bench::with(ALLOW);
+    let path = bench.dir.path().join("policy.yaml");
+    let stamp = std::fs::metadata(&path).and_then(|it| it.modified());
+    bench.write(&DENY.replace("deny", "block").replace("v2", "v1"));
+    std::fs::File::open(&path)
+        .and_then(|file| file.set_modified(stamp?))
+        .expect("the time before");
+    bench.kernel.look(Look::IfStamped);
+    assert_eq!(bench.tell().await, "DENY since 1000 good");
+}
+
+#[tokio::test]
 async fn a_broken_or_missing_file_leaves_the_last_good_policy() {
     let bench = Bench::with(ALLOW);
     for broken in ["rules: [", "rules: [{id: a, decision: permits}]", ""] {

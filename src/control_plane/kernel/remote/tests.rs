@@ -86,6 +86,32 @@ rules:
 }
 
 #[tokio::test]
+async fn a_list_of_snapshots_is_answered_without_a_look_at_the_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("policy.yaml");
+    std::fs::write(&path, "version: v1\nrules: []\n").expect("a file");
+    let kernel = Arc::new(PolicyKernel::from_file(&path, clock()).expect("a policy"));
+    let options = Options {
+        listen: loopback(),
+        tls: None,
+        plaintext: false,
+    };
+    let server = KernelServer::start(kernel.clone(), &options, clock());
+    let server = server.await.expect("it listens");
+    let remote = kernel_at(server.addr());
+    std::fs::write(&path, "version: v2\nrules: []\n").expect("a file");
+    let versions = async || {
+        let snapshots = remote.snapshots().await.expect("snapshots");
+        let versions = snapshots.iter().map(|it| it[..2].to_owned());
+        versions.collect::<Vec<_>>()
+    };
+    assert_eq!(versions().await, ["v1"]);
+    kernel.refresh().await;
+    assert_eq!(versions().await, ["v2", "v1"]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_kernel_that_is_away_says_where_it_should_be_and_why_it_is_not() {
     let free = TcpListener::bind(loopback()).await.expect("a port");
     let addr = free.local_addr().expect("bound");
