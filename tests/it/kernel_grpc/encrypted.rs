@@ -128,6 +128,20 @@ fn an_authority_for_clients_that_cannot_be_used_keeps_a_kernel_from_serving() {
 }
 
 #[test]
+fn by_leave_a_kernel_answers_where_others_reach_it_without_tls_and_its_planes_are_warned() {
+    let kernel = Kernel::start_at("0.0.0.0:0", FIVE, &["--allow-plaintext"]);
+    assert!(kernel.url.starts_with("http://0.0.0.0:"), "{}", kernel.url);
+    let answer = kernel.ask(check(json!({"jobId": "j", "topic": "job.yes.read"})));
+    assert_eq!(answer["ruleId"], "yes", "{answer}");
+    let plane = Plane::asking(&kernel.url, &[]);
+    let (_, yes) = plane.submit("job.yes.read");
+    plane.went_on(&id_of(&yes));
+    let said = plane.end();
+    let says = format!("{} is not encrypted: whoever is on the way can", kernel.url);
+    assert!(said.contains(&says), "{said}");
+}
+
+#[test]
 fn the_file_that_keeps_a_kernel_from_speaking_tls_is_named_with_the_reason() {
     let made = Certificates::make();
     let capdeck = Capdeck::new();
