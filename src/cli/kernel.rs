@@ -11,6 +11,7 @@ use crate::cli::up::{catch, policy_error, without_a_screen};
 use crate::cli::{CliError, Kind, print};
 use crate::control_plane::kernel::SafetyKernel;
 use crate::control_plane::kernel::live::{News, PolicyKernel};
+use crate::control_plane::kernel::policy::{Policy, Rule};
 use crate::control_plane::kernel::serve::{KernelServer, Options, ServeError, Tls};
 use crate::time::{Clock, SystemClock};
 
@@ -19,7 +20,9 @@ use crate::time::{Clock, SystemClock};
 #[command(after_help = "\
 The service is cordum.agent.v1.SafetyKernel, beside it grpc.health.v1.Health. Check
 and Evaluate count a request for rules with a velocity, Explain and Simulate do not.
-Counts are in the memory of this process. Of a request, input_content, input_ref,
+Counts are in the memory of this process. The contract cannot tell max_retries: 0 from
+no limit: it goes in the metadata capdeck-max-retries, which other schedulers than
+those of capdeck do not read. Of a request, input_content, input_ref,
 effective_config, budget and identity are not read.")]
 pub(super) struct KernelArgs {
     /// The policy that decides, followed as it changes. With SAFETY_POLICY_PUBLIC_KEY
@@ -89,6 +92,12 @@ async fn serve(args: &KernelArgs) -> Result<(), CliError> {
         server.addr(),
         told.snapshot,
     ));
+    let tell = |warning: Option<String>| {
+        if let Some(warning) = warning {
+            print::note(&safe(&warning));
+        }
+    };
+    tell(unheard(&kernel.policy()));
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -97,11 +106,38 @@ async fn serve(args: &KernelArgs) -> Result<(), CliError> {
                 let error = anyhow::anyhow!("the safety kernel has stopped to listen: {says}");
                 return Err(CliError::new(Kind::Bug, error));
             }
-            news = kernel.news(&mut told) => print::note(&safe(&words(&news))),
+            news = kernel.news(&mut told) => {
+                print::note(&safe(&words(&news)));
+                if matches!(news, News::Changed { .. }) {
+                    tell(unheard(&kernel.policy()));
+                }
+            }
         }
     }
     server.shutdown().await;
     Ok(())
+}
+
+/// What schedulers of others never learn of a policy.
+fn unheard(policy: &Policy) -> Option<String> {
+    let no_retries = |rule: &&Rule| {
+        let limits = rule.constraints.as_ref();
+        let budgets = limits.and_then(|limits| limits.budgets.as_ref());
+        budgets.is_some_and(|budgets| budgets.max_retries == Some(0))
+    };
+    let rules: Vec<String> = policy
+        .rules
+        .iter()
+        .filter(no_retries)
+        .map(|rule| format!("`{}`", rule.id))
+        .collect();
+    (!rules.is_empty()).then(|| {
+        format!(
+            "warning: max_retries: 0 of {} is known to planes of capdeck alone: the contract \
+             cannot tell it from no limit, and other schedulers retry as they do without one",
+            rules.join(", ")
+        )
+    })
 }
 
 fn words(news: &News) -> String {

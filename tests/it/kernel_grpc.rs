@@ -116,11 +116,11 @@ impl Kernel {
 
     /// Replaces the policy, and waits until it is in force.
     fn adopt(&self, text: &str) -> String {
+        let before = self.snapshots();
         std::fs::write(&self.policy, text).unwrap();
         wait_until("the new policy", || {
             let snapshots = self.snapshots();
-            let current = snapshots[0].as_str().unwrap();
-            (current != self.snapshot).then(|| current.to_owned())
+            (snapshots != before).then(|| snapshots[0].as_str().unwrap().to_owned())
         })
     }
 

@@ -1,7 +1,8 @@
 //! Generated messages of the safety kernel to our own types and back.
 //!
 //! A zero on the wire is a limit that was not set: the contract cannot say it
-//! otherwise. So "no retries at all" becomes "no word about retries" on its way.
+//! otherwise. So "no retries at all" becomes "no word about retries" in the message,
+//! and [`super::rpc`] says it beside it.
 
 use super::{
     BudgetConstraints, Constraints, DecisionType, DiffConstraints, PolicyAnswer, PolicyCheck,

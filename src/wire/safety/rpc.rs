@@ -2,9 +2,13 @@
 //!
 //! [`Client`] asks over a channel, [`routes`] serve whoever [`Answers`]. The
 //! generated code stays in here.
+//!
+//! The message of an answer cannot tell "no retries at all" from "no word about
+//! retries". Beside it, as metadata that others overlook, it can.
 
 use std::sync::Arc;
 
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -24,6 +28,9 @@ pub const NAME: &str = SERVICE_NAME;
 /// The longest message that is read, in bytes. A question may bring 2 MiB of input
 /// to look at, which is the limit of CAP deployments, and as much configuration.
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// The metadata of an answer that allows no retries; its value is `0`.
+pub const MAX_RETRIES: &str = "capdeck-max-retries";
 
 /// Who answers the calls of the service.
 pub trait Answers: Send + Sync + 'static {
@@ -60,6 +67,31 @@ pub fn routes(answers: impl Answers) -> Routes {
     Routes::new(service)
 }
 
+fn told(answer: PolicyAnswer) -> Response<pb::PolicyCheckResponse> {
+    let limits = answer.constraints.as_ref();
+    let budgets = limits.and_then(|limits| limits.budgets.as_ref());
+    let no_retries = budgets.is_some_and(|budgets| budgets.max_retries == Some(0));
+    let mut response = Response::new(convert::answer_to(answer));
+    if no_retries {
+        let none = MetadataValue::from_static("0");
+        response.metadata_mut().insert(MAX_RETRIES, none);
+    }
+    response
+}
+
+fn heard(response: Response<pb::PolicyCheckResponse>) -> PolicyAnswer {
+    let said = response.metadata().get(MAX_RETRIES);
+    let no_retries = said.is_some_and(|said| said == "0");
+    let mut answer = convert::answer_from(response.into_inner());
+    if no_retries {
+        let limits = answer.constraints.get_or_insert_default();
+        let budgets = limits.budgets.get_or_insert_default();
+        // What the message itself says goes before.
+        budgets.max_retries.get_or_insert(0);
+    }
+    answer
+}
+
 struct Served<A>(Arc<A>);
 
 #[tonic::async_trait]
@@ -70,7 +102,7 @@ impl<A: Answers> SafetyKernel for Served<A> {
     ) -> Result<Response<pb::PolicyCheckResponse>, Status> {
         let asked = convert::check_from(request.into_inner());
         let answer = self.0.check(asked).await?;
-        Ok(Response::new(convert::answer_to(answer)))
+        Ok(told(answer))
     }
 
     async fn evaluate(
@@ -86,7 +118,7 @@ impl<A: Answers> SafetyKernel for Served<A> {
     ) -> Result<Response<pb::PolicyCheckResponse>, Status> {
         let asked = convert::check_from(request.into_inner());
         let answer = self.0.explain(asked).await?;
-        Ok(Response::new(convert::answer_to(answer)))
+        Ok(told(answer))
     }
 
     async fn simulate(
@@ -95,7 +127,7 @@ impl<A: Answers> SafetyKernel for Served<A> {
     ) -> Result<Response<pb::PolicyCheckResponse>, Status> {
         let asked = convert::check_from(request.into_inner());
         let answer = self.0.simulate(asked).await?;
-        Ok(Response::new(convert::answer_to(answer)))
+        Ok(told(answer))
     }
 
     async fn list_snapshots(
@@ -126,7 +158,7 @@ impl Client {
     /// What the kernel or the line to it says.
     pub async fn check(mut self, asked: PolicyCheck) -> Result<PolicyAnswer, Status> {
         let answer = self.0.check(convert::check_to(asked)).await?;
-        Ok(convert::answer_from(answer.into_inner()))
+        Ok(heard(answer))
     }
 
     /// `Simulate`.
@@ -135,7 +167,7 @@ impl Client {
     /// What the kernel or the line to it says.
     pub async fn simulate(mut self, asked: PolicyCheck) -> Result<PolicyAnswer, Status> {
         let answer = self.0.simulate(convert::check_to(asked)).await?;
-        Ok(convert::answer_from(answer.into_inner()))
+        Ok(heard(answer))
     }
 
     /// `Explain`.
@@ -144,7 +176,7 @@ impl Client {
     /// What the kernel or the line to it says.
     pub async fn explain(mut self, asked: PolicyCheck) -> Result<PolicyAnswer, Status> {
         let answer = self.0.explain(convert::check_to(asked)).await?;
-        Ok(convert::answer_from(answer.into_inner()))
+        Ok(heard(answer))
     }
 
     /// `ListSnapshots`.

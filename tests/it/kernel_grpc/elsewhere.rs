@@ -3,7 +3,7 @@
 use super::*;
 use crate::keys::Screen;
 
-/// `capdeck up` without traffic, which asks a kernel elsewhere.
+/// `capdeck up` without traffic, which as a rule asks a kernel elsewhere.
 pub(super) struct Plane {
     child: Child,
     pub(super) ready: String,
@@ -18,17 +18,15 @@ impl Plane {
 
     /// The same, with variables of the environment.
     pub(super) fn told(url: &str, more: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start(&[&["--kernel", url], more].concat(), environment)
+    }
+
+    /// Any plane without traffic.
+    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let capdeck = Capdeck::new();
         let mut child = capdeck
-            .command(&[
-                "up",
-                "--no-traffic",
-                "--http",
-                "127.0.0.1:0",
-                "--kernel",
-                url,
-            ])
-            .args(more)
+            .command(&["up", "--no-traffic", "--http", "127.0.0.1:0"])
+            .args(arguments)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -135,6 +133,54 @@ fn a_plane_does_with_each_outcome_of_a_kernel_elsewhere_what_it_does_with_its_ow
     );
     assert_eq!(approved["job_id"], held["job_id"], "{approved}");
     plane.went_on(&id_of(&held));
+}
+
+#[test]
+fn no_retries_at_all_is_obeyed_here_and_elsewhere_and_said_to_be_unknown_to_others() {
+    let text = "rules:
+  - {id: once, match: {topics: ['job.once.*']}, decision: allow, constraints: {max_retries: 0}}
+  - {id: soon, match: {topics: ['job.soon.*']}, decision: allow, constraints: {max_runtime_sec: 60, max_retries: 0}}
+";
+    let mut kernel = Kernel::start(text, &[]);
+    let policy = kernel.policy.to_str().unwrap().to_owned();
+    let planes = [
+        Plane::start(&["--policy", &policy], &[]),
+        Plane::asking(&kernel.url, &[]),
+    ];
+    for topic in ["job.once.x", "job.soon.x"] {
+        let ends = planes.each_ref().map(|plane| {
+            let labels = json!({"demo.outcome": "failed_retryable", "demo.seconds": "0"});
+            let (_, job) = plane.post("jobs", &json!({"topic": topic, "labels": labels}));
+            let job = plane.job(&id_of(&job), "to end", |job| job["state"] == "FAILED");
+            [
+                "safety_decision",
+                "safety_constraints",
+                "attempts",
+                "error_code",
+            ]
+            .map(|name| job[name].clone())
+        });
+        assert_eq!(ends[0], ends[1], "{topic}");
+        let [decision, limits, attempts, code] = &ends[1];
+        assert_eq!(decision, "ALLOW_WITH_CONSTRAINTS");
+        assert_eq!(limits["budgets"]["max_retries"], 0, "{limits}");
+        assert_eq!(
+            (attempts, code),
+            (&json!(1), &json!("max_retries_exceeded"))
+        );
+    }
+    let other = kernel.ask(check(json!({"topic": "job.once.x"})));
+    assert_eq!(other["constraints"], json!({"budgets": {}}));
+    let says = "warning: max_retries: 0 of `once`, `soon` is known to planes of capdeck alone";
+    let told = kernel.hear("max_retries");
+    assert!(told.starts_with(says), "{told}");
+    kernel.adopt(&text.replace("soon", "late"));
+    let told = kernel.hear("max_retries");
+    assert!(told.contains("0 of `once`, `late` is"), "{told}");
+    kernel.adopt(&text.replace("max_retries: 0", "max_retries: 1"));
+    let ran = kernel.end();
+    assert!(ran.stderr.contains("the policy changed"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("max_retries"), "{}", ran.stderr);
 }
 
 #[test]
