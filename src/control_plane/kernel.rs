@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::ids::JobId;
 use crate::time::BoxFuture;
-use crate::wire::packet::{ActorType, JobRequest};
+use crate::wire::packet::{ActorType, JobMetadata, JobRequest};
 
 #[cfg(test)]
 mod cases;
@@ -109,7 +109,6 @@ pub struct Question {
 
 impl From<&JobRequest> for Question {
     fn from(request: &JobRequest) -> Self {
-        let meta = request.meta.clone().unwrap_or_default();
         Self {
             job_id: request.job_id.clone(),
             workflow_id: request.workflow_id.clone(),
@@ -117,12 +116,23 @@ impl From<&JobRequest> for Question {
             tenant: request.tenant().unwrap_or_default().to_owned(),
             principal_id: request.principal_id.clone(),
             labels: request.labels.clone(),
+            ..Self::from(request.meta.clone().unwrap_or_default())
+        }
+    }
+}
+
+/// What the metadata alone says.
+impl From<JobMetadata> for Question {
+    fn from(meta: JobMetadata) -> Self {
+        Self {
+            tenant: meta.tenant_id,
             capability: meta.capability,
             risk_tags: meta.risk_tags,
             requires: meta.requires,
             pack_id: meta.pack_id,
             actor_id: meta.actor_id,
             actor_type: meta.actor_type,
+            ..Self::default()
         }
     }
 }

@@ -16,8 +16,8 @@ use super::answer::{Answer, Refusal, ok};
 use crate::control_plane::kernel::explain::RuleTrace;
 use crate::control_plane::kernel::policy::Policy;
 use crate::control_plane::kernel::{Constraints, Decision, Question, Verdict};
-use crate::ids::JobId;
-use crate::wire::packet::ActorType;
+use crate::wire::packet::{ActorType, JobMetadata};
+use crate::wire::safety::PolicyCheck;
 
 /// The body; fields that policy here does not read are taken and not used.
 #[derive(Debug, Default, Deserialize)]
@@ -173,22 +173,26 @@ fn question(asked: Asked) -> Result<Question, Refusal> {
             return Err(Refusal::bad_request("invalid_field", says));
         }
     };
-    Ok(Question {
-        job_id: JobId::from(asked.job_id),
-        workflow_id: asked.workflow_id,
+    let check = PolicyCheck {
+        job_id: asked.job_id,
         topic: asked.topic,
-        tenant: [asked.tenant, meta.tenant_id]
-            .into_iter()
-            .find(|tenant| !tenant.is_empty())
-            .unwrap_or_default(),
+        tenant: asked.tenant,
         principal_id: asked.principal_id,
         labels: asked.labels,
-        capability: meta.capability,
-        risk_tags: meta.risk_tags,
-        requires: meta.requires,
-        pack_id: meta.pack_id,
-        actor_id: meta.actor_id,
-        actor_type,
+        meta: Some(JobMetadata {
+            tenant_id: meta.tenant_id,
+            actor_id: meta.actor_id,
+            actor_type,
+            capability: meta.capability,
+            risk_tags: meta.risk_tags,
+            requires: meta.requires,
+            pack_id: meta.pack_id,
+            ..JobMetadata::default()
+        }),
+    };
+    Ok(Question {
+        workflow_id: asked.workflow_id,
+        ..Question::from(check)
     })
 }
 

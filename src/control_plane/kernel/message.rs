@@ -40,24 +40,17 @@ impl From<&Question> for PolicyCheck {
 
 impl From<PolicyCheck> for Question {
     fn from(asked: PolicyCheck) -> Self {
-        let meta = asked.meta.unwrap_or_default();
+        // There is no field for a workflow; policy looks at the label itself.
+        let by_meta = Self::from(asked.meta.unwrap_or_default());
         Self {
             job_id: JobId::from(asked.job_id),
-            // Policy looks at the label itself.
-            workflow_id: String::new(),
             topic: asked.topic,
-            tenant: [asked.tenant, meta.tenant_id]
-                .into_iter()
-                .find(|tenant| !tenant.is_empty())
-                .unwrap_or_default(),
+            tenant: Some(asked.tenant)
+                .filter(|tenant| !tenant.is_empty())
+                .unwrap_or(by_meta.tenant),
             principal_id: asked.principal_id,
             labels: asked.labels,
-            capability: meta.capability,
-            risk_tags: meta.risk_tags,
-            requires: meta.requires,
-            pack_id: meta.pack_id,
-            actor_id: meta.actor_id,
-            actor_type: meta.actor_type,
+            ..by_meta
         }
     }
 }
