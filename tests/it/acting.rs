@@ -1,21 +1,21 @@
 //! The acting verbs against the real plane: `capdeck submit`, `approve`,
 //! `reject` and `cancel` on `capdeck up` with the first policy.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::ExitStatus;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Capdeck, Ran, wait_until};
+use crate::running::{Running, gateway};
+use crate::support::{Capdeck, Ran};
 
 pub const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
 
 /// A plane without traffic, and a console's home directory.
 pub struct Plane {
     capdeck: Capdeck,
-    child: Child,
+    running: Running,
     policy: PathBuf,
     pub url: String,
 }
@@ -34,26 +34,16 @@ impl Plane {
     /// `capdeck up` on a free port, told more by `arguments`.
     pub fn up(capdeck: Capdeck, arguments: &[&str]) -> Self {
         let policy = capdeck.home().join("policy.yaml");
-        let mut child = capdeck
-            .command(&["up", "--http", "127.0.0.1:0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut ready)
-            .unwrap();
-        let url = ready
-            .split_once("gateway ")
-            .and_then(|(_, rest)| rest.split_once(','))
-            .map(|(url, _)| url.to_owned())
-            .unwrap_or_else(|| panic!("not ready: {ready}"));
+        let running = Running::start(
+            capdeck
+                .command(&["up", "--http", "127.0.0.1:0"])
+                .args(arguments),
+        );
         Self {
             capdeck,
-            child,
             policy,
-            url,
+            url: format!("http://{}", gateway(&running.ready)),
+            running,
         }
     }
 
@@ -84,21 +74,11 @@ impl Plane {
 
     /// Sends it a signal, and waits for its end.
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        wait_until("its end", || self.child.try_wait().unwrap())
+        self.running.end_by(signal)
     }
 
     fn stop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        // Ended or not, it is gone afterwards.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.running.crash();
     }
 }
 

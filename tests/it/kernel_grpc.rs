@@ -1,14 +1,14 @@
 //! `capdeck kernel`: the real binary, asked by the public SDK's generated client and
 //! by planes of ours.
 
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use crate::plane::{http, id_of};
+use crate::running::{Running, gateway};
 use crate::support::{Capdeck, Peer, Ran, free_port, run_peer, wait_until};
 
 mod elsewhere;
@@ -43,7 +43,7 @@ rules:
 /// A `capdeck kernel` of its own.
 pub(crate) struct Kernel {
     _capdeck: Capdeck,
-    child: Child,
+    running: Running,
     /// What its ready line says of where it is.
     pub(crate) url: String,
     /// What its ready line says of the policy.
@@ -60,17 +60,14 @@ impl Kernel {
         let capdeck = Capdeck::new();
         let policy = capdeck.home().join("policy.yaml");
         std::fs::write(&policy, text).unwrap();
-        let mut child = capdeck
-            .command(&["kernel", "--listen", listen, "--policy"])
-            .arg(&policy)
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut ready).unwrap();
+        let running = Running::start(
+            capdeck
+                .command(&["kernel", "--listen", listen, "--policy"])
+                .arg(&policy)
+                .args(more)
+                .stderr(Stdio::piped()),
+        );
+        let ready = &running.ready;
         let (url, snapshot) = ready
             .trim_end()
             .strip_prefix("ready: kernel ")
@@ -80,7 +77,7 @@ impl Kernel {
             url: url.to_owned(),
             snapshot: snapshot.to_owned(),
             _capdeck: capdeck,
-            child,
+            running,
             policy,
         }
     }
@@ -126,42 +123,17 @@ impl Kernel {
 
     /// Waits until it says something of `word`; all that it said until then.
     fn hear(&mut self, word: &str) -> String {
-        let mut said = BufReader::new(self.child.stderr.take().unwrap());
-        let mut told = String::new();
-        while !told.contains(word) {
-            assert_ne!(said.read_line(&mut told).unwrap(), 0, "it ended: {told}");
-        }
-        self.child.stderr = Some(said.into_inner());
-        told
+        self.running.hear(word)
     }
 
     /// Ends it as its owner does, and says what it said.
-    fn end(mut self) -> Ran {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let mut stderr = String::new();
-        let mut said = self.child.stderr.take().unwrap();
-        said.read_to_string(&mut stderr).unwrap();
-        let status = self.child.wait().unwrap();
-        Ran {
-            code: status.code().unwrap_or(-1),
-            stdout: String::new(),
-            stderr,
-        }
+    fn end(self) -> Ran {
+        self.running.end()
     }
 
     /// Ends it as a crash does; its policy file stays while it is kept.
     fn crash(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        // Ended or not, it is gone afterwards.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.running.crash();
     }
 }
 

@@ -31,6 +31,7 @@ mod properties;
 mod readme;
 mod records;
 mod refusals;
+mod running;
 mod screens;
 mod shared;
 mod standin;

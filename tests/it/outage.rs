@@ -1,7 +1,5 @@
 //! The console in a pseudo terminal while a server goes away and comes back.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +12,7 @@ use capdeck::wire::packet::Body;
 use serde_json::{Value, json};
 
 use crate::keys::Screen;
+use crate::running::{Running, gateway};
 use crate::standin::{Answer, StandIn, open_dialog};
 use crate::support::{Capdeck, NatsProcess, clock, free_port, link_is, soon};
 
@@ -150,27 +149,22 @@ fn with_a_dead_gateway_the_screen_is_there_and_quits() {
 /// A plane on a bus, with its own workers and no traffic.
 struct Plane {
     capdeck: Capdeck,
-    child: Child,
+    _running: Running,
     url: String,
 }
 
 impl Plane {
     fn on(nats: &NatsProcess) -> Self {
         let capdeck = Capdeck::new();
-        let mut child = capdeck
-            .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--nats"])
-            .arg(nats.url())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        let mut says = BufReader::new(child.stdout.take().unwrap());
-        says.read_line(&mut ready).unwrap();
-        let url = ready.split_once("gateway ").unwrap().1;
+        let running = Running::start(
+            capdeck
+                .command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--nats"])
+                .arg(nats.url()),
+        );
         Self {
             capdeck,
-            child,
-            url: url.split_once(',').unwrap().0.to_owned(),
+            url: format!("http://{}", gateway(&running.ready)),
+            _running: running,
         }
     }
 
@@ -182,14 +176,6 @@ impl Plane {
             .capdeck
             .run(&["submit", "-f", file, "--gateway", &self.url]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        // Ended or not, it is gone afterwards.
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -1,11 +1,11 @@
 //! The embedded plane: the real `capdeck up`, and the same plane in this process
 //! where the test has to hear its bus.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use capdeck::wire::{self, decode, encode, json};
 use serde_json::{Value, json};
 
 use crate::keys::Screen;
+use crate::running::{self, Running};
 use crate::support::{
     Capdeck, NatsProcess, PATIENCE, Ran, RedisProcess, clock, run_peer, wait_until,
 };
@@ -33,7 +34,7 @@ const FIRST_POLICY: &str = include_str!("../../demo/first-policy.yaml");
 /// `capdeck up` with a copy of the first policy and without traffic.
 struct Up {
     _capdeck: Capdeck,
-    child: Child,
+    running: Running,
     policy: PathBuf,
     addr: SocketAddr,
 }
@@ -56,23 +57,15 @@ impl Up {
         std::fs::write(&policy, FIRST_POLICY).unwrap();
         let mut command =
             capdeck.command(&["up", "--no-traffic", "--http", "127.0.0.1:0", "--policy"]);
-        command.arg(&policy).stdout(Stdio::piped());
+        command.arg(&policy);
         prepare(&mut command, &policy);
-        let mut child = command.spawn().unwrap();
-        let mut ready = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut ready).unwrap();
-        let addr = ready
-            .split_once("http://")
-            .and_then(|(_, rest)| rest.split_once(','))
-            .map(|(addr, _)| addr.parse().unwrap())
-            .unwrap_or_else(|| panic!("not ready: {ready}"));
-        assert!(ready.contains("policy v1:"), "{ready}");
+        let running = Running::start(&mut command);
+        assert!(running.ready.contains("policy v1:"), "{}", running.ready);
         Self {
             _capdeck: capdeck,
-            child,
             policy,
-            addr,
+            addr: running::gateway(&running.ready).parse().unwrap(),
+            running,
         }
     }
 
@@ -99,23 +92,8 @@ impl Up {
         })
     }
 
-    fn terminate(mut self) -> Ran {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let status = self.child.wait().unwrap();
-        Ran {
-            code: status.code().unwrap_or(-1),
-            stdout: String::new(),
-            stderr: String::new(),
-        }
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        // Ended or not, it is gone afterwards.
-        self.child.kill().ok();
-        self.child.wait().ok();
+    fn terminate(self) -> Ran {
+        self.running.end()
     }
 }
 
@@ -477,15 +455,9 @@ fn keys_come_from_the_environment_or_a_file_that_nobody_else_can_read() {
     assert!(stderr.contains("CORDUM_API_KEYS"), "{stderr}");
     assert!(!stderr.contains("s3cret"), "{stderr}");
 
-    let mut child = up().stdout(Stdio::piped()).spawn().unwrap();
-    let mut ready = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut ready).unwrap();
-    let addr = ready.split_once("http://").unwrap().1;
-    let addr = addr.split_once(',').unwrap().0.parse().unwrap();
+    let running = Running::start(&mut up());
+    let addr = running::gateway(&running.ready).parse().unwrap();
     let (without, _) = http(addr, "GET", "/api/v1/jobs", None);
-    child.kill().unwrap();
-    child.wait().unwrap();
     assert_eq!(without, 401);
 }
 

@@ -5,8 +5,7 @@ use crate::keys::Screen;
 
 /// `capdeck up` without traffic, which as a rule asks a kernel elsewhere.
 pub(super) struct Plane {
-    child: Child,
-    pub(super) ready: String,
+    running: Running,
     addr: SocketAddr,
     _capdeck: Capdeck,
 }
@@ -24,28 +23,23 @@ impl Plane {
     /// Any plane without traffic.
     fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let capdeck = Capdeck::new();
-        let mut child = capdeck
-            .command(&["up", "--no-traffic", "--http", "127.0.0.1:0"])
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut ready).unwrap();
-        let addr = ready
-            .split_once("http://")
-            .and_then(|(_, rest)| rest.split_once(','))
-            .map(|(addr, _)| addr.parse().unwrap())
-            .unwrap_or_else(|| panic!("not ready: {ready}"));
+        let running = Running::start(
+            capdeck
+                .command(&["up", "--no-traffic", "--http", "127.0.0.1:0"])
+                .args(arguments)
+                .envs(environment.iter().copied())
+                .stderr(Stdio::piped()),
+        );
         Self {
-            child,
-            ready,
-            addr,
+            addr: gateway(&running.ready).parse().unwrap(),
+            running,
             _capdeck: capdeck,
         }
+    }
+
+    /// The line by which it says that it serves.
+    pub(super) fn ready(&self) -> &str {
+        &self.running.ready
     }
 
     fn get(&self, path: &str) -> (u16, Value) {
@@ -83,19 +77,7 @@ impl Plane {
 
     /// Ends it at once, and says what it said.
     pub(super) fn end(mut self) -> String {
-        self.child.kill().unwrap();
-        let mut stderr = String::new();
-        let mut said = self.child.stderr.take().unwrap();
-        said.read_to_string(&mut stderr).unwrap();
-        stderr
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        // Ended or not, it is gone afterwards.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.running.crash()
     }
 }
 
@@ -105,7 +87,7 @@ fn a_plane_does_with_each_outcome_of_a_kernel_elsewhere_what_it_does_with_its_ow
     let plane = Plane::asking(&kernel.url, &[]);
     let (snapshot, url) = (&kernel.snapshot, &kernel.url);
     let says = format!("policy {snapshot}, bus in memory, payloads in memory, kernel {url}\n");
-    assert!(plane.ready.ends_with(&says), "{}", plane.ready);
+    assert!(plane.ready().ends_with(&says), "{}", plane.ready());
 
     let (status, yes) = plane.submit("job.yes.read");
     assert_eq!(status, 200);
@@ -237,7 +219,7 @@ fn jobs_wait_while_the_kernel_is_away_and_go_on_when_it_is_there() {
     let url = format!("http://{listen}");
     let plane = Plane::asking(&url, &[]);
     let says = format!("policy unknown, bus in memory, payloads in memory, kernel {url}\n");
-    assert!(plane.ready.ends_with(&says), "{}", plane.ready);
+    assert!(plane.ready().ends_with(&says), "{}", plane.ready());
     let (status, early) = plane.submit("job.yes.read");
     assert_eq!((status, &early["status"]), (200, &json!("pending")));
     let reason = early["reason"].as_str().unwrap();
@@ -278,17 +260,13 @@ fn jobs_wait_while_the_kernel_is_away_and_go_on_when_it_is_there() {
 fn a_kernel_that_stands_still_is_waited_for_two_seconds_and_asked_again_later() {
     let kernel = Kernel::start(FIVE, &[]);
     let plane = Plane::asking(&kernel.url, &[]);
-    let signal = |signal| {
-        let pid = rustix::process::Pid::from_child(&kernel.child);
-        rustix::process::kill_process(pid, signal).unwrap();
-    };
-    signal(rustix::process::Signal::STOP);
+    kernel.running.signal(rustix::process::Signal::STOP);
     let (status, early) = plane.submit("job.yes.read");
     assert_eq!((status, &early["status"]), (200, &json!("pending")));
     let says = "the safety kernel did not answer in time";
     assert_eq!(early["reason"], says);
     plane.waits_for_the_kernel(&id_of(&early));
-    signal(rustix::process::Signal::CONT);
+    kernel.running.signal(rustix::process::Signal::CONT);
     plane.went_on(&id_of(&early));
 }
 

@@ -32,7 +32,11 @@ fn a_plane_trusts_a_kernel_by_its_authority_alone() {
     plane.went_on(&id_of(&yes));
     let stranger = made.argument("stranger.pem");
     let plane = Plane::asking(&kernel.url, &["--kernel-ca", &stranger]);
-    assert!(plane.ready.contains("policy unknown"), "{}", plane.ready);
+    assert!(
+        plane.ready().contains("policy unknown"),
+        "{}",
+        plane.ready()
+    );
     let (_, early) = plane.submit("job.yes.read");
     let reason = early["reason"].as_str().unwrap();
     assert!(reason.contains("invalid peer certificate"), "{reason}");

@@ -1,10 +1,10 @@
 //! Servers, workers and planes that the tests put together, and what they hold them to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::running::{gateway, ready};
 use crate::support::{Capdeck, Lines, NatsProcess, PATIENCE, Peer, RedisProcess, wait_until};
 
 /// What whoever waits for two thousand jobs, or for another plane to take over, allows.
@@ -94,24 +95,15 @@ impl Plane {
         } else {
             &policy
         };
-        let mut child = ground
-            .home
-            .command(&["up", "--http", "127.0.0.1:0", "--no-traffic"])
-            .args(["--nats", &ground.nats.url(), "--redis", &ground.redis.url()])
-            .args(policy)
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut says = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        lines.read_line(&mut says).unwrap();
-        let url = says.split_once("gateway http://").map(|(_, rest)| rest);
-        let url = url.and_then(|rest| rest.split_once(','));
-        let url = url
-            .unwrap_or_else(|| panic!("not ready: {says}"))
-            .0
-            .to_owned();
+        let (child, says) = ready(
+            ground
+                .home
+                .command(&["up", "--http", "127.0.0.1:0", "--no-traffic"])
+                .args(["--nats", &ground.nats.url(), "--redis", &ground.redis.url()])
+                .args(policy)
+                .args(more),
+        );
+        let url = gateway(&says).to_owned();
         Self { child, url, says }
     }
 
