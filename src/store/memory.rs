@@ -94,8 +94,22 @@ impl MemoryStore {
         shelves
     }
 
-    fn expiry(&self, ttl: Option<Elapsed>) -> Option<Timestamp> {
-        ttl.map(|ttl| self.clock.now().plus(ttl))
+    /// What `take` makes of what `key` holds, which is nothing where nothing is there.
+    fn read<T: Default>(
+        &self,
+        key: &str,
+        take: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<T, StoreError> {
+        match self.shelves().value(key) {
+            None => Ok(T::default()),
+            Some(value) => take(value).ok_or_else(|| refused("read", key)(value.wrong_shape())),
+        }
+    }
+
+    fn write(&self, shelves: &mut Shelves, write: &Write) -> Result<(), StoreError> {
+        shelves
+            .write(write, self.clock.now())
+            .map_err(refused("write", write.key()))
     }
 }
 
@@ -132,10 +146,8 @@ impl Store for MemoryStore {
         ttl: Option<Elapsed>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let expires = self.expiry(ttl);
-            self.shelves()
-                .replace(key, Value::Blob(value), expires)
-                .map_err(refused("write", key))
+            let key = key.to_owned();
+            self.write(&mut self.shelves(), &Write::Put { key, value, ttl })
         })
     }
 
@@ -147,15 +159,13 @@ impl Store for MemoryStore {
         ttl: Option<Elapsed>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
-            let expires = self.expiry(ttl);
             let mut shelves = self.shelves();
             let present = shelves.blob(key).map_err(refused("write", key))?;
             if present.as_deref() != expected {
                 return Ok(false);
             }
-            shelves
-                .replace(key, Value::Blob(value), expires)
-                .map_err(refused("write", key))?;
+            let key = key.to_owned();
+            self.write(&mut shelves, &Write::Put { key, value, ttl })?;
             Ok(true)
         })
     }
@@ -169,11 +179,10 @@ impl Store for MemoryStore {
         key: &'a str,
     ) -> BoxFuture<'a, Result<BTreeMap<String, String>, StoreError>> {
         Box::pin(async move {
-            match self.shelves().value(key) {
-                None => Ok(BTreeMap::new()),
-                Some(Value::Hash(fields)) => Ok(fields.clone()),
-                Some(other) => Err(refused("read", key)(other.wrong_shape())),
-            }
+            self.read(key, |value| match value {
+                Value::Hash(fields) => Some(fields.clone()),
+                Value::Blob(_) | Value::Index(_) | Value::List(_) => None,
+            })
         })
     }
 
@@ -183,12 +192,14 @@ impl Store for MemoryStore {
         fields: &'a [(&'a str, &'a str)],
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            if fields.is_empty() {
-                return Ok(());
-            }
-            self.shelves()
-                .set_fields(key, fields)
-                .map_err(refused("write", key))
+            let fields = fields.iter();
+            let fields = fields.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let write = Write::Fields {
+                key: key.to_owned(),
+                fields: fields.collect(),
+                ttl: None,
+            };
+            self.write(&mut self.shelves(), &write)
         })
     }
 
@@ -198,26 +209,17 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Scored>, StoreError>> {
         Box::pin(async move {
-            let shelves = self.shelves();
-            let members = match shelves.value(key) {
-                None => return Ok(Vec::new()),
-                Some(Value::Index(members)) => members,
-                Some(other) => return Err(refused("read", key)(other.wrong_shape())),
-            };
-            let mut newest: Vec<_> = members
-                .iter()
-                .map(|(member, score)| (*score, member))
-                .collect();
-            // Equal scores come in the reverse order of their members, as Redis has it.
-            newest.sort_unstable_by(|a, b| b.cmp(a));
-            newest.truncate(limit);
-            Ok(newest
-                .into_iter()
-                .map(|(score, member)| Scored {
-                    member: member.clone(),
+            self.read(key, |value| {
+                let mut newest = value.by_score()?;
+                // Equal scores come in the reverse order of their members, as Redis has it.
+                newest.reverse();
+                newest.truncate(limit);
+                let scored = newest.into_iter().map(|(score, member)| Scored {
+                    member: member.to_owned(),
                     score,
-                })
-                .collect())
+                });
+                Some(scored.collect())
+            })
         })
     }
 
@@ -228,20 +230,17 @@ impl Store for MemoryStore {
         score: i64,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            self.shelves()
-                .set_score(key, member, score)
-                .map_err(refused("write", key))
+            let write = Write::Index {
+                key: key.to_owned(),
+                member: member.to_owned(),
+                score,
+            };
+            self.write(&mut self.shelves(), &write)
         })
     }
 
     fn list<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
-        Box::pin(async move {
-            match self.shelves().value(key) {
-                None => Ok(Vec::new()),
-                Some(Value::List(elements)) => Ok(elements.clone()),
-                Some(other) => Err(refused("read", key)(other.wrong_shape())),
-            }
-        })
+        self.list_end(key, usize::MAX)
     }
 
     fn list_end<'a>(
@@ -250,14 +249,13 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
         Box::pin(async move {
-            match self.shelves().value(key) {
-                None => Ok(Vec::new()),
-                Some(Value::List(elements)) => {
+            self.read(key, |value| match value {
+                Value::List(elements) => {
                     let first = elements.len().saturating_sub(limit);
-                    Ok(elements[first..].to_vec())
+                    Some(elements[first..].to_vec())
                 }
-                Some(other) => Err(refused("read", key)(other.wrong_shape())),
-            }
+                Value::Blob(_) | Value::Hash(_) | Value::Index(_) => None,
+            })
         })
     }
 
@@ -292,8 +290,7 @@ impl Store for MemoryStore {
                 return Ok(false);
             }
             for write in writes {
-                let done = shelves.write(write, |ttl| self.expiry(ttl));
-                done.map_err(refused("write", write.key()))?;
+                self.write(&mut shelves, write)?;
             }
             Ok(true)
         })
@@ -333,17 +330,12 @@ impl Shelves {
             && *at <= now
             && let Some((_, key)) = self.expiring.pop_first()
         {
-            if let Some(entry) = self.entries.remove(&key) {
-                self.used_bytes -= cost(&key, &entry.value);
-            }
+            self.remove(&key);
         }
     }
 
-    fn write(
-        &mut self,
-        write: &Write,
-        expiry: impl Fn(Option<Elapsed>) -> Option<Timestamp>,
-    ) -> Result<(), Refusal> {
+    fn write(&mut self, write: &Write, now: Timestamp) -> Result<(), Refusal> {
+        let expiry = |ttl: Option<Elapsed>| ttl.map(|ttl| now.plus(ttl));
         match write {
             Write::Put { key, value, ttl } => {
                 self.replace(key, Value::Blob(value.clone()), expiry(*ttl))
@@ -354,10 +346,7 @@ impl Shelves {
             }
             Write::Fields { fields, .. } if fields.is_empty() => Ok(()),
             Write::Fields { key, fields, ttl } => {
-                let fields = fields
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_str()));
-                self.set_fields(key, &fields.collect::<Vec<_>>())?;
+                self.set_fields(key, fields)?;
                 if ttl.is_some() {
                     self.expire_at(key, expiry(*ttl));
                 }
@@ -373,22 +362,18 @@ impl Shelves {
                 self.replace(key, Value::List(elements.clone()), expiry(*ttl))
             }
             Write::Newest { key, keep } => {
-                let Some(Value::Index(members)) = self.value(key) else {
+                let Some(mut all) = self.value(key).and_then(Value::by_score) else {
                     return self.keep_members(key, |_, _| true);
                 };
-                let mut all: Vec<_> = members
-                    .iter()
-                    .map(|(name, at)| (*at, name.clone()))
-                    .collect();
-                all.sort_unstable();
                 let gone = all.len().saturating_sub(*keep);
-                let kept: BTreeSet<_> = all.split_off(gone).into_iter().collect();
+                let kept = all.split_off(gone).into_iter();
+                let kept: BTreeSet<_> = kept.map(|(at, name)| (at, name.to_owned())).collect();
                 self.keep_members(key, |name, at| kept.contains(&(at, name.to_owned())))
             }
         }
     }
 
-    fn set_fields(&mut self, key: &str, fields: &[(&str, &str)]) -> Result<(), Refusal> {
+    fn set_fields(&mut self, key: &str, fields: &[(String, String)]) -> Result<(), Refusal> {
         let added_bytes = fields
             .iter()
             .map(|(name, value)| OVERHEAD_BYTES + name.len() + value.len())
@@ -398,7 +383,7 @@ impl Shelves {
                 return Err(value.wrong_shape());
             };
             for (name, value) in fields {
-                present.insert((*name).to_owned(), (*value).to_owned());
+                present.insert(name.clone(), value.clone());
             }
             Ok(())
         })
@@ -470,11 +455,12 @@ impl Shelves {
         self.make_room(cost(key, &value), freed)?;
         self.remove(key);
         self.used_bytes += cost(key, &value);
-        if let Some(at) = expires {
-            self.expiring.insert((at, key.to_owned()));
-        }
-        self.entries
-            .insert(key.to_owned(), Entry { value, expires });
+        let entry = Entry {
+            value,
+            expires: None,
+        };
+        self.entries.insert(key.to_owned(), entry);
+        self.expire_at(key, expires);
         Ok(())
     }
 
@@ -507,13 +493,11 @@ impl Shelves {
     }
 
     fn remove(&mut self, key: &str) -> bool {
+        self.expire_at(key, None);
         let Some(entry) = self.entries.remove(key) else {
             return false;
         };
         self.used_bytes -= cost(key, &entry.value);
-        if let Some(at) = entry.expires {
-            self.expiring.remove(&(at, key.to_owned()));
-        }
         true
     }
 
@@ -528,6 +512,17 @@ impl Shelves {
 }
 
 impl Value {
+    /// The members of an index, the lowest first.
+    fn by_score(&self) -> Option<Vec<(i64, &str)>> {
+        let Self::Index(members) = self else {
+            return None;
+        };
+        let members = members.iter();
+        let mut members: Vec<_> = members.map(|(name, at)| (*at, name.as_str())).collect();
+        members.sort_unstable();
+        Some(members)
+    }
+
     fn wrong_shape(&self) -> Refusal {
         Refusal::WrongShape(match self {
             Self::Blob(_) => "value",
