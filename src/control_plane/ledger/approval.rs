@@ -272,14 +272,27 @@ impl Ledger {
 
     /// Takes note that another policy is in force. Waiting approvals that it did not
     /// ask for are ended [`RECONCILE_AFTER`] later, unless the old one is back by
-    /// then; [`Self::snapshot_is_current`] tells which of them it concerns. Returns
-    /// whether it is news.
+    /// then; [`Self::snapshot_is_current`] tells which of them it concerns. The first
+    /// policy that a plane has may be another one than asked when the record was written,
+    /// so it is news too. Returns whether it is news.
     pub fn policy_changed(&mut self, snapshot: &str, now: Timestamp) -> bool {
         let news = self.snapshot.as_deref() != Some(snapshot);
-        if news && self.snapshot.replace(snapshot.to_owned()).is_some() {
-            self.look_after(now);
+        if news {
+            self.snapshot = Some(snapshot.to_owned());
+            self.look_after_stale(now);
         }
         news
+    }
+
+    /// Has those looked at in time that wait under another policy than the one in force.
+    pub(super) fn look_after_stale(&mut self, now: Timestamp) {
+        let stale = self.waiting_approvals().any(|job| {
+            let approval = job.approval.as_ref();
+            approval.is_some_and(|it| self.snapshot_is_current(it) == Some(false))
+        });
+        if stale {
+            self.look_after(now);
+        }
     }
 
     pub(super) fn look_after(&mut self, now: Timestamp) {

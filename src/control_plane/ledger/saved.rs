@@ -280,13 +280,8 @@ impl Ledger {
         ledger.log_again();
         ledger.reconcile_at = self.reconcile_at;
         ledger.fleet.count_others();
-        let stale = ledger.waiting_approvals().any(|job| {
-            let approval = job.approval.as_ref();
-            approval.is_some_and(|it| ledger.snapshot_is_current(it) == Some(false))
-        });
-        if stale {
-            ledger.look_after(now);
-        }
+        // Where no policy was reported yet, `policy_changed` does it.
+        ledger.look_after_stale(now);
         ledger
     }
 

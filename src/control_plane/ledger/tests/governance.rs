@@ -154,6 +154,28 @@ fn approvals_of_an_earlier_policy_are_ended_at_the_next_look_and_told() {
 }
 
 #[test]
+fn a_policy_that_moved_while_no_plane_ran_ends_what_waited_under_the_old_one() {
+    let script = "0s policy v1 | 1s submit j1 job.a.hold | 5s restart | 6s policy v2";
+    let play = run(script);
+    let job = play.ledger.waiting_approvals().next().expect("it waits");
+    let approval = job.approval.as_ref().expect("held");
+    assert_eq!(play.ledger.snapshot_is_current(approval), Some(false));
+    check_in_one_life(
+        &format!("{script} | 35s approve j1 | 37s tick"),
+        &[
+            "35s approval_stale_snapshot",
+            "36s dlq j1 DENIED approval_invalidated",
+            "36s alert approval_invalidated",
+            "j1 DENIED approval_invalidated",
+        ],
+    );
+    check_in_one_life(
+        "0s policy v1 | 1s submit j1 job.a.hold | 5s restart | 6s policy v1 | 60s approve j1 announce=no",
+        &["60s approved j1", "j1 PENDING"],
+    );
+}
+
+#[test]
 fn a_policy_that_comes_back_before_the_look_ends_no_approval() {
     check(
         "0s policy v1 | 1s submit j1 job.a.hold | 3s policy v2 | 20s policy v1 | 60s approve j1 announce=no",

@@ -90,9 +90,30 @@ struct Kept {
 }
 
 impl Play {
-    /// Writes down what changed, and goes on with a ledger that has read it.
+    /// Writes down what changed, and goes on with a ledger that has read it: one of a
+    /// process that hears the workers already, and is told of the policy only then.
     fn take_over(&mut self) {
-        let Some(kept) = &mut self.kept else { return };
+        let Some(saved) = self.write_down() else {
+            return;
+        };
+        let snapshot = self.ledger.snapshot.take();
+        self.ledger = self.ledger.restored(saved, 1, self.now);
+        if let Some(snapshot) = snapshot {
+            self.ledger.policy_changed(&snapshot, self.now);
+        }
+    }
+
+    /// Ends, and begins anew with the record alone: nobody was heard and no policy told.
+    fn restart(&mut self) {
+        self.kept.get_or_insert_default();
+        let saved = self.write_down().expect("it is kept");
+        let fresh = Ledger::new(100, 7).keeping();
+        self.ledger = fresh.restored(saved, 1, self.now);
+    }
+
+    /// Writes down what changed, and reads all of it.
+    fn write_down(&mut self) -> Option<Saved> {
+        let kept = self.kept.as_mut()?;
         let changes = self.ledger.take_changes();
         for job in &changes.jobs {
             kept.jobs.insert(job.job.id.clone(), job.document());
@@ -117,7 +138,7 @@ impl Play {
                 .add_stack(document.as_bytes())
                 .expect("what was written");
         }
-        self.ledger = self.ledger.restored(saved, 1, self.now);
+        Some(saved)
     }
 
     fn say(&mut self, what: &str) {
@@ -439,6 +460,7 @@ impl Play {
                 self.snapshot = word(0).to_owned();
                 self.ledger.policy_changed(word(0), now);
             }
+            "restart" => self.restart(),
             "kernel" => self.kernel_up = word(0) == "up",
             "bus" => self.bus_up = word(0) == "up",
             "tick" => {}
