@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::gap::Gap;
 use crate::bus::{Bus, Delivery, Pattern, is_up};
+use crate::control_plane::ledger::keys::MAX_PAST_KEYS;
 use crate::control_plane::ledger::saved::Saved;
 use crate::control_plane::ledger::{SharedLedger, lock};
 use crate::store::{Store, StoreError, Write};
@@ -30,7 +31,7 @@ use crate::wire;
 
 mod records;
 
-pub use records::{JOB, JOBS, ROLLBACK, ROLLBACKS};
+pub use records::{JOB, JOBS, KEY, KEYS, ROLLBACK, ROLLBACKS};
 
 /// Who leads, for [`LEASE_LIVES`].
 pub const LEASE: &str = "capdeck:lease";
@@ -469,7 +470,11 @@ impl Keeper {
         let store = &*self.parts.store;
         let mut saved = Saved::default();
         let limit = lock(&self.parts.ledger).limit();
-        for (index, prefix) in [(JOBS, JOB), (ROLLBACKS, ROLLBACK)] {
+        for (index, prefix, limit) in [
+            (JOBS, JOB, limit),
+            (ROLLBACKS, ROLLBACK, limit),
+            (KEYS, KEY, MAX_PAST_KEYS),
+        ] {
             let listed = store.newest(index, limit).await?;
             let keys: Vec<String> = listed
                 .into_iter()
@@ -482,6 +487,7 @@ impl Keeper {
                     let Some(document) = document else { continue };
                     let added = match prefix {
                         JOB => saved.add_job(&document),
+                        KEY => saved.add_key(&document),
                         _ => saved.add_stack(&document),
                     };
                     if let Err(error) = added {

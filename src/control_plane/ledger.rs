@@ -34,6 +34,7 @@ mod error;
 pub mod fleet;
 mod gap;
 pub mod job;
+pub mod keys;
 pub mod letters;
 pub mod lifecycle;
 mod listing;
@@ -56,6 +57,7 @@ pub use rollback::{Rollback, RollbackState, Undo, UndoState};
 
 use decisions::DecisionLog;
 use job::Phase;
+use keys::{PastKey, PastKeys};
 use letters::Letters;
 use rollback::{Rollbacks, UndoKey};
 use saved::{Kept, Notes};
@@ -190,6 +192,8 @@ pub struct Counters {
     pub late_progress: u64,
     /// Ended jobs that were forgotten to make room.
     pub forgotten_jobs: u64,
+    /// Idempotency keys of forgotten jobs that were forgotten too, to make room.
+    pub forgotten_keys: u64,
     /// Submissions refused because too many jobs are under way.
     pub refused_submits: u64,
     /// Packets that could not be read, or name nothing.
@@ -213,7 +217,8 @@ pub struct Ledger {
     limit: usize,
     jobs: BTreeMap<u64, Job>,
     ids: HashMap<JobId, u64>,
-    keys: HashMap<(String, String), u64>,
+    keys: HashMap<keys::Key, u64>,
+    past_keys: PastKeys,
     by_state: BTreeMap<JobState, BTreeSet<(Timestamp, u64)>>,
     resolved: BTreeSet<(Timestamp, u64)>,
     alarms: BTreeSet<(Timestamp, u64)>,
@@ -247,6 +252,7 @@ impl Ledger {
             jobs: BTreeMap::new(),
             ids: HashMap::new(),
             keys: HashMap::new(),
+            past_keys: PastKeys::default(),
             by_state: BTreeMap::new(),
             resolved: BTreeSet::new(),
             alarms: BTreeSet::new(),
@@ -332,6 +338,12 @@ impl Ledger {
             }
             return Ok(self.repeated(seq, via, now));
         }
+        if via != Via::Retry
+            && let Some(first) = self.repeats_forgotten(&request, &body_digest, now)?
+        {
+            self.counters.repeated_submits += 1;
+            return Ok(first);
+        }
         // What undoes a job is never refused: it is the way out of the crowd.
         if via != Via::Rollback && self.jobs.len() >= self.limit && !self.forget_oldest() {
             self.counters.refused_submits += 1;
@@ -354,6 +366,7 @@ impl Ledger {
         let seq = self.next_seq;
         self.next_seq += 1;
         if let Some(key) = key {
+            self.past_keys.remove(&key);
             self.keys.insert(key, seq);
         }
         let deadline_at = request
@@ -557,6 +570,8 @@ impl Ledger {
                 && self.keys.get(&key) == Some(&seq)
             {
                 self.keys.remove(&key);
+                let dropped = self.past_keys.keep(key, PastKey::of(&job));
+                self.counters.forgotten_keys += u64::from(dropped);
             }
             let parent = &job.request.parent_job_id;
             if let Some(siblings) = self.children.get_mut(parent) {
@@ -592,7 +607,7 @@ fn rank(priority: JobPriority) -> u8 {
     }
 }
 
-fn idempotency_key(request: &JobRequest) -> Option<(String, String)> {
+fn idempotency_key(request: &JobRequest) -> Option<keys::Key> {
     let key = &request.meta.as_ref()?.idempotency_key;
     let tenant = request.tenant().unwrap_or(DEFAULT_TENANT);
     (!key.is_empty()).then(|| (tenant.to_owned(), key.clone()))

@@ -391,7 +391,8 @@ impl App {
     ) -> Result<Option<Submitted>, Refusal> {
         let ledger = ledger::lock(&self.ledger);
         let Some(job) = ledger.repeats(request) else {
-            return Ok(None);
+            let now = self.clock.now();
+            return Ok(ledger.repeats_forgotten(request, body_digest, now)?);
         };
         caller.must_reach(Some(job.tenant()))?;
         let other = !body_digest.is_empty()

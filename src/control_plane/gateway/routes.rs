@@ -343,6 +343,7 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
             "unknown_jobs": counters.unknown_jobs,
             "late_progress": counters.late_progress,
             "forgotten_jobs": counters.forgotten_jobs,
+            "forgotten_keys": counters.forgotten_keys,
             "refused_submits": counters.refused_submits,
             "forgotten_undos": counters.forgotten_undos,
         },

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::control_plane::ledger::keys::{KEY_LIVES, MAX_PAST_KEYS};
 use crate::control_plane::ledger::saved::{ChangedJob, Changes, Kept};
 use crate::control_plane::ledger::{DeadLetter, Job, JobState, Ledger};
 use crate::ids::JobId;
@@ -25,13 +26,16 @@ pub const ROLLBACK: &str = "capdeck:rollback:";
 /// The rollbacks that have a document.
 pub const ROLLBACKS: &str = "capdeck:rollbacks";
 
+/// The document of an idempotency key is at this and its tenant and name, as JSON.
+pub const KEY: &str = "capdeck:key:";
+/// The idempotency keys that have a document, the one that was submitted last first.
+pub const KEYS: &str = "capdeck:keys";
+
 /// The policy in force, as the leader knows it.
 pub(super) const SNAPSHOTS: &str = "cordum:safety:snapshots";
 
 /// How long a job that has ended is on record, the time of CAP deployments.
 const RECORD_TTL: Elapsed = Elapsed::from_secs(7 * 24 * 60 * 60);
-/// How long an idempotency key belongs to its job, the time of CAP deployments.
-const KEY_TTL: Elapsed = Elapsed::from_secs(90 * 24 * 60 * 60);
 /// How long a dead letter is on record, the time of CAP deployments.
 const LETTER_TTL: Elapsed = Elapsed::from_secs(30 * 24 * 60 * 60);
 /// Jobs in the index of recent ones, the number of CAP deployments.
@@ -51,6 +55,12 @@ pub(super) fn writes(changes: &Changes) -> Vec<Write> {
     for changed in &changes.jobs {
         document(&mut writes, changed);
         public(&mut writes, changed);
+    }
+    if changes.jobs.iter().any(|it| it.has_key) {
+        writes.push(Write::Newest {
+            key: KEYS.to_owned(),
+            keep: MAX_PAST_KEYS,
+        });
     }
     if !changes.jobs.is_empty() {
         writes.push(Write::Newest {
@@ -132,6 +142,10 @@ fn document(writes: &mut Vec<Write>, changed: &ChangedJob) {
     let ttl = job.state.is_ended().then_some(RECORD_TTL);
     writes.push(put(format!("{JOB}{}", job.id), changed.document(), ttl));
     writes.push(index(JOBS, job.id.as_str(), job.updated_at.as_micros()));
+    if let Some((name, document)) = changed.key_document() {
+        writes.push(put(format!("{KEY}{name}"), document, Some(KEY_LIVES)));
+        writes.push(index(KEYS, &name, job.submitted_at.as_micros()));
+    }
 }
 
 /// The keys of a CAP deployment for a job.
@@ -167,9 +181,9 @@ fn public(writes: &mut Vec<Write>, changed: &ChangedJob) {
     writes.push(index(&index_of(job.state), id.as_str(), updated_at));
     writes.push(index("job:recent", id.as_str(), updated_at));
     let key = job.request.meta.as_ref().map(|meta| &meta.idempotency_key);
-    if let Some(key) = key.filter(|key| !key.is_empty()) {
+    if let Some(key) = key.filter(|key| changed.has_key && !key.is_empty()) {
         let key = format!("job:idempotency:{}:{key}", job.tenant());
-        writes.push(put(key, id.as_str().to_owned(), Some(KEY_TTL)));
+        writes.push(put(key, id.as_str().to_owned(), Some(KEY_LIVES)));
     }
     let entry = format!("dlq:entry:{id}");
     match &changed.letter {

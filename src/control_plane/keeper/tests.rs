@@ -7,7 +7,7 @@ use crate::control_plane::ledger::{JobState, Ledger, Submission, Via};
 use crate::ids::JobId;
 use crate::store::memory::MemoryStore;
 use crate::time::ManualClock;
-use crate::wire::packet::JobRequest;
+use crate::wire::packet::{JobMetadata, JobRequest};
 
 /// Planes on one store, with a clock that stands still unless it is told to go.
 struct Bench {
@@ -145,6 +145,49 @@ async fn what_is_kept_is_taken_over_and_what_a_deposed_one_says_is_not() {
     bench.pass(8);
     bench.keeper("a").look().await;
     assert_eq!(bench.jobs("a"), "j1");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_taken_over_also_when_the_document_of_its_job_has_expired() {
+    let bench = Bench::new(&["a", "b"]);
+    let submit = |name: &str, job: &str| {
+        let meta = JobMetadata {
+            idempotency_key: "k".to_owned(),
+            ..JobMetadata::default()
+        };
+        let request = JobRequest {
+            job_id: JobId::from(job),
+            topic: "job.a.b".to_owned(),
+            meta: Some(meta),
+            ..JobRequest::default()
+        };
+        let submission = Submission {
+            request,
+            ..Submission::default()
+        };
+        let submitted = lock(&bench.planes[name].1).submit(submission, bench.clock.now());
+        submitted.expect("there is room")
+    };
+    bench.keeper("a").look().await;
+    submit("a", "j1");
+    bench.keeper("a").keep().await.expect("it leads");
+    let id = JobId::from("j1");
+    let now = bench.clock.now();
+    let ended = lock(&bench.planes["a"].1).cancel(&id, "ada", "", now);
+    ended.expect("it waits");
+    bench.keeper("a").keep().await.expect("it leads");
+    // Its document lives for a week, its key for ninety days.
+    bench.pass(8 * 24 * 60 * 60);
+    bench.keeper("b").look().await;
+    assert!(bench.keeper("b").leads());
+    assert_eq!(bench.jobs("b"), "");
+    let again = submit("b", "j2");
+    assert_eq!((again.job_id, again.repeated), (id, true));
+    bench.pass(83 * 24 * 60 * 60);
+    bench.keeper("a").look().await;
+    bench.keeper("a").look().await;
+    assert!(bench.keeper("a").leads());
+    assert!(!submit("a", "j2").repeated);
 }
 
 #[tokio::test]

@@ -444,7 +444,7 @@ impl Ledger {
                     None
                 }
                 Ok(earlier) => {
-                    let state = self.job(&earlier.job_id).map(|job| job.state);
+                    let state = self.state_by_key(&undo.template, &earlier.job_id);
                     undo.job_id = Some(earlier.job_id.clone());
                     match state.filter(|it| it.is_ended() && *it != JobState::Succeeded) {
                         None => {

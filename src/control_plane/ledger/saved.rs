@@ -21,7 +21,9 @@ use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::JobCancel;
 
 mod document;
+mod keys;
 
+use super::keys::{Key, PastKey};
 use document::{JobDocument, StackDocument};
 
 /// Changed jobs that are handed out at once, so that a document is never long waited for.
@@ -40,6 +42,16 @@ pub enum Kept {
     As(JobState),
     /// Nobody knows what came of the last attempt.
     Unsure,
+}
+
+impl Kept {
+    /// Whether the job may not be on record at all.
+    fn is_uncertain(self) -> bool {
+        match self {
+            Self::Never | Self::Unsure => true,
+            Self::As(_) => false,
+        }
+    }
 }
 
 /// Why a document cannot be used.
@@ -76,6 +88,8 @@ pub struct ChangedJob {
     pub letter: Option<DeadLetter>,
     /// How it is on record.
     pub was: Kept,
+    /// Whether its idempotency key is its own: a retry takes it over.
+    pub has_key: bool,
     seq: u64,
 }
 
@@ -162,6 +176,8 @@ impl Notes {
 pub struct Saved {
     jobs: Vec<(u64, Job, Option<DeadLetter>)>,
     stacks: BTreeMap<UndoKey, Stack>,
+    /// The newest first.
+    keys: Vec<(Key, PastKey)>,
 }
 
 impl Saved {
@@ -183,6 +199,15 @@ impl Saved {
         let read: StackDocument = document::read(document)?;
         let (key, stack) = read.into_stack()?;
         self.stacks.insert(key, stack);
+        Ok(())
+    }
+
+    /// Adds an idempotency key that is older than those that were added before.
+    ///
+    /// # Errors
+    /// [`BadDocument`]; nothing was added then.
+    pub fn add_key(&mut self, document: &[u8]) -> Result<(), BadDocument> {
+        self.keys.push(keys::read(document)?);
         Ok(())
     }
 
@@ -215,10 +240,13 @@ impl Ledger {
             };
             let was = std::mem::replace(&mut job.kept, Kept::As(job.state));
             let (job, letter) = (job.clone(), self.letters.get(&job.id).cloned());
+            let key = idempotency_key(&job.request);
+            let has_key = key.is_some_and(|key| self.keys.get(&key) == Some(&seq));
             jobs.push(ChangedJob {
                 job,
                 letter,
                 was,
+                has_key,
                 seq,
             });
         }
@@ -276,6 +304,11 @@ impl Ledger {
         jobs.sort_by_key(|(seq, ..)| *seq);
         for (seq, job, letter) in jobs {
             ledger.take_over(seq, job, letter, now);
+        }
+        for (key, past) in saved.keys.into_iter().rev() {
+            if !ledger.keys.contains_key(&key) {
+                ledger.past_keys.keep(key, past);
+            }
         }
         ledger.log_again();
         ledger.reconcile_at = self.reconcile_at;

@@ -7,6 +7,7 @@ use crate::control_plane::scheduler::plan::plan;
 
 mod approvals;
 mod governance;
+mod keys;
 mod play;
 mod rollbacks;
 
