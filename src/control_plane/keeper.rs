@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::gap::Gap;
 use crate::bus::{Bus, Delivery, Pattern, is_up};
 use crate::control_plane::ledger::keys::MAX_PAST_KEYS;
-use crate::control_plane::ledger::saved::Saved;
+use crate::control_plane::ledger::saved::{MAX_TURNED_AWAY, Saved};
 use crate::control_plane::ledger::{SharedLedger, lock};
 use crate::store::{Store, StoreError, Write};
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
@@ -31,7 +31,7 @@ use crate::wire;
 
 mod records;
 
-pub use records::{JOB, JOBS, KEY, KEYS, ROLLBACK, ROLLBACKS};
+pub use records::{JOB, JOBS, KEY, KEYS, ROLLBACK, ROLLBACKS, TURNED_AWAY};
 
 /// Who leads, for [`LEASE_LIVES`].
 pub const LEASE: &str = "capdeck:lease";
@@ -470,24 +470,32 @@ impl Keeper {
         let store = &*self.parts.store;
         let mut saved = Saved::default();
         let limit = lock(&self.parts.ledger).limit();
+        let mut places = Vec::new();
         for (index, prefix, limit) in [
             (JOBS, JOB, limit),
             (ROLLBACKS, ROLLBACK, limit),
             (KEYS, KEY, MAX_PAST_KEYS),
         ] {
             let listed = store.newest(index, limit).await?;
-            let keys: Vec<String> = listed
-                .into_iter()
-                .map(|it| format!("{prefix}{}", it.member))
-                .collect();
+            let listed = listed.into_iter();
+            places.push((
+                prefix,
+                listed.map(|it| format!("{prefix}{}", it.member)).collect(),
+            ));
+        }
+        let turned_away = (0..MAX_TURNED_AWAY).map(|place| format!("{TURNED_AWAY}{place}"));
+        places.push((TURNED_AWAY, turned_away.collect::<Vec<_>>()));
+        for (prefix, keys) in places {
             for some in keys.chunks(READ_AT_ONCE) {
                 let documents = store.get_many(some).await?;
                 for (key, document) in some.iter().zip(documents) {
-                    // One that ended long ago is listed longer than it lives.
+                    // One that ended long ago is listed longer than it lives, and of the
+                    // places of those that were turned away not all are taken.
                     let Some(document) = document else { continue };
                     let added = match prefix {
                         JOB => saved.add_job(&document),
                         KEY => saved.add_key(&document),
+                        TURNED_AWAY => saved.add_turned_away(&document),
                         _ => saved.add_stack(&document),
                     };
                     if let Err(error) = added {

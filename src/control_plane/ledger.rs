@@ -392,6 +392,7 @@ impl Ledger {
             attempts: 0,
             placement_tries: 0,
             decisions: VecDeque::new(),
+            decisions_left_out: 0,
             approval: None,
             worker: None,
             progress: None,

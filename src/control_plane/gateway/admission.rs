@@ -57,6 +57,8 @@ pub(super) async fn admit(
         let request = Arc::new(wanted.request);
         let now = app.clock.now();
         ledger::lock(&app.ledger).turned_away(request, verdict.clone(), now);
+        // It is put on record.
+        app.wake.notify_one();
         return Err(refusal);
     }
     let now = app.clock.now();

@@ -187,6 +187,9 @@ pub(in crate::control_plane) fn job_detail(
             )
             .put("approval_job_hash", approval.job_hash.as_str());
     }
+    if job.decisions_left_out > 0 {
+        object = object.put("decisions_left_out", job.decisions_left_out);
+    }
     if let Some(cancel) = &job.cancel {
         object = object
             .put("cancel_requested_by", cancel.requested_by.as_str())
@@ -271,6 +274,11 @@ pub(in crate::control_plane) fn decision_record(job: &Job, record: &DecisionReco
         .put("job_hash", record.job_hash.as_deref())
         .data("remediations", &record.remediations)
         .at("checked_at", Some(record.checked_at));
+    if record.times > 1 {
+        object = object
+            .put("times", record.times)
+            .at("first_checked_at", Some(record.first_checked_at));
+    }
     if let (true, Some(approval)) = (required, &job.approval) {
         object = approval_fields(object, approval);
     }

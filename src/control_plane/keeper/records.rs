@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::control_plane::ledger::keys::{KEY_LIVES, MAX_PAST_KEYS};
+#[cfg(doc)]
+use crate::control_plane::ledger::saved::MAX_TURNED_AWAY;
 use crate::control_plane::ledger::saved::{ChangedJob, Changes, Kept};
 use crate::control_plane::ledger::{DeadLetter, Job, JobState, Ledger};
 use crate::ids::JobId;
@@ -31,11 +33,18 @@ pub const KEY: &str = "capdeck:key:";
 /// The idempotency keys that have a document, the one that was submitted last first.
 pub const KEYS: &str = "capdeck:keys";
 
+/// The submissions that policy turned away are at this and their place, from 0 to
+/// [`MAX_TURNED_AWAY`] - 1.
+pub const TURNED_AWAY: &str = "capdeck:turned-away:";
+
 /// The policy in force, as the leader knows it.
 pub(super) const SNAPSHOTS: &str = "cordum:safety:snapshots";
 
 /// How long a job that has ended is on record, the time of CAP deployments.
 const RECORD_TTL: Elapsed = Elapsed::from_secs(7 * 24 * 60 * 60);
+/// How long a decision is on record that made no job, the time of the log of decisions of
+/// CAP deployments.
+const TURNED_AWAY_TTL: Elapsed = Elapsed::from_secs(30 * 24 * 60 * 60);
 /// How long a dead letter is on record, the time of CAP deployments.
 const LETTER_TTL: Elapsed = Elapsed::from_secs(30 * 24 * 60 * 60);
 /// Jobs in the index of recent ones, the number of CAP deployments.
@@ -67,6 +76,10 @@ pub(super) fn writes(changes: &Changes) -> Vec<Write> {
             key: "job:recent".to_owned(),
             keep: RECENT,
         });
+    }
+    for it in &changes.turned_away {
+        let key = format!("{TURNED_AWAY}{}", it.place());
+        writes.push(put(key, it.document(), Some(TURNED_AWAY_TTL)));
     }
     for stack in &changes.stacks {
         let name = stack.name();

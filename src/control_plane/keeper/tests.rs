@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::bus::local::LocalBus;
 use crate::bus::{Encoding, Subject};
-use crate::control_plane::ledger::{JobState, Ledger, Submission, Via};
+use crate::control_plane::kernel::{Decision, Verdict};
+use crate::control_plane::ledger::{DecisionsQuery, JobState, Ledger, Submission, Via};
 use crate::ids::JobId;
 use crate::store::memory::MemoryStore;
 use crate::time::ManualClock;
@@ -188,6 +189,36 @@ async fn an_idempotency_key_is_taken_over_also_when_the_document_of_its_job_has_
     bench.keeper("a").look().await;
     assert!(bench.keeper("a").leads());
     assert!(!submit("a", "j2").repeated);
+}
+
+#[tokio::test]
+async fn what_was_turned_away_is_on_record_for_whoever_takes_over() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.keeper("a").look().await;
+    let verdict = Verdict {
+        decision: Decision::Throttle,
+        rule_id: Some("busy".to_owned()),
+        reason: "not now".to_owned(),
+        snapshot: "v1".to_owned(),
+        constraints: None,
+        remediations: Vec::new(),
+    };
+    let request = JobRequest {
+        job_id: JobId::from("j1"),
+        topic: "job.a.b".to_owned(),
+        ..JobRequest::default()
+    };
+    let now = bench.clock.now();
+    lock(&bench.planes["a"].1).turned_away(Arc::new(request), verdict, now);
+    bench.keeper("a").keep().await.expect("it leads");
+    bench.pass(8);
+    bench.keeper("b").look().await;
+    let ledger = lock(&bench.planes["b"].1);
+    let log: Vec<_> = ledger.decisions(DecisionsQuery::default()).collect();
+    assert_eq!(log.len(), 1);
+    assert_eq!(log[0].request.job_id.as_str(), "j1");
+    assert_eq!(log[0].record.rule_id.as_deref(), Some("busy"));
+    assert_eq!(log[0].record.checked_at, now);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The log of every evaluation of policy, across all jobs.
 //!
-//! A job keeps its own last decisions; this log keeps those of all jobs in the
-//! order in which they were made, also of submissions that were turned away and
-//! so never became a job.
+//! A job keeps its own decisions; this log keeps those of all jobs in the order in
+//! which they were made, also of submissions that were turned away and so never became
+//! a job. A plane that is started anew makes it from what is on record, where repeated
+//! evaluations of a waiting job are one with their number.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -112,8 +113,9 @@ impl Ledger {
     /// Puts on record that a submission was turned away for now, so that no job
     /// came of it.
     pub fn turned_away(&mut self, request: Arc<JobRequest>, verdict: Verdict, now: Timestamp) {
-        let record = DecisionRecord::of(Ok(verdict), now);
-        self.log.push(request, Arc::new(record));
+        let record = Arc::new(DecisionRecord::of(Ok(verdict), now));
+        self.notes.turned_away(&request, &record);
+        self.log.push(request, record);
     }
 
     /// Keeps an evaluation with its job and in the log.

@@ -166,12 +166,13 @@ impl WaitingOn {
     }
 }
 
-/// One evaluation of policy, kept for ever with the job.
+/// One evaluation of policy, kept for ever with the job; or several in a row that said
+/// the same of a job that waited.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecisionRecord {
     /// What policy said; `None` when it could not be asked.
     pub decision: Option<Decision>,
-    /// Why, for people.
+    /// Why, for people; of several, what was said the last time.
     pub reason: String,
     /// The rule that decided, if one did.
     pub rule_id: Option<String>,
@@ -183,8 +184,12 @@ pub struct DecisionRecord {
     pub remediations: Vec<Remediation>,
     /// The hash of the request, when a person has to decide on it.
     pub job_hash: Option<String>,
-    /// When policy was asked.
+    /// When policy was asked, the last time.
     pub checked_at: Timestamp,
+    /// When it was asked the first time.
+    pub first_checked_at: Timestamp,
+    /// How often it was asked and said this.
+    pub times: u32,
 }
 
 impl DecisionRecord {
@@ -200,6 +205,8 @@ impl DecisionRecord {
                 remediations: verdict.remediations,
                 job_hash: None,
                 checked_at: now,
+                first_checked_at: now,
+                times: 1,
             },
             Err(error) => Self {
                 decision: None,
@@ -210,8 +217,25 @@ impl DecisionRecord {
                 remediations: Vec::new(),
                 job_hash: None,
                 checked_at: now,
+                first_checked_at: now,
+                times: 1,
             },
         }
+    }
+
+    /// Whether another evaluation said the same, whatever numbers it named: for how long a
+    /// kernel is left alone changes from one to the next.
+    fn says_the_same(&self, other: &Self) -> bool {
+        fn words(reason: &str) -> impl Iterator<Item = char> {
+            reason.chars().filter(|letter| !letter.is_ascii_digit())
+        }
+        self.decision == other.decision
+            && words(&self.reason).eq(words(&other.reason))
+            && self.rule_id == other.rule_id
+            && self.policy_snapshot == other.policy_snapshot
+            && self.constraints == other.constraints
+            && self.remediations == other.remediations
+            && self.job_hash == other.job_hash
     }
 
     /// The outcome by the names of the governance log; `unavailable` when policy
@@ -314,8 +338,11 @@ pub struct Job {
     pub attempts: u32,
     /// How often no worker could be found since the last dispatch.
     pub placement_tries: u32,
-    /// Every evaluation of policy, oldest first; the last [`Self::MAX_DECISIONS`].
+    /// Every evaluation of policy, oldest first; the first
+    /// [`Self::FIRST_DECISIONS`] and the last of [`Self::MAX_DECISIONS`].
     pub decisions: VecDeque<Arc<DecisionRecord>>,
+    /// Evaluations between the first and the last ones that were left out.
+    pub decisions_left_out: u32,
     /// What a person has to decide or decided.
     pub approval: Option<Approval>,
     /// Who has or had it.
@@ -360,9 +387,11 @@ pub(super) enum Phase {
 }
 
 impl Job {
-    /// Evaluations kept; a throttled job is asked again every 5 s, so this is
-    /// the last four minutes of it.
+    /// Records of evaluations kept. What policy says again of a job that waits, as every
+    /// 5 s of a throttled one, is counted in the same record.
     pub const MAX_DECISIONS: usize = 50;
+    /// Of those, as many are the first ones.
+    pub const FIRST_DECISIONS: usize = 10;
     /// Events kept.
     pub const MAX_EVENTS: usize = 64;
 
@@ -398,8 +427,22 @@ impl Job {
     }
 
     pub(super) fn remember(&mut self, record: Arc<DecisionRecord>) {
-        if self.decisions.len() == Self::MAX_DECISIONS {
-            self.decisions.pop_front();
+        if let Some(last) = self.decisions.back_mut() {
+            // An attempt has an evaluation of its own.
+            let attempted = self.dispatched_at.is_some_and(|at| at >= last.checked_at);
+            if self.waiting_on.is_some() && !attempted && last.says_the_same(&record) {
+                *last = Arc::new(DecisionRecord {
+                    first_checked_at: last.first_checked_at,
+                    times: last.times.saturating_add(record.times),
+                    ..Arc::unwrap_or_clone(record)
+                });
+                return;
+            }
+        }
+        if self.decisions.len() == Self::MAX_DECISIONS
+            && let Some(left_out) = self.decisions.remove(Self::FIRST_DECISIONS)
+        {
+            self.decisions_left_out = self.decisions_left_out.saturating_add(left_out.times);
         }
         self.decisions.push_back(record);
     }

@@ -338,6 +338,8 @@ impl Ledger {
                 decision: Some(Decision::Allow),
                 reason: APPROVAL_GRANTED.to_owned(),
                 checked_at: now,
+                first_checked_at: now,
+                times: 1,
                 ..DecisionRecord::clone(&asked)
             };
             self.remember(seq, record);

@@ -8,20 +8,23 @@
 //! place in line is taken anew, and a request that may or may not have left for its
 //! worker is sent again under the same attempt.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use super::job::Phase;
 use super::rollback::{Stack, UndoKey};
-use super::{DeadLetter, Job, JobState, Ledger, Step, WaitingOn, idempotency_key};
+use super::{DeadLetter, DecisionRecord, Job, JobState, Ledger, Step, WaitingOn, idempotency_key};
 use crate::ids::JobId;
 use crate::time::{Elapsed, Timestamp};
-use crate::wire::packet::JobCancel;
+use crate::wire::packet::{JobCancel, JobRequest};
 
 mod document;
 mod keys;
+mod turned_away;
+
+pub use turned_away::{MAX_TURNED_AWAY, TurnedAway};
 
 use super::keys::{Key, PastKey};
 use document::{JobDocument, StackDocument};
@@ -132,12 +135,17 @@ pub struct Changes {
     pub stacks: Vec<ChangedStack>,
     /// Jobs that are not remembered any more, with how they were on record.
     pub forgotten: Vec<(JobId, Kept)>,
+    /// Submissions that became no job, in their order.
+    pub turned_away: Vec<TurnedAway>,
 }
 
 impl Changes {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.stacks.is_empty() && self.forgotten.is_empty()
+        self.jobs.is_empty()
+            && self.stacks.is_empty()
+            && self.forgotten.is_empty()
+            && self.turned_away.is_empty()
     }
 }
 
@@ -148,6 +156,8 @@ pub(super) struct Notes {
     jobs: BTreeSet<u64>,
     stacks: BTreeSet<UndoKey>,
     forgotten: Vec<(JobId, Kept)>,
+    turned_away: VecDeque<TurnedAway>,
+    next_turned_away: u64,
 }
 
 impl Notes {
@@ -160,6 +170,25 @@ impl Notes {
     pub(super) fn stack(&mut self, key: &UndoKey) {
         if self.on {
             self.stacks.insert(key.clone());
+        }
+    }
+
+    pub(super) fn turned_away(&mut self, request: &Arc<JobRequest>, record: &Arc<DecisionRecord>) {
+        if self.on {
+            self.turned_away.push_back(TurnedAway {
+                number: self.next_turned_away,
+                request: Arc::clone(request),
+                record: Arc::clone(record),
+            });
+            self.next_turned_away += 1;
+            self.bound_turned_away();
+        }
+    }
+
+    /// Of more than there are places on record, later ones would take those of earlier ones.
+    fn bound_turned_away(&mut self) {
+        while self.turned_away.len() as u64 > MAX_TURNED_AWAY {
+            self.turned_away.pop_front();
         }
     }
 
@@ -178,6 +207,7 @@ pub struct Saved {
     stacks: BTreeMap<UndoKey, Stack>,
     /// The newest first.
     keys: Vec<(Key, PastKey)>,
+    turned_away: Vec<TurnedAway>,
 }
 
 impl Saved {
@@ -208,6 +238,15 @@ impl Saved {
     /// [`BadDocument`]; nothing was added then.
     pub fn add_key(&mut self, document: &[u8]) -> Result<(), BadDocument> {
         self.keys.push(keys::read(document)?);
+        Ok(())
+    }
+
+    /// Adds a submission that became no job.
+    ///
+    /// # Errors
+    /// [`BadDocument`]; nothing was added then.
+    pub fn add_turned_away(&mut self, document: &[u8]) -> Result<(), BadDocument> {
+        self.turned_away.push(TurnedAway::read(document)?);
         Ok(())
     }
 
@@ -259,6 +298,7 @@ impl Ledger {
             jobs,
             stacks: stacks.collect(),
             forgotten: std::mem::take(&mut self.notes.forgotten),
+            turned_away: std::mem::take(&mut self.notes.turned_away).into(),
         }
     }
 
@@ -282,6 +322,10 @@ impl Ledger {
             self.notes.stack(&changed.key);
         }
         self.notes.forgotten.extend(changes.forgotten);
+        for it in changes.turned_away.into_iter().rev() {
+            self.notes.turned_away.push_front(it);
+        }
+        self.notes.bound_turned_away();
     }
 
     /// A ledger in the place of this one, with what was kept: the options and the
@@ -310,7 +354,9 @@ impl Ledger {
                 ledger.past_keys.keep(key, past);
             }
         }
-        ledger.log_again();
+        let last = saved.turned_away.iter().map(|it| it.number).max();
+        ledger.notes.next_turned_away = last.map_or(0, |last| last.saturating_add(1));
+        ledger.log_again(saved.turned_away);
         ledger.reconcile_at = self.reconcile_at;
         ledger.fleet.count_others();
         // Where no policy was reported yet, `policy_changed` does it.
@@ -399,8 +445,9 @@ impl Ledger {
         }
     }
 
-    /// Makes the log of decisions anew from what the jobs remember.
-    fn log_again(&mut self) {
+    /// Makes the log of decisions anew from what the jobs remember, and from those that
+    /// made no job.
+    fn log_again(&mut self, turned_away: Vec<TurnedAway>) {
         let mut all: Vec<_> = self
             .jobs
             .values()
@@ -408,6 +455,7 @@ impl Ledger {
                 let records = job.decisions.iter();
                 records.map(|record| (Arc::clone(&job.request), Arc::clone(record)))
             })
+            .chain(turned_away.into_iter().map(|it| (it.request, it.record)))
             .collect();
         all.sort_by_key(|(_, record)| record.checked_at);
         let from = all.len().saturating_sub(super::decisions::MAX_LOGGED);

@@ -94,6 +94,11 @@ pub(in crate::control_plane) fn logged_item(ledger: &Ledger, logged: &Logged) ->
         .put("agent_id", meta(request).actor_id)
         .put("policy_version", record.policy_snapshot.as_str())
         .put("timestamp", record.checked_at.as_millis());
+    if record.times > 1 {
+        object = object
+            .put("times", record.times)
+            .put("first_timestamp", record.first_checked_at.as_millis());
+    }
     let approval = ledger
         .job(&request.job_id)
         .and_then(|job| job.approval.as_ref());

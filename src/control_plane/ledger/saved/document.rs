@@ -18,7 +18,7 @@ use crate::wire::stored;
 mod job;
 mod rollback;
 
-pub(super) use job::JobDocument;
+pub(super) use job::{DecisionDocument, JobDocument, decision_document, decision_of};
 pub(super) use rollback::StackDocument;
 
 /// What this program writes. Another number is refused: half understood would be worse.
@@ -52,13 +52,13 @@ fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(ms)
 }
 
-fn request_of(text: &str, part: &'static str) -> Result<Arc<JobRequest>, BadDocument> {
+pub(super) fn request_of(text: &str, part: &'static str) -> Result<Arc<JobRequest>, BadDocument> {
     let bytes = STANDARD.decode(text).map_err(|error| bad(part, error))?;
     let request = stored::job_request(&bytes).map_err(|error| bad(part, error))?;
     Ok(Arc::new(request))
 }
 
-fn text_of(request: &JobRequest) -> String {
+pub(super) fn text_of(request: &JobRequest) -> String {
     STANDARD.encode(stored::job_request_bytes(request))
 }
 

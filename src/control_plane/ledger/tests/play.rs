@@ -104,7 +104,7 @@ impl Play {
     }
 
     /// Ends, and begins anew with the record alone: nobody was heard and no policy told.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.kept.get_or_insert_default();
         let saved = self.write_down().expect("it is kept");
         let fresh = Ledger::new(100, 7).keeping();

@@ -41,6 +41,8 @@ pub(in crate::control_plane::ledger::saved) struct JobDocument {
     attempts: u32,
     placement_tries: u32,
     decisions: Vec<DecisionDocument>,
+    #[serde(default)]
+    decisions_left_out: u32,
     approval: Option<ApprovalDocument>,
     worker_id: Option<String>,
     progress: Option<ProgressDocument>,
@@ -61,7 +63,7 @@ pub(in crate::control_plane::ledger::saved) struct JobDocument {
 }
 
 #[derive(Serialize, Deserialize)]
-struct DecisionDocument {
+pub(in crate::control_plane::ledger::saved) struct DecisionDocument {
     decision: Option<String>,
     reason: String,
     rule_id: Option<String>,
@@ -70,6 +72,15 @@ struct DecisionDocument {
     remediations: Vec<Remediation>,
     job_hash: Option<String>,
     checked_at: i64,
+    /// Where policy was asked more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repeated: Option<RepeatedDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RepeatedDocument {
+    times: u32,
+    first_checked_at: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -149,6 +160,7 @@ impl JobDocument {
                 .iter()
                 .map(|it| decision_document(it))
                 .collect(),
+            decisions_left_out: job.decisions_left_out,
             approval: job.approval.as_ref().map(approval_document),
             worker_id: job.worker.as_ref().map(ToString::to_string),
             progress: job.progress.as_ref().map(progress_document),
@@ -203,6 +215,7 @@ impl JobDocument {
             attempts: self.attempts,
             placement_tries: self.placement_tries,
             decisions: decisions.collect::<Result<VecDeque<_>, _>>()?,
+            decisions_left_out: self.decisions_left_out,
             approval: self.approval.map(approval_of).transpose()?,
             worker: self.worker_id.map(WorkerId::from),
             progress: self.progress.map(progress_of),
@@ -250,7 +263,9 @@ fn result_of(text: &str) -> Result<Arc<JobResult>, BadDocument> {
     Ok(Arc::new(result))
 }
 
-fn decision_document(record: &DecisionRecord) -> DecisionDocument {
+pub(in crate::control_plane::ledger::saved) fn decision_document(
+    record: &DecisionRecord,
+) -> DecisionDocument {
     DecisionDocument {
         decision: record.decision.map(|it| it.name().to_owned()),
         reason: record.reason.clone(),
@@ -260,10 +275,16 @@ fn decision_document(record: &DecisionRecord) -> DecisionDocument {
         remediations: record.remediations.clone(),
         job_hash: record.job_hash.clone(),
         checked_at: record.checked_at.as_millis(),
+        repeated: (record.times > 1).then(|| RepeatedDocument {
+            times: record.times,
+            first_checked_at: record.first_checked_at.as_millis(),
+        }),
     }
 }
 
-fn decision_of(it: DecisionDocument) -> Result<Arc<DecisionRecord>, BadDocument> {
+pub(in crate::control_plane::ledger::saved) fn decision_of(
+    it: DecisionDocument,
+) -> Result<Arc<DecisionRecord>, BadDocument> {
     let named = |name: String| {
         let found = Decision::ALL.into_iter().find(|it| it.name() == name);
         found.ok_or_else(|| bad("decision", format!("`{name}` is none")))
@@ -277,6 +298,11 @@ fn decision_of(it: DecisionDocument) -> Result<Arc<DecisionRecord>, BadDocument>
         remediations: it.remediations,
         job_hash: it.job_hash,
         checked_at: at(it.checked_at),
+        first_checked_at: at(it
+            .repeated
+            .as_ref()
+            .map_or(it.checked_at, |it| it.first_checked_at)),
+        times: it.repeated.map_or(1, |it| it.times),
     }))
 }
 
