@@ -273,6 +273,36 @@ async fn a_silent_kernel_leaves_the_job_pending_and_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_silent_kernel_is_waited_for_two_seconds() {
+    let kernel = Arc::new(Script {
+        answers: Mutex::new([Scripted::Silence].into()),
+    });
+    let stage = Stage::asking(Arc::clone(&kernel) as Arc<dyn SafetyKernel>, 100).await;
+    stage.submit(request("j1", "job.a.run")).await;
+    while !kernel.answers.lock().expect("whole").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let asked_at = stage.clock.now();
+    let rest = async || {
+        // Whatever the scheduler would do at this instant, it has done after this.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    rest().await;
+    stage.clock.advance(Elapsed::from_millis(1_999));
+    rest().await;
+    let job = lock(&stage.ledger).job(&JobId::from("j1")).cloned();
+    assert_eq!(job.map(|job| job.decisions.len()), Some(0));
+    stage.clock.advance(Elapsed::from_millis(1));
+    let job = stage.until("j1", |job| job.decision().is_some()).await;
+    let last = job.decision().expect("it has one");
+    assert_eq!(last.name(), "UNAVAILABLE");
+    assert_eq!(last.checked_at.since(asked_at), Elapsed::from_secs(2));
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_cancel_on_the_bus_reaches_the_worker_after_its_request() {
     let mut stage = Stage::with([]).await;
     stage.worker().await;
