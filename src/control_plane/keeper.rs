@@ -469,6 +469,19 @@ impl Keeper {
     async fn read(&self) -> Result<Saved, StoreError> {
         let store = &*self.parts.store;
         let mut saved = Saved::default();
+        match store.list(records::SNAPSHOTS).await {
+            Ok(snapshots) => {
+                for snapshot in snapshots {
+                    saved.add_snapshot(&String::from_utf8_lossy(&snapshot));
+                }
+            }
+            // Nobody waits for it, and it is written anew.
+            Err(error @ StoreError::Refused { .. }) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the policies of before are not known");
+            }
+            Err(error) => return Err(error),
+        }
         let limit = lock(&self.parts.ledger).limit();
         let mut places = Vec::new();
         for (index, prefix, limit) in [

@@ -230,6 +230,8 @@ pub struct Ledger {
     rollbacks: Rollbacks,
     outbox: Vec<Step>,
     snapshot: Option<String>,
+    /// Those that were in force, the newest first.
+    snapshots: Vec<String>,
     breaker: Breaker,
     fail_open: bool,
     log: DecisionLog,
@@ -266,6 +268,7 @@ impl Ledger {
             snapshot: None,
             breaker: Breaker::default(),
             fail_open: false,
+            snapshots: Vec::new(),
             log: DecisionLog::default(),
             children: HashMap::new(),
             reconcile_at: None,

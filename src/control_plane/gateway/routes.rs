@@ -21,6 +21,7 @@ use super::keys::Caller;
 use super::types::{self, Object, Payloads};
 use super::{App, actions, again, governance, policy, replay, stream};
 use crate::bus::LinkState;
+use crate::control_plane::kernel::live::SNAPSHOTS_KEPT;
 use crate::control_plane::ledger::{self, Job, JobState, JobsQuery};
 use crate::ids::{JobId, TraceId};
 use crate::store::{Store, StoreError};
@@ -370,7 +371,14 @@ async fn openapi() -> Answer {
 }
 
 async fn snapshots(State(app): State<Arc<App>>) -> Answer {
-    let snapshots = app.snapshots().await?;
+    let mut snapshots = app.snapshots().await?;
+    // A kernel that was started anew remembers less than the record.
+    for earlier in ledger::lock(&app.ledger).snapshots() {
+        if !snapshots.contains(earlier) {
+            snapshots.push(earlier.clone());
+        }
+    }
+    snapshots.truncate(SNAPSHOTS_KEPT);
     ok(&json!({ "snapshots": snapshots }))
 }
 

@@ -37,7 +37,7 @@ pub const KEYS: &str = "capdeck:keys";
 /// [`MAX_TURNED_AWAY`] - 1.
 pub const TURNED_AWAY: &str = "capdeck:turned-away:";
 
-/// The policy in force, as the leader knows it.
+/// The policies that were in force, the newest first, as the leader knows them.
 pub(super) const SNAPSHOTS: &str = "cordum:safety:snapshots";
 
 /// How long a job that has ended is on record, the time of CAP deployments.
@@ -47,6 +47,8 @@ const RECORD_TTL: Elapsed = Elapsed::from_secs(7 * 24 * 60 * 60);
 const TURNED_AWAY_TTL: Elapsed = Elapsed::from_secs(30 * 24 * 60 * 60);
 /// How long a dead letter is on record, the time of CAP deployments.
 const LETTER_TTL: Elapsed = Elapsed::from_secs(30 * 24 * 60 * 60);
+/// When jobs under way end whatever they do, in microseconds since 1970.
+const DEADLINES: &str = "job:deadline";
 /// Jobs in the index of recent ones, the number of CAP deployments.
 const RECENT: usize = 1_000;
 /// Dead letters in their index, the number of CAP deployments.
@@ -135,6 +137,7 @@ fn leave_indexes(writes: &mut Vec<Write>, id: &JobId, was: Kept, now: Option<Job
 fn forgotten(writes: &mut Vec<Write>, id: &JobId, was: Kept) {
     writes.push(unindex(JOBS, id.as_str()));
     writes.push(unindex("job:recent", id.as_str()));
+    writes.push(unindex(DEADLINES, id.as_str()));
     leave_indexes(writes, id, was, None);
     for prefix in [
         JOB,
@@ -193,6 +196,12 @@ fn public(writes: &mut Vec<Write>, changed: &ChangedJob) {
     leave_indexes(writes, id, changed.was, Some(job.state));
     writes.push(index(&index_of(job.state), id.as_str(), updated_at));
     writes.push(index("job:recent", id.as_str(), updated_at));
+    match job.deadline_at.filter(|_| !job.state.is_ended()) {
+        Some(at) => writes.push(index(DEADLINES, id.as_str(), at.as_micros())),
+        // One without a deadline never was there.
+        None if job.deadline_at.is_some() => writes.push(unindex(DEADLINES, id.as_str())),
+        None => {}
+    }
     let key = job.request.meta.as_ref().map(|meta| &meta.idempotency_key);
     if let Some(key) = key.filter(|key| changed.has_key && !key.is_empty()) {
         let key = format!("job:idempotency:{}:{key}", job.tenant());
@@ -354,10 +363,14 @@ pub(super) fn signs_of_life(name: &str, ledger: &Ledger, now: Timestamp) -> Vec<
         workers(name, ledger, now).to_string(),
         Some(WORKERS_TTL),
     )];
-    if let Some(snapshot) = ledger.current_snapshot() {
+    // Before a policy was told, the head is that of a plane that is gone.
+    if ledger.current_snapshot().is_some() {
+        let snapshots = ledger.snapshots().iter();
         writes.push(Write::List {
             key: SNAPSHOTS.to_owned(),
-            elements: vec![Bytes::copy_from_slice(snapshot.as_bytes())],
+            elements: snapshots
+                .map(|it| Bytes::copy_from_slice(it.as_bytes()))
+                .collect(),
             ttl: None,
         });
     }

@@ -8,7 +8,7 @@ use crate::control_plane::ledger::{DecisionsQuery, JobState, Ledger, Submission,
 use crate::ids::JobId;
 use crate::store::memory::MemoryStore;
 use crate::time::ManualClock;
-use crate::wire::packet::{JobMetadata, JobRequest};
+use crate::wire::packet::{Budget, JobMetadata, JobRequest};
 
 /// Planes on one store, with a clock that stands still unless it is told to go.
 struct Bench {
@@ -219,6 +219,82 @@ async fn what_was_turned_away_is_on_record_for_whoever_takes_over() {
     assert_eq!(log[0].request.job_id.as_str(), "j1");
     assert_eq!(log[0].record.rule_id.as_deref(), Some("busy"));
     assert_eq!(log[0].record.checked_at, now);
+}
+
+#[tokio::test]
+async fn the_policies_that_were_in_force_are_on_record_newest_first_also_after_a_restart() {
+    let bench = Bench::new(&["a", "b"]);
+    let on_record = async || {
+        let list = bench.store.list("cordum:safety:snapshots").await;
+        let list = list.expect("the store lives");
+        let texts = list
+            .iter()
+            .map(|it| String::from_utf8_lossy(it).into_owned());
+        texts.collect::<Vec<_>>().join(" ")
+    };
+    let policy = |name: &str, snapshot: &str| {
+        lock(&bench.planes[name].1).policy_changed(snapshot, bench.clock.now());
+    };
+    bench.keeper("a").look().await;
+    assert_eq!(on_record().await, "");
+    for version in 1..=9 {
+        policy("a", &format!("v{version}"));
+    }
+    bench.keeper("a").look().await;
+    assert_eq!(on_record().await, "v9 v8 v7 v6 v5 v4 v3 v2 v1");
+    // It is told of its policy once it leads, as at a start.
+    bench.pass(8);
+    bench.keeper("b").look().await;
+    assert_eq!(on_record().await, "v9 v8 v7 v6 v5 v4 v3 v2 v1");
+    policy("b", "v9");
+    policy("b", "v10");
+    policy("b", "v11");
+    bench.keeper("b").look().await;
+    assert_eq!(on_record().await, "v11 v10 v9 v8 v7 v6 v5 v4 v3 v2");
+    // One that stood by with a policy of its own puts that in force.
+    policy("a", "v12");
+    bench.pass(8);
+    bench.keeper("a").look().await;
+    bench.keeper("a").look().await;
+    assert_eq!(on_record().await, "v12 v11 v10 v9 v8 v7 v6 v5 v4 v3");
+}
+
+#[tokio::test]
+async fn jobs_under_way_are_listed_by_their_deadlines_in_microseconds() {
+    let bench = Bench::new(&["a"]);
+    let listed = async || {
+        let listed = bench.store.newest("job:deadline", 10).await;
+        let listed = listed.expect("the store lives");
+        let told = listed
+            .iter()
+            .map(|it| format!("{} {}", it.member, it.score));
+        told.collect::<Vec<_>>().join(", ")
+    };
+    let keeper = bench.keeper("a");
+    keeper.look().await;
+    bench.submit("a", "j1");
+    let request = JobRequest {
+        job_id: JobId::from("j2"),
+        topic: "job.a.b".to_owned(),
+        budget: Some(Budget {
+            deadline_ms: 5_000,
+            ..Budget::default()
+        }),
+        ..JobRequest::default()
+    };
+    let submission = Submission {
+        request,
+        ..Submission::default()
+    };
+    let now = bench.clock.now();
+    let submitted = lock(&bench.planes["a"].1).submit(submission, now);
+    submitted.expect("it is new");
+    keeper.keep().await.expect("it leads");
+    assert_eq!(listed().await, "j2 1005000000");
+    let ended = lock(&bench.planes["a"].1).cancel(&JobId::from("j2"), "ada", "", now);
+    ended.expect("it waits");
+    keeper.keep().await.expect("it leads");
+    assert_eq!(listed().await, "");
 }
 
 #[tokio::test]

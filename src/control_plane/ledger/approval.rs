@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::alerts::Told;
 use super::rollback::UndoKey;
 use super::{DeadLetter, Job, JobState, Ledger, LedgerError, Step, WaitingOn};
+use crate::control_plane::kernel::live::SNAPSHOTS_KEPT;
 use crate::ids::{JobId, TraceId};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::job_hash;
@@ -279,9 +280,26 @@ impl Ledger {
         let news = self.snapshot.as_deref() != Some(snapshot);
         if news {
             self.snapshot = Some(snapshot.to_owned());
+            self.list_snapshot();
             self.look_after_stale(now);
         }
         news
+    }
+
+    /// Puts the policy in force at the head of those that were.
+    pub(super) fn list_snapshot(&mut self) {
+        if let Some(current) = &self.snapshot
+            && self.snapshots.first() != Some(current)
+        {
+            self.snapshots.insert(0, current.clone());
+            self.snapshots.truncate(SNAPSHOTS_KEPT);
+        }
+    }
+
+    /// The policies that were in force, the newest first, at most [`SNAPSHOTS_KEPT`], with
+    /// those of planes that led before on the same record.
+    pub fn snapshots(&self) -> &[String] {
+        &self.snapshots
     }
 
     /// Has those looked at in time that wait under another policy than the one in force.

@@ -208,6 +208,7 @@ pub struct Saved {
     /// The newest first.
     keys: Vec<(Key, PastKey)>,
     turned_away: Vec<TurnedAway>,
+    snapshots: Vec<String>,
 }
 
 impl Saved {
@@ -248,6 +249,11 @@ impl Saved {
     pub fn add_turned_away(&mut self, document: &[u8]) -> Result<(), BadDocument> {
         self.turned_away.push(TurnedAway::read(document)?);
         Ok(())
+    }
+
+    /// Adds a policy that was in force before those that were added.
+    pub fn add_snapshot(&mut self, snapshot: &str) {
+        self.snapshots.push(snapshot.to_owned());
     }
 
     /// How many jobs there are.
@@ -338,6 +344,8 @@ impl Ledger {
         let mut ledger = Self::new(self.limit, seed);
         ledger.fail_open = self.fail_open;
         ledger.snapshot.clone_from(&self.snapshot);
+        ledger.snapshots = saved.snapshots;
+        ledger.list_snapshot();
         ledger.notes.on = self.notes.on;
         ledger.fleet = self.fleet.clone();
         ledger.fleet.without_jobs();

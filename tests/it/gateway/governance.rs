@@ -169,6 +169,25 @@ async fn an_approval_that_a_policy_change_ended_says_so() {
 }
 
 #[tokio::test]
+async fn policies_that_are_on_record_are_shown_behind_those_that_the_kernel_remembers() {
+    let bench = Bench::start().await;
+    let path = "/api/v1/policy/snapshots";
+    let own = bench.get(path).await.body["snapshots"][0].clone();
+    let now = bench.clock.now();
+    {
+        let mut ledger = bench.ledger.lock().unwrap();
+        for snapshot in ["v0:of an earlier plane", own.as_str().unwrap()] {
+            ledger.policy_changed(snapshot, now);
+        }
+    }
+    let shown = bench.get(path).await;
+    assert_eq!(
+        shown.body["snapshots"],
+        json!([own, "v0:of an earlier plane"])
+    );
+}
+
+#[tokio::test]
 async fn a_rollback_is_shown_step_by_step() {
     let bench = Bench::start().await;
     let step = |n: u32, undo: &str| {
