@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{JobState, Ledger, Step};
+use super::{JobState, Ledger, Step, WaitingOn};
 use crate::ids::WorkerId;
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{JobResult, JobStatus};
@@ -13,12 +13,21 @@ use crate::wire::packet::{JobResult, JobStatus};
 const IN_DOUBT: Elapsed = Elapsed::from_secs(3);
 
 impl Ledger {
-    /// The line to the bus was cut since then, and is back. No worker gets a job until it
+    /// The line to the bus was cut since then, and is back. What the bus refused meanwhile
+    /// is tried anew without delay. No worker gets a job until it
     /// is heard again, for a message to one that is not there yet is lost. A request that
     /// may have been lost is sent again when its worker is heard, under the same attempt,
     /// unless its worker has said something of it.
     pub fn line_is_back(&mut self, since: Timestamp) {
         self.fleet.doubt_all();
+        let refused: Vec<u64> = self
+            .in_state(JobState::Scheduled)
+            .filter(|job| job.waiting_on == Some(WaitingOn::BusUnavailable))
+            .filter_map(|job| self.ids.get(&job.id).copied())
+            .collect();
+        for seq in refused {
+            self.alarm(seq, Some(since));
+        }
         let from = since.minus(IN_DOUBT);
         let in_doubt: Vec<_> = [JobState::Dispatched, JobState::Running]
             .into_iter()

@@ -336,7 +336,8 @@ pub struct Job {
     pub deadline_at: Option<Timestamp>,
     /// How often it was handed to a worker.
     pub attempts: u32,
-    /// How often no worker could be found since the last dispatch.
+    /// How often no worker could be found, or the bus refused the request, since the last
+    /// dispatch.
     pub placement_tries: u32,
     /// Every evaluation of policy, oldest first; the first
     /// [`Self::FIRST_DECISIONS`] and the last of [`Self::MAX_DECISIONS`].
@@ -367,6 +368,8 @@ pub struct Job {
     pub(super) line: Option<super::Line>,
     pub(super) slot: Option<WorkerId>,
     pub(super) failures: u32,
+    /// Since when the bus refuses the request for its worker.
+    pub(super) refused_since: Option<Timestamp>,
     pub(super) cancel_relayed: bool,
     /// Whether it was told that its worker goes on although it was cancelled.
     pub(super) going_on_told: bool,

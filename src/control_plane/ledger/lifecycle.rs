@@ -32,13 +32,18 @@ pub const ASK_AGAIN: Elapsed = Elapsed::from_secs(5);
 pub const ANSWER_LIMIT: Elapsed = Elapsed::from_secs(3);
 /// How long until a tenant at its limit is looked at again.
 pub const TENANT_PAUSE: Elapsed = Elapsed::from_secs(2);
-/// How long until a dispatch that the bus refused is tried again.
+/// How long until a dispatch that the bus refused is tried again, the first time.
 pub const PUBLISH_PAUSE: Elapsed = Elapsed::from_secs(2);
+/// A job that was given to a worker, and that the bus refuses for this long although
+/// workers are heard, has timed out. One that waits for a worker or for policy meanwhile
+/// waits as any other does.
+pub const SCHEDULE_LIMIT: Elapsed = Elapsed::from_secs(60);
 /// A job on its way to a worker for this long has timed out.
 pub const DISPATCH_LIMIT: Elapsed = Elapsed::from_secs(300);
 /// A job at work for this long has timed out, unless policy gave it another limit.
 pub const RUNNING_LIMIT: Elapsed = Elapsed::from_secs(900);
-/// How often a worker is looked for before the job fails.
+/// How often a worker is looked for, or the bus asked to take a request, before the job
+/// fails.
 pub const MAX_PLACEMENT_TRIES: u32 = 50;
 /// Attempts after the first, unless policy says otherwise.
 pub const MAX_RETRIES: u32 = 3;
@@ -222,6 +227,7 @@ impl Ledger {
         let job = self.at_mut(seq);
         job.phase = Phase::Unchecked;
         job.held = false;
+        job.refused_since = None;
         if job.waiting_on != Some(waiting_on) {
             job.waiting_on = Some(waiting_on);
             job.note(now, waiting_on.name());
@@ -259,6 +265,13 @@ impl Ledger {
         let job = self.at(seq);
         if !job.state.is_ended() && job.deadline_at.is_some_and(|at| at <= now) {
             self.expire(seq, now);
+            return Due::Nothing;
+        }
+        let refused = job
+            .refused_since
+            .filter(|_| job.state == JobState::Scheduled);
+        if refused.is_some_and(|since| now >= since.plus(SCHEDULE_LIMIT)) {
+            self.time_out(seq, "timeout: SCHEDULED for too long", now);
             return Due::Nothing;
         }
         match job.state {
@@ -364,6 +377,7 @@ impl Ledger {
         self.leave_line(seq);
         let job = self.at_mut(seq);
         job.phase = Phase::Unchecked;
+        job.refused_since = None;
         if waiting_on == WaitingOn::TenantLimit {
             Self::say_waiting(job, waiting_on, now);
             self.alarm(seq, Some(now.plus(TENANT_PAUSE)));
@@ -372,15 +386,7 @@ impl Ledger {
         job.placement_tries += 1;
         if job.placement_tries >= MAX_PLACEMENT_TRIES {
             let reason = format!("no worker was found in {MAX_PLACEMENT_TRIES} tries");
-            let letter = self.bury(
-                seq,
-                JobState::Failed,
-                JobStatus::Failed,
-                "max_scheduling_retries",
-                &reason,
-                now,
-            );
-            self.outbox.push(Step::DeadLetter(letter));
+            self.give_up_placing(seq, &reason, now);
             return;
         }
         Self::say_waiting(job, waiting_on, now);
@@ -397,6 +403,13 @@ impl Ledger {
             self.at_mut(seq).line = Some(Line::Homeless);
         }
         self.alarm(seq, Some(now.plus(pause)));
+    }
+
+    /// Ends a job that cannot be brought to a worker.
+    fn give_up_placing(&mut self, seq: u64, reason: &str, now: Timestamp) {
+        let (state, status) = (JobState::Failed, JobStatus::Failed);
+        let letter = self.bury(seq, state, status, "max_scheduling_retries", reason, now);
+        self.outbox.push(Step::DeadLetter(letter));
     }
 
     fn say_waiting(job: &mut Job, waiting_on: WaitingOn, now: Timestamp) {
@@ -423,7 +436,6 @@ impl Ledger {
         }
         let job = self.at_mut(seq);
         job.attempts += 1;
-        job.placement_tries = 0;
         job.progress = None;
         job.worker = Some(worker.clone());
         job.slot = Some(worker.clone());

@@ -8,6 +8,7 @@ use crate::control_plane::scheduler::plan::plan;
 mod approvals;
 mod governance;
 mod keys;
+mod limits;
 mod play;
 mod records;
 mod rollbacks;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    Cancelled, Heard, MAX_RETRIES, PUBLISH_PAUSE, RUNNING_LIMIT, backoff, is_late, limits,
+    Cancelled, Heard, MAX_PLACEMENT_TRIES, MAX_RETRIES, PUBLISH_PAUSE, RUNNING_LIMIT,
+    SCHEDULE_LIMIT, backoff, is_late, limits,
 };
 use crate::control_plane::ledger::alerts::Told;
 use crate::control_plane::ledger::job::Phase;
@@ -30,13 +31,23 @@ impl Ledger {
         }
     }
 
-    /// The bus refused the request: the job goes back to SCHEDULED and is tried
-    /// again after [`PUBLISH_PAUSE`].
+    /// The bus refused the request: the job goes back to SCHEDULED and is tried again
+    /// after [`PUBLISH_PAUSE`], then after pauses that grow to 30 s, until
+    /// [`SCHEDULE_LIMIT`] or [`MAX_PLACEMENT_TRIES`].
     pub fn dispatch_failed(&mut self, id: &JobId, attempt: u32, why: &str, now: Timestamp) {
         let Ok(seq) = self.seq(id) else { return };
         let job = self.at(seq);
         if job.state == JobState::Dispatched && job.attempts == attempt {
             self.free_slot(seq, now);
+            let job = self.at_mut(seq);
+            job.placement_tries += 1;
+            let until = job.refused_since.get_or_insert(now).plus(SCHEDULE_LIMIT);
+            let tries = job.placement_tries;
+            if tries >= MAX_PLACEMENT_TRIES {
+                let reason = format!("it was not sent in {tries} tries, the last time: {why}");
+                self.give_up_placing(seq, &reason, now);
+                return;
+            }
             self.transition(
                 seq,
                 JobState::Scheduled,
@@ -44,7 +55,8 @@ impl Ledger {
                 now,
             );
             self.at_mut(seq).waiting_on = Some(WaitingOn::BusUnavailable);
-            self.alarm(seq, Some(now.plus(PUBLISH_PAUSE)));
+            let pause = PUBLISH_PAUSE.max(backoff(tries - 1, seq));
+            self.alarm(seq, Some(now.plus(pause).min(until)));
         }
     }
 
@@ -124,7 +136,9 @@ impl Ledger {
 
     fn run(&mut self, seq: u64, now: Timestamp) {
         self.transition(seq, JobState::Running, "", now);
-        let job = self.at(seq);
+        let job = self.at_mut(seq);
+        job.placement_tries = 0;
+        job.refused_since = None;
         let limit = limits(job)
             .and_then(|limits| limits.max_runtime_ms)
             .and_then(|ms| u64::try_from(ms).ok())

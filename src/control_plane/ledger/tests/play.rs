@@ -25,6 +25,8 @@ pub(super) struct Play {
     pub(super) snapshot: String,
     pub(super) kernel_up: bool,
     pub(super) bus_up: bool,
+    /// Whether the bus neither takes nor refuses what it is given.
+    bus_hangs: bool,
     pub(super) now: Timestamp,
     undos: BTreeMap<String, String>,
     kept: Option<Kept>,
@@ -62,6 +64,7 @@ pub(super) fn play(script: &str, taken_over: bool) -> Play {
         snapshot: "v1".to_owned(),
         kernel_up: true,
         bus_up: true,
+        bus_hangs: false,
         now: Timestamp::from_millis(0),
         undos: BTreeMap::new(),
     };
@@ -214,7 +217,9 @@ impl Play {
                 ..
             } => {
                 let name = self.name(&job);
-                if self.bus_up {
+                if self.bus_hangs {
+                    self.say(&format!("hands {name}#{attempt} to a bus that hangs"));
+                } else if self.bus_up {
                     self.say(&format!("dispatch {name}#{attempt} {worker}"));
                     self.ledger.dispatched(&job, attempt, self.now);
                 } else {
@@ -462,7 +467,11 @@ impl Play {
             }
             "restart" => self.restart(),
             "kernel" => self.kernel_up = word(0) == "up",
-            "bus" => self.bus_up = word(0) == "up",
+            "bus" => {
+                self.bus_up = word(0) == "up";
+                self.bus_hangs = word(0) == "hangs";
+            }
+            "line" => self.ledger.line_is_back(now),
             "tick" => {}
             other => panic!("no event {other}"),
         }

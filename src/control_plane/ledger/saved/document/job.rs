@@ -235,6 +235,7 @@ impl JobDocument {
             line: None,
             slot: self.slot.map(WorkerId::from),
             failures: self.failures,
+            refused_since: None,
             cancel_relayed: self.cancel_relayed,
             going_on_told: false,
             past_workers: self.past_workers.into_iter().map(WorkerId::from).collect(),
