@@ -114,3 +114,42 @@ fn what_the_bus_refused_goes_as_soon_as_the_line_is_back_and_its_worker_is_heard
         &["30s dispatch j1#7 w1", "j1 RUNNING w1"],
     );
 }
+
+#[test]
+fn pauses_between_attempts_double_until_no_attempt_is_left() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 2s retryable j1 | 4s retryable j1 | 7s retryable j1 \
+         | 12s retryable j1 | 13s submit j2 job.a.once | 14s retryable j2 | 20s tick",
+        &[
+            "1s dispatch j1#1 w1",
+            "3s dispatch j1#2 w1",
+            "6s dispatch j1#3 w1",
+            "11s dispatch j1#4 w1",
+            "12s dlq j1 FAILED max_retries_exceeded",
+            "13s dispatch j2#1 w1",
+            "14s dlq j2 FAILED max_retries_exceeded",
+            "j1 FAILED w1 max_retries_exceeded",
+            "j2 FAILED w1 max_retries_exceeded",
+        ],
+    );
+}
+
+#[test]
+fn a_worker_that_reports_after_a_cancel_is_told_of_once_it_had_five_seconds_to_stop() {
+    check(
+        "0s beat w1@a 0/4 | 1s submit j1 job.a.allow | 2s cancel j1 | 5s progress j1 50 | 6.9s progress j1 60 \
+         | 7s progress j1 70 | 8s progress j1 80 | 9s succeed j1",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s result j1 CANCELLED",
+            "2s cancel j1",
+            "5s late",
+            "6.9s late",
+            "7s late",
+            "7s alert cancel_not_honoured",
+            "8s late",
+            "9s late",
+            "j1 CANCELLED w1",
+        ],
+    );
+}

@@ -2,7 +2,8 @@
 //!
 //! A script is a row of `<seconds>s <event>` between bars. Policy is played by the
 //! third part of a topic: `job.a.allow`, `.deny`, `.hold`, `.throttle`, `.limit`
-//! (two retries less, one job at a time, 60 s).
+//! (two retries less, one job at a time, 60 s), `.once` (no retry). A fourth part
+//! `limit` puts the limits on what the third one says.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -278,7 +279,7 @@ impl Play {
             "deny" => Decision::Deny,
             "hold" => Decision::RequireApproval,
             "throttle" => Decision::Throttle,
-            "limit" => Decision::AllowWithConstraints,
+            "limit" | "once" => Decision::AllowWithConstraints,
             _ => Decision::Allow,
         };
         Ok(Verdict {
@@ -286,10 +287,10 @@ impl Play {
             rule_id: Some(rule.to_owned()),
             reason: format!("rule {rule}"),
             snapshot: self.snapshot.clone(),
-            constraints: (rule == "limit").then(|| Constraints {
+            constraints: (rule == "once" || topic.ends_with(".limit")).then(|| Constraints {
                 budgets: Some(BudgetConstraints {
                     max_runtime_ms: Some(60_000),
-                    max_retries: Some(1),
+                    max_retries: Some(i32::from(rule != "once")),
                     max_concurrent_jobs: Some(1),
                     ..BudgetConstraints::default()
                 }),
