@@ -187,9 +187,28 @@ mod tests {
         assert_eq!(undo.env.get("CORDUM_MAX_RETRIES"), None);
         let meta = undo.meta.expect("metadata");
         assert_eq!(meta.risk_tags, ["prod"]);
-        // sha256 of "wf-1|j1|job.mcp-bridge.write.revert_ticket|", cut to 16 bytes.
-        assert_eq!(meta.idempotency_key.len(), "saga:".len() + 32);
-        assert!(meta.idempotency_key.starts_with("saga:"));
+        // By another program: sha256 of "wf-1|j1|job.mcp-bridge.write.revert_ticket|",
+        // cut to 16 bytes.
+        assert_eq!(
+            meta.idempotency_key,
+            "saga:664c979753fe347f079a2214c48e2cba"
+        );
+    }
+
+    #[test]
+    fn a_derived_key_is_that_of_cap_schedulers() {
+        let mut later = original();
+        later.step_index = 2;
+        if let Some(meta) = &mut later.meta {
+            meta.capability = "tickets.write".to_owned();
+        }
+        let undo = template(&later).expect("it names a compensation");
+        // By another program:
+        // "wf-1|j1|job.mcp-bridge.write.revert_ticket|tickets.write|2".
+        assert_eq!(
+            undo.meta.map(|meta| meta.idempotency_key).as_deref(),
+            Some("saga:040e23eac19a74a6d98d909cb34067d8")
+        );
     }
 
     #[test]

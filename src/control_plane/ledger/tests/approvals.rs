@@ -123,3 +123,70 @@ fn an_approval_ends_with_the_deadline_of_its_job() {
     let approval = job.approval.as_ref().expect("held");
     assert_eq!(approval.status, ApprovalStatus::Expired);
 }
+
+#[test]
+fn a_no_is_taken_whatever_moved_meanwhile_but_not_after_the_end() {
+    check(
+        "1s submit j1 job.a.hold | 1s submit j2 job.a.hold | 1s submit j3 job.a.hold deadline=5000 \
+         | 2s policy v2 | 3s reject j1 | 3s tamper j2 | 4s reject j2 | 7s reject j3 | 40s tick",
+        &[
+            "3s rejected approval_rejected",
+            "4s rejected approval_rejected",
+            "6s dlq j3 TIMEOUT timeout",
+            "7s approval_not_actionable",
+            "j1 DENIED approval_rejected",
+            "j2 DENIED approval_rejected",
+            "j3 TIMEOUT timeout",
+        ],
+    );
+    // The deadline has passed, and nobody has looked yet.
+    let mut play = run("1s submit j1 job.a.hold deadline=5000");
+    play.now = Timestamp::from_millis(6_000);
+    play.event("reject j1");
+    play.settle();
+    assert_eq!(
+        play.log,
+        "6s approval_not_actionable\n6s dlq j1 TIMEOUT timeout\n"
+    );
+}
+
+#[test]
+fn the_limits_that_a_person_was_shown_ride_on_the_dispatch_after_their_yes() {
+    let script = "0s beat w1@a 0/4 | 1s submit j1 job.a.hold.limit deadline=90000 | 2s approve j1 announce=no";
+    let sent = |script: &str| {
+        let play = run(script);
+        let job = play.ledger.job(&JobId::from("j1")).expect("known");
+        let sent = job.dispatched_request.clone().expect("it was sent");
+        let env: Vec<_> = sent.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let deadline = sent.budget.as_ref().map(|budget| budget.deadline_ms);
+        (env, deadline)
+    };
+    let expected = [
+        "CORDUM_MAX_CONCURRENT_JOBS=1",
+        "CORDUM_MAX_RETRIES=1",
+        concat!(
+            r#"CORDUM_POLICY_CONSTRAINTS={"budgets":{"maxRuntimeMs":"60000","#,
+            r#""maxRetries":1,"maxConcurrentJobs":1}}"#
+        ),
+    ];
+    for script in [
+        format!("{script} | 5s tick"),
+        // The yes is on record with what it was a yes to.
+        format!("{script} | 3s restart | 4s beat w1@a 0/4 | 6s tick"),
+    ] {
+        let (env, deadline) = sent(&script);
+        assert_eq!(env, expected, "{script}");
+        assert_eq!(deadline, Some(60_000), "{script}");
+    }
+    // They hold for its attempts too: one more, and each a minute at most.
+    check(
+        &format!("{script} | 5s retryable j1 | 7s retryable j1"),
+        &[
+            "2s approved j1",
+            "4s dispatch j1#1 w1",
+            "6s dispatch j1#2 w1",
+            "7s dlq j1 FAILED max_retries_exceeded",
+            "j1 FAILED w1 max_retries_exceeded",
+        ],
+    );
+}

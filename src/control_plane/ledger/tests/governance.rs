@@ -375,15 +375,34 @@ fn an_answer_that_is_not_understood_is_no_outage_and_lets_nothing_pass() {
 
 #[test]
 fn a_pending_job_always_says_why_once_it_was_looked_at() {
-    for script in [
-        "1s submit j1 job.a.allow",
-        "0s beat w1@a 4/4 | 1s submit j1 job.a.allow",
-        "1s submit j1 job.a.throttle",
-        "0s kernel down | 1s submit j1 job.a.allow",
-        "0s beat w1@a 0/9 | 0s bus down | 1s submit j1 job.a.allow",
-        "0s beat w1@a 0/9 | 1s submit j0 job.a.limit | 1s submit j1 job.a.limit",
-        "0s beat w1@a 0/9 | 1s submit j1 job.a.allow | 2s retryable j1",
-        "1s submit j1 job.a.hold",
+    for (name, script) in [
+        ("no_workers", "1s submit j1 job.a.allow"),
+        (
+            "no_pool_mapping",
+            "0s beat w1@b 0/4 | 1s submit j1 job.a.allow",
+        ),
+        (
+            "pool_overloaded",
+            "0s beat w1@a 4/4 | 1s submit j1 job.a.allow",
+        ),
+        ("throttled", "1s submit j1 job.a.throttle"),
+        (
+            "kernel_unavailable",
+            "0s kernel down | 1s submit j1 job.a.allow",
+        ),
+        (
+            "bus_unavailable",
+            "0s beat w1@a 0/9 | 0s bus down | 1s submit j1 job.a.allow",
+        ),
+        (
+            "tenant_limit",
+            "0s beat w1@a 0/9 | 1s submit j0 job.a.limit | 1s submit j1 job.a.limit",
+        ),
+        (
+            "retry_backoff",
+            "0s beat w1@a 0/9 | 1s submit j1 job.a.allow | 2s retryable j1",
+        ),
+        ("approval", "1s submit j1 job.a.hold"),
     ] {
         let play = run(&format!("{script} | 2.5s tick"));
         let job = play.ledger.job(&JobId::from("j1")).expect("known");
@@ -391,6 +410,6 @@ fn a_pending_job_always_says_why_once_it_was_looked_at() {
             !job.state.is_active() || job.state == JobState::Scheduled,
             "{script}"
         );
-        assert!(job.waiting_on.is_some(), "{script}");
+        assert_eq!(job.waiting_on.map(WaitingOn::name), Some(name), "{script}");
     }
 }

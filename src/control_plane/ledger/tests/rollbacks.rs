@@ -104,3 +104,50 @@ fn an_undo_that_needs_approval_waits_for_a_person() {
         ],
     );
 }
+
+#[test]
+fn an_undo_that_ends_in_any_other_way_than_well_stops_the_rollback_and_is_told() {
+    for (undo, then, at, why) in [
+        (
+            "hold",
+            "4s reject undo1",
+            "4s",
+            "it ended DENIED: approval_rejected: not today",
+        ),
+        (
+            "hold",
+            "3s policy v2 | 34s tick",
+            "33s",
+            "it ended DENIED: approval_invalidated: approval invalidated: policy v2 is in force now",
+        ),
+        (
+            "allow",
+            "910s tick",
+            "902s",
+            "it ended TIMEOUT: timeout: timeout: RUNNING for too long",
+        ),
+        ("allow", "4s halt undo1", "4s", "it ended CANCELLED"),
+        (
+            "allow",
+            "4s stopped undo1",
+            "4s",
+            "it ended CANCELLED: cancelled",
+        ),
+    ] {
+        let script = format!(
+            "0s policy v1 | 0s beat w1@a 0/9 | 1s submit j0 job.a.allow wf=w undo=job.a.u0 | 1s succeed j0 \
+             | 1s submit j1 job.a.allow wf=w undo=job.a.{undo} | 2s fatal j1 | {then}"
+        );
+        for taken_over in [false, true] {
+            let play = play(&script, taken_over);
+            let told = format!("{at} alert rollback_stopped");
+            assert_eq!(play.log.matches(&told).count(), 1, "{}", play.log);
+            assert!(!play.log.contains("undo2"), "{}", play.log);
+            let rollback = play.ledger.rollback("w").expect("it has begun");
+            assert_eq!(rollback.state, RollbackState::Stopped, "{script}");
+            let stop = rollback.stopped.expect("it stopped");
+            assert_eq!(stop.why, why);
+            assert_eq!(rollback.steps[1].state, UndoState::Waiting, "{script}");
+        }
+    }
+}
