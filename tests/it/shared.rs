@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Capdeck, NatsProcess, clock, run_peer, wait_until};
 
+mod faults;
 mod ground;
 
 use ground::{Ground, Plane, Submitters, all_done_once, call, executions, names, toil, wait_long};
@@ -124,24 +125,6 @@ fn of_two_thousand_jobs_none_is_lost_when_the_plane_that_leads_is_killed_in_the_
     // It leads one job at a time through the moment that cannot be made up for.
     assert!(again <= 1, "{again} jobs were begun twice");
     assert_eq!(third.get("/jobs/j-00000")["state"], "SUCCEEDED");
-}
-
-#[test]
-fn redis_and_nats_may_be_killed_and_restarted_under_a_plane_at_work() {
-    let mut ground = Ground::new();
-    let _toilers = ground.toilers(4);
-    let plane = ground.plane(&[]);
-    plane.leads();
-    let ids = names(900);
-    let submitters = Submitters::of(&ids, std::slice::from_ref(&plane.url));
-    submitters.reach(200);
-    ground.redis.stop();
-    ground.redis.restart();
-    submitters.reach(500);
-    ground.nats.stop();
-    ground.nats.restart();
-    submitters.finish();
-    all_done_once(&plane, &ids, &ground.log());
 }
 
 #[test]
