@@ -1,9 +1,12 @@
 //! The log of decisions, what a person is told before they decide, rollbacks, and the
 //! breaker, by HTTP.
 
+use capdeck::control_plane::kernel::{Decision, Verdict};
+use capdeck::control_plane::ledger::saved::Saved;
+use capdeck::control_plane::ledger::{Asker, Ledger, Ruling, Submission};
 use capdeck::ids::JobId;
 use capdeck::time::{Clock, Elapsed};
-use capdeck::wire::packet::{JobResult, JobStatus};
+use capdeck::wire::packet::{JobRequest, JobResult, JobStatus};
 use serde_json::{Value, json};
 
 use super::bench::Bench;
@@ -166,6 +169,59 @@ async fn an_approval_that_a_policy_change_ended_says_so() {
         letters.body["items"][0]["reason_code"],
         "approval_invalidated"
     );
+}
+
+#[tokio::test]
+async fn how_often_policy_was_asked_about_a_job_that_waits_is_told_also_after_a_restart() {
+    let bench = Bench::start().await;
+    let id = JobId::from("j1");
+    let mut ledger = Ledger::new(1_000, 7).keeping();
+    let request = JobRequest {
+        job_id: id.clone(),
+        topic: "job.a".to_owned(),
+        ..JobRequest::default()
+    };
+    let submission = Submission {
+        request,
+        ..Submission::default()
+    };
+    ledger.submit(submission, bench.clock.now()).unwrap();
+    // A policy that was edited 55 times, and asked twice more in the end.
+    for edit in (0..55).chain([54, 54]) {
+        bench.clock.advance(Elapsed::from_secs(5));
+        let verdict = Verdict {
+            decision: Decision::Throttle,
+            rule_id: Some("busy".to_owned()),
+            reason: "not now".to_owned(),
+            snapshot: format!("v{edit}"),
+            constraints: None,
+            remediations: Vec::new(),
+        };
+        let now = bench.clock.now();
+        let ruling = ledger.record_decision(&id, Ok(verdict), Asker::Scheduler, now);
+        assert_eq!(ruling, Ok(Ruling::Throttled));
+    }
+    let mut saved = Saved::default();
+    for job in ledger.take_changes().jobs {
+        saved.add_job(job.document().as_bytes()).unwrap();
+    }
+    let now = bench.clock.now();
+    *bench.ledger.lock().unwrap() = ledger.restored(saved, 1, now);
+
+    let decisions = bench.get("/api/v1/jobs/j1/decisions?limit=500").await.body;
+    assert_eq!(decisions.as_array().map(Vec::len), Some(50));
+    let (last, before) = (&decisions[0], &decisions[1]);
+    assert_eq!(last["times"], 3);
+    assert_eq!(last["checked_at"], now.as_micros());
+    let first = now.minus(Elapsed::from_secs(10));
+    assert_eq!(last["first_checked_at"], first.as_micros());
+    assert_eq!(before["times"], Value::Null, "once");
+    assert_eq!(bench.detail("j1").await["decisions_left_out"], 5);
+    let log = bench.get("/api/v1/governance/decisions?limit=1").await;
+    let logged = &log.body["items"][0];
+    assert_eq!(logged["times"], 3);
+    assert_eq!(logged["timestamp"], now.as_millis());
+    assert_eq!(logged["first_timestamp"], first.as_millis());
 }
 
 #[tokio::test]
