@@ -184,6 +184,7 @@ impl ControlPlane {
                 bus: Arc::clone(&bus),
                 clock: Arc::clone(&clock),
                 ledger: Arc::clone(&ledger),
+                kernel: rules.ours.clone(),
                 wake: Arc::clone(&wake),
             };
             Arc::new(Keeper::new(parts, name))

@@ -112,6 +112,18 @@ pub enum Write {
         /// How many.
         keep: usize,
     },
+    /// Adds or moves members of an index, drops those with a score below `from`, and lets
+    /// the index live for `ttl` from now.
+    Window {
+        /// The key.
+        key: String,
+        /// The members with their scores.
+        members: Vec<(String, i64)>,
+        /// The lowest score that stays.
+        from: i64,
+        /// How long the index lives.
+        ttl: Elapsed,
+    },
 }
 
 impl Write {
@@ -124,7 +136,8 @@ impl Write {
             | Self::Index { key, .. }
             | Self::Unindex { key, .. }
             | Self::List { key, .. }
-            | Self::Newest { key, .. } => key,
+            | Self::Newest { key, .. }
+            | Self::Window { key, .. } => key,
         }
     }
 }
@@ -178,6 +191,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     fn newest<'a>(
         &'a self,
         key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Scored>, StoreError>> {
+        self.newest_after(key, 0, limit)
+    }
+
+    /// As [`Store::newest`], without the first `skip`, so that a long index can be read in
+    /// parts.
+    fn newest_after<'a>(
+        &'a self,
+        key: &'a str,
+        skip: usize,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Scored>, StoreError>>;
 

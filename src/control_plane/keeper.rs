@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::gap::Gap;
 use crate::bus::{Bus, Delivery, Pattern, is_up};
+use crate::control_plane::kernel::live::PolicyKernel;
 use crate::control_plane::ledger::keys::MAX_PAST_KEYS;
 use crate::control_plane::ledger::saved::{MAX_TURNED_AWAY, Saved};
 use crate::control_plane::ledger::{SharedLedger, lock};
@@ -29,6 +30,7 @@ use crate::store::{Store, StoreError, Write};
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
 use crate::wire;
 
+mod counts;
 mod records;
 
 pub use records::{JOB, JOBS, KEY, KEYS, ROLLBACK, ROLLBACKS, TURNED_AWAY};
@@ -72,6 +74,9 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The record of this process, which counts while it leads.
     pub ledger: SharedLedger,
+    /// The kernel of this process, whose counts are part of the record; `None` where the
+    /// kernel is elsewhere, and its counts are its own.
+    pub kernel: Option<Arc<PolicyKernel>>,
     /// Told whenever there is something new to do.
     pub wake: Arc<Notify>,
 }
@@ -133,6 +138,9 @@ impl std::fmt::Debug for Keeper {
 impl Keeper {
     /// A keeper that stands by, under a name that no other plane has.
     pub fn new(parts: Parts, name: String) -> Self {
+        if let Some(kernel) = &parts.kernel {
+            kernel.rates().keep();
+        }
         Self {
             parts,
             name,
@@ -184,10 +192,17 @@ impl Keeper {
                 return Err(NotKept::Deposed);
             };
             let changes = lock(&self.parts.ledger).take_changes();
-            if changes.is_empty() {
+            // Taken second and written first: what was counted for a decision is on
+            // record where the decision is.
+            let kernel = self.parts.kernel.as_ref();
+            let counted = kernel.map(|kernel| kernel.rates().take_counted());
+            let counted = counted.unwrap_or_default();
+            if changes.is_empty() && counted.is_empty() {
                 return Ok(());
             }
-            let writes = records::writes(&changes);
+            let now = self.parts.clock.now();
+            let mut writes = counts::writes(&counted, now);
+            writes.extend(records::writes(&changes));
             for some in writes.chunks(WRITES_AT_ONCE) {
                 let guard = (EPOCH, epoch.as_bytes());
                 match self.parts.store.commit(guard, some).await {
@@ -198,6 +213,9 @@ impl Keeper {
                     }
                     Err(error) => {
                         lock(&self.parts.ledger).give_back(changes);
+                        if let Some(kernel) = kernel {
+                            kernel.rates().give_back(counted);
+                        }
                         return Err(error.into());
                     }
                 }
@@ -411,6 +429,10 @@ impl Keeper {
         }
         // Nobody else writes from here on.
         let saved = self.read().await?;
+        let counts = match &self.parts.kernel {
+            Some(kernel) => Some((kernel, counts::read(store, &kernel.policy()).await?)),
+            None => None,
+        };
         let heard = store.get(HEARD).await?;
         let heard = heard.and_then(|it| std::str::from_utf8(&it).ok()?.parse().ok());
         if let Some(ms) = heard {
@@ -421,6 +443,9 @@ impl Keeper {
             let _turn = self.turn.lock().await;
             let mut ledger = lock(&self.parts.ledger);
             *ledger = ledger.restored(saved, number, now);
+            if let Some((kernel, counts)) = counts {
+                kernel.rates().restore(counts);
+            }
             self.standing.send_replace(Standing::Leads {
                 epoch: epoch.clone(),
             });

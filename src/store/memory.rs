@@ -203,9 +203,10 @@ impl Store for MemoryStore {
         })
     }
 
-    fn newest<'a>(
+    fn newest_after<'a>(
         &'a self,
         key: &'a str,
+        skip: usize,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Scored>, StoreError>> {
         Box::pin(async move {
@@ -213,8 +214,8 @@ impl Store for MemoryStore {
                 let mut newest = value.by_score()?;
                 // Equal scores come in the reverse order of their members, as Redis has it.
                 newest.reverse();
-                newest.truncate(limit);
-                let scored = newest.into_iter().map(|(score, member)| Scored {
+                let part = newest.into_iter().skip(skip).take(limit);
+                let scored = part.map(|(score, member)| Scored {
                     member: member.to_owned(),
                     score,
                 });
@@ -369,6 +370,19 @@ impl Shelves {
                 let kept = all.split_off(gone).into_iter();
                 let kept: BTreeSet<_> = kept.map(|(at, name)| (at, name.to_owned())).collect();
                 self.keep_members(key, |name, at| kept.contains(&(at, name.to_owned())))
+            }
+            Write::Window {
+                key,
+                members,
+                from,
+                ttl,
+            } => {
+                for (member, score) in members {
+                    self.set_score(key, member, *score)?;
+                }
+                self.keep_members(key, |_, at| at >= *from)?;
+                self.expire_at(key, expiry(Some(*ttl)));
+                Ok(())
             }
         }
     }

@@ -33,6 +33,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// Keys that the server looks at in one step when some are searched for.
 const SCANNED: u32 = 1_000;
+/// Words of one command in a commit: a script unpacks a few thousand at most.
+const WORDS_AT_ONCE: usize = 1_000;
 
 /// Sets KEYS[1] to ARGV[3] if it holds ARGV[2] (with ARGV[1] = "1") or nothing
 /// (with "0"), for ARGV[4] milliseconds unless that is "0".
@@ -293,18 +295,20 @@ impl Store for RedisStore {
         })
     }
 
-    fn newest<'a>(
+    fn newest_after<'a>(
         &'a self,
         key: &'a str,
+        skip: usize,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Scored>, StoreError>> {
         Box::pin(async move {
             let Some(last) = limit.checked_sub(1) else {
                 return Ok(Vec::new());
             };
-            let last = i64::try_from(last).unwrap_or(i64::MAX);
+            let rank = |rank| i64::try_from(rank).unwrap_or(i64::MAX);
             let mut command = command("ZREVRANGE", key);
-            command.arg(0).arg(last).arg("WITHSCORES");
+            command.arg(rank(skip)).arg(rank(skip.saturating_add(last)));
+            command.arg("WITHSCORES");
             let members: Vec<(Vec<u8>, f64)> =
                 self.command(("read", key), Twice::IsFine, &command).await?;
             Ok(members
@@ -495,8 +499,7 @@ fn commands(write: &Write) -> Vec<Vec<Bytes>> {
         Write::Unindex { key, member } => vec![vec![word("ZREM"), word(key), word(member)]],
         Write::List { key, elements, ttl } => {
             let mut all = vec![vec![word("DEL"), word(key)]];
-            // A script unpacks a few thousand words at most.
-            for some in elements.chunks(1_000) {
+            for some in elements.chunks(WORDS_AT_ONCE) {
                 let mut command = vec![word("RPUSH"), word(key)];
                 command.extend(some.iter().cloned());
                 all.push(command);
@@ -508,6 +511,30 @@ fn commands(write: &Write) -> Vec<Vec<Bytes>> {
             let last = i64::try_from(*keep).map_or(i64::MIN, |keep| -keep - 1);
             let last = Bytes::from(last.to_string());
             vec![vec![word("ZREMRANGEBYRANK"), word(key), word("0"), last]]
+        }
+        Write::Window {
+            key,
+            members,
+            from,
+            ttl,
+        } => {
+            let mut all = Vec::new();
+            for some in members.chunks(WORDS_AT_ONCE / 2) {
+                let mut command = vec![word("ZADD"), word(key)];
+                for (member, score) in some {
+                    command.extend([Bytes::from(score.to_string()), word(member)]);
+                }
+                all.push(command);
+            }
+            let below = Bytes::from(format!("({from}"));
+            all.push(vec![
+                word("ZREMRANGEBYSCORE"),
+                word(key),
+                word("-inf"),
+                below,
+            ]);
+            all.extend(lives(key, &Some(*ttl)));
+            all
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Capdeck, NatsProcess, clock, run_peer, wait_until};
 
+mod counts;
 mod faults;
 mod ground;
 

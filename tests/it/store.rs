@@ -119,6 +119,18 @@ fn writes() -> Vec<Write> {
             elements: vec![bytes("one"), bytes("two")],
             ttl,
         },
+        Write::Window {
+            key: key("counts"),
+            members: vec![(key("late"), 20), (key("later"), 30), (key("early"), 10)],
+            from: 20,
+            ttl: Elapsed::from_secs(60),
+        },
+        Write::Window {
+            key: key("no members"),
+            members: vec![(key("early"), 10)],
+            from: 11,
+            ttl: Elapsed::from_secs(60),
+        },
         Write::List {
             key: key("no elements"),
             elements: Vec::new(),
@@ -140,7 +152,10 @@ async fn is_written(store: &dyn Store) {
     assert_eq!(newest, ["j3", "j2"]);
     let events = store.list("job:events:j1").await.unwrap();
     assert_eq!(events, [bytes("one"), bytes("two")]);
-    for none in ["nothing", "no elements"] {
+    let counts = store.newest("counts", 9).await.unwrap();
+    let counts: Vec<_> = counts.iter().map(|it| (&*it.member, it.score)).collect();
+    assert_eq!(counts, [("later", 30), ("late", 20)]);
+    for none in ["nothing", "no elements", "no members"] {
         assert!(!store.delete(none).await.unwrap(), "{none} is a key");
     }
 }
@@ -192,12 +207,20 @@ async fn a_commit_that_is_done_twice_is_done_once(store: Arc<dyn Store>) {
         fields: vec![("state".to_owned(), "DENIED".to_owned())],
         ttl: Some(Elapsed::from_millis(50)),
     };
-    let again = store.commit(("epoch", b"7 me"), &[short, fields]).await;
+    let window = Write::Window {
+        key: "counts".to_owned(),
+        members: Vec::new(),
+        from: 0,
+        ttl: Elapsed::from_millis(50),
+    };
+    let again = [short, fields, window];
+    let again = store.commit(("epoch", b"7 me"), &again).await;
     assert!(again.unwrap());
-    eventually("both gone", async || {
+    eventually("all gone", async || {
         let list = store.list("job:events:j1").await.unwrap();
         let hash = store.hash("job:meta:j1").await.unwrap();
-        (list.is_empty() && hash.is_empty()).then_some(())
+        let index = store.newest("counts", 9).await.unwrap();
+        (list.is_empty() && hash.is_empty() && index.is_empty()).then_some(())
     })
     .await;
 }
@@ -371,6 +394,13 @@ async fn an_index_gives_the_newest_first(store: Arc<dyn Store>) {
     assert_eq!(newest(usize::MAX).await, all);
     assert_eq!(newest(2).await, all[..2]);
     assert_eq!(newest(0).await, []);
+    for (skip, limit) in [(0, 2), (1, 1), (1, 9), (9, 9), (usize::MAX, usize::MAX)] {
+        let part = store.newest_after("job:recent", skip, limit).await.unwrap();
+        let part = part.into_iter().map(|it| (it.member, it.score - micros));
+        let part: Vec<_> = part.collect();
+        let expected: Vec<_> = all.iter().skip(skip).take(limit).cloned().collect();
+        assert_eq!(part, expected, "{skip} {limit}");
+    }
 }
 
 async fn a_list_keeps_its_order(store: Arc<dyn Store>) {

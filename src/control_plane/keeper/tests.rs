@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::bus::local::LocalBus;
 use crate::bus::{Encoding, Subject};
-use crate::control_plane::kernel::{Decision, Verdict};
+use crate::control_plane::kernel::policy::Policy;
+use crate::control_plane::kernel::{Decision, Question, SafetyKernel as _, Verdict};
 use crate::control_plane::ledger::{DecisionsQuery, JobState, Ledger, Submission, Via};
 use crate::ids::JobId;
 use crate::store::memory::MemoryStore;
@@ -15,12 +16,26 @@ struct Bench {
     clock: ManualClock,
     store: MemoryStore,
     planes: BTreeMap<&'static str, (Keeper, SharedLedger)>,
+    kernels: BTreeMap<&'static str, Arc<PolicyKernel>>,
 }
+
+/// Two jobs of a tenant in a minute, and no more.
+const POLICY: &str = "
+default_decision: allow
+rules:
+  - {id: rate, decision: throttle, velocity: {max_requests: 2, window_seconds: 60, key: tenant}}
+";
 
 impl Bench {
     fn new(names: &[&'static str]) -> Self {
         let clock = ManualClock::at(Timestamp::from_millis(1_000_000));
         let store = MemoryStore::new(Arc::new(clock.clone()));
+        let kernels = names.iter().map(|name| {
+            let policy = Policy::parse(POLICY.as_bytes()).expect("a policy");
+            let kernel = PolicyKernel::new(policy, Arc::new(clock.clone()));
+            (*name, Arc::new(kernel))
+        });
+        let kernels: BTreeMap<_, _> = kernels.collect();
         let planes = names.iter().map(|name| {
             let ledger: SharedLedger = Arc::new(Mutex::new(Ledger::new(100, 7).keeping()));
             let parts = Parts {
@@ -28,6 +43,7 @@ impl Bench {
                 bus: Arc::new(LocalBus::new()),
                 clock: Arc::new(clock.clone()),
                 ledger: Arc::clone(&ledger),
+                kernel: Some(Arc::clone(&kernels[name])),
                 wake: Arc::default(),
             };
             let keeper = Keeper::new(parts, format!("capdeck-{name}"));
@@ -35,6 +51,7 @@ impl Bench {
         });
         Self {
             planes: planes.collect(),
+            kernels,
             clock,
             store,
         }
@@ -59,6 +76,18 @@ impl Bench {
         let now = self.clock.now();
         let submitted = lock(&self.planes[name].1).submit(submission, now);
         submitted.expect("it is new");
+    }
+
+    /// What policy says of a job, in the eyes of a plane.
+    async fn ask(&self, name: &str, tenant: &str, job: &str) -> &'static str {
+        let question = Question {
+            job_id: JobId::from(job),
+            topic: "job.a.b".to_owned(),
+            tenant: tenant.to_owned(),
+            ..Question::default()
+        };
+        let verdict = self.kernels[name].check(&question).await;
+        verdict.expect("it answers").decision.name()
     }
 
     /// The jobs that a plane knows.
@@ -340,6 +369,44 @@ async fn a_record_that_cannot_be_read_is_left_out_and_stays_where_it_is() {
     assert!(bench.keeper("b").leads());
     assert_eq!(bench.jobs("b"), "j2");
     assert_eq!(bench.store.get(&key).await.expect("there"), Some(broken));
+}
+
+#[tokio::test]
+async fn rates_go_on_with_the_next_leader_and_what_a_deposed_one_counted_does_not() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.keeper("a").look().await;
+    assert_eq!(bench.ask("a", "acme", "j1").await, "ALLOW");
+    bench.pass(4);
+    assert_eq!(bench.ask("a", "acme", "j2").await, "ALLOW");
+    assert_eq!(bench.ask("a", "other", "").await, "ALLOW");
+    bench.keeper("a").keep().await.expect("it leads");
+    bench.pass(8);
+    bench.keeper("b").look().await;
+    assert_eq!(bench.ask("b", "acme", "j3").await, "THROTTLE");
+    assert_eq!(bench.ask("b", "acme", "j2").await, "ALLOW", "known");
+    assert_eq!(bench.ask("b", "other", "").await, "ALLOW");
+    assert_eq!(bench.ask("b", "other", "").await, "THROTTLE");
+    bench.keeper("b").keep().await.expect("it leads");
+    // It does not know yet that it is deposed.
+    assert_eq!(bench.ask("a", "third", "j4").await, "ALLOW");
+    bench.keeper("a").keep().await.expect_err("it is deposed");
+    // The minute of the first one is over.
+    bench.pass(49);
+    bench.keeper("a").look().await;
+    assert!(bench.keeper("a").leads());
+    assert_eq!(bench.ask("a", "acme", "j3").await, "ALLOW");
+    assert_eq!(bench.ask("a", "acme", "j5").await, "THROTTLE");
+    assert_eq!(bench.ask("a", "other", "j6").await, "THROTTLE");
+    assert_eq!(bench.ask("a", "third", "j7").await, "ALLOW");
+    assert_eq!(bench.ask("a", "third", "j8").await, "ALLOW");
+    // Where nothing is counted any more there is nothing.
+    bench.keeper("a").keep().await.expect("it leads");
+    let key = "capdeck:velocity:rate";
+    let counted = bench.store.newest(key, 9).await.expect("an index");
+    assert_eq!(counted.len(), 6, "{counted:?}");
+    bench.pass(60);
+    let counted = bench.store.newest(key, 9).await.expect("an index");
+    assert_eq!(counted, []);
 }
 
 #[test]

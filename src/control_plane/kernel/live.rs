@@ -272,7 +272,8 @@ impl PolicyKernel {
         });
     }
 
-    fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
+    /// What it counted.
+    pub(in crate::control_plane) fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
         // A panic while it was held at worst left one request uncounted.
         self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,8 @@
 //! that throttled jobs that are asked again do not hold each other up for ever.
 //! In any window no more than the maximum passes.
 //!
-//! The counts are data that the caller keeps, and time is an argument.
+//! The counts are data that the caller keeps, and time is an argument. Counts that
+//! are to outlive the process are handed out by [`Rates::take_counted`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -18,6 +19,10 @@ use super::condition::Facts;
 use super::policy::Policy;
 use crate::ids::JobId;
 use crate::time::{Elapsed, Timestamp};
+
+mod counted;
+
+pub use counted::{Counted, CountedRule, Passed};
 
 /// The longest window, in seconds: a day.
 pub const MAX_WINDOW_S: i64 = 86_400;
@@ -172,6 +177,10 @@ pub struct Rates {
     counted: usize,
     /// How many may be counted.
     room: usize,
+    /// Whether it is noted what was not handed out yet.
+    keeping: bool,
+    /// Requests without a job that were handed out.
+    nameless: u64,
 }
 
 impl Default for Rates {
@@ -185,6 +194,12 @@ struct Keys {
     windows: BTreeMap<String, Window>,
     /// Where sweeping goes on.
     swept_to: String,
+    /// How long the window of the rule is.
+    window: Elapsed,
+    /// The keys of windows with requests that were not handed out yet.
+    news: BTreeSet<String>,
+    /// Whether another window holds for what was handed out.
+    changed: bool,
 }
 
 /// The requests of one key, the oldest first.
@@ -192,6 +207,8 @@ struct Keys {
 struct Window {
     passed: VecDeque<(Timestamp, JobId)>,
     jobs: BTreeSet<JobId>,
+    /// How many of the last ones were not handed out yet.
+    news: usize,
 }
 
 impl Window {
@@ -207,6 +224,7 @@ impl Window {
         for (_, job) in self.passed.drain(..over) {
             self.jobs.remove(&job);
         }
+        self.news = self.news.min(self.passed.len());
         over
     }
 }
@@ -219,6 +237,8 @@ impl Rates {
             rules: BTreeMap::new(),
             counted: 0,
             room,
+            keeping: false,
+            nameless: 0,
         }
     }
 
@@ -279,6 +299,7 @@ impl Rates {
         let Some(keys) = self.rules.get_mut(rule) else {
             return true;
         };
+        keys.window = velocity.window;
         let window = keys.windows.entry(key.to_owned()).or_default();
         // A question without a job is one of its own each time.
         if !job.is_empty() && !window.jobs.insert(job.clone()) {
@@ -287,19 +308,29 @@ impl Rates {
         // A clock that goes back must not disorder the window.
         let at = window.passed.back().map_or(now, |(last, _)| now.max(*last));
         window.passed.push_back((at, job.clone()));
+        if self.keeping {
+            window.news += 1;
+            keys.news.insert(key.to_owned());
+        }
         self.counted += 1;
         false
     }
 
     /// Forgets the counts of rules that this policy does not have.
     pub fn keep_rules_of(&mut self, policy: &Policy) {
-        let limited: BTreeSet<&str> = policy
+        let limited: BTreeMap<&str, Elapsed> = policy
             .rules
             .iter()
-            .filter(|rule| rule.velocity.is_some())
-            .map(|rule| rule.id.as_str())
+            .filter_map(|rule| Some((rule.id.as_str(), rule.velocity.as_ref()?.window)))
             .collect();
-        self.rules.retain(|rule, _| limited.contains(rule.as_str()));
+        self.rules.retain(|rule, keys| {
+            let window = limited.get(rule.as_str()).copied();
+            if let Some(window) = window.filter(|window| *window != keys.window) {
+                keys.window = window;
+                keys.changed = self.keeping;
+            }
+            window.is_some()
+        });
         let windows = self.rules.values().flat_map(|keys| keys.windows.values());
         self.counted = windows.map(|window| window.passed.len()).sum();
     }
@@ -333,6 +364,7 @@ impl Keys {
             forgotten += window.forget(velocity, now);
             if window.passed.is_empty() {
                 self.windows.remove(&self.swept_to);
+                self.news.remove(&self.swept_to);
             }
         }
         forgotten
