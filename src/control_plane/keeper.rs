@@ -202,7 +202,7 @@ impl Keeper {
             }
             let now = self.parts.clock.now();
             let mut writes = counts::writes(&counted, now);
-            writes.extend(records::writes(&changes));
+            writes.extend(records::writes(&changes, now));
             for some in writes.chunks(WRITES_AT_ONCE) {
                 let guard = (EPOCH, epoch.as_bytes());
                 match self.parts.store.commit(guard, some).await {
@@ -542,6 +542,12 @@ impl Keeper {
                     }
                 }
             }
+        }
+        if let Some(document) = store.get(records::BREAKER).await?
+            && let Err(error) = saved.set_breaker(&document)
+        {
+            let (key, error) = (records::BREAKER, &error as &dyn std::error::Error);
+            tracing::error!(key, error, "a record is left out");
         }
         Ok(saved)
     }

@@ -521,10 +521,14 @@ impl Ledger {
 
     /// Tells the breaker what came of a question.
     pub fn kernel_answered(&mut self, answer: &Result<Verdict, KernelError>, now: Timestamp) {
+        let before = self.breaker.without_tries();
         if answer.as_ref().is_err_and(KernelError::is_outage) {
             self.breaker.failed(now);
         } else {
             self.breaker.succeeded(now);
+        }
+        if self.breaker.without_tries() != before {
+            self.notes.breaker();
         }
     }
 

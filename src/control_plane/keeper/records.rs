@@ -12,7 +12,7 @@ use crate::control_plane::ledger::keys::{KEY_LIVES, MAX_PAST_KEYS};
 #[cfg(doc)]
 use crate::control_plane::ledger::saved::MAX_TURNED_AWAY;
 use crate::control_plane::ledger::saved::{ChangedJob, Changes, Kept};
-use crate::control_plane::ledger::{DeadLetter, Job, JobState, Ledger};
+use crate::control_plane::ledger::{Breaker, BreakerState, DeadLetter, Job, JobState, Ledger};
 use crate::ids::JobId;
 use crate::store::Write;
 use crate::time::{Elapsed, Timestamp};
@@ -27,6 +27,12 @@ pub const JOBS: &str = "capdeck:jobs";
 pub const ROLLBACK: &str = "capdeck:rollback:";
 /// The rollbacks that have a document.
 pub const ROLLBACKS: &str = "capdeck:rollbacks";
+
+/// The breaker before the kernel.
+pub(super) const BREAKER: &str = "capdeck:breaker";
+/// Failures of the kernel in a row for as long as they count, for others: at three of them
+/// the kernel is not asked, and the time that the key lives is how long.
+const FAILURES: &str = "cordum:cb:safety:failures";
 
 /// The document of an idempotency key is at this and its tenant and name, as JSON.
 pub const KEY: &str = "capdeck:key:";
@@ -58,8 +64,11 @@ const WORKERS_TTL: Elapsed = Elapsed::from_secs(24 * 60 * 60);
 
 /// All that has to be written for changes, in an order in which a reader that sees a
 /// part is led nowhere.
-pub(super) fn writes(changes: &Changes) -> Vec<Write> {
+pub(super) fn writes(changes: &Changes, now: Timestamp) -> Vec<Write> {
     let mut writes = Vec::new();
+    if let Some(known) = &changes.breaker {
+        breaker(&mut writes, known, now);
+    }
     for (id, was) in &changes.forgotten {
         forgotten(&mut writes, id, *was);
     }
@@ -98,6 +107,30 @@ pub(super) fn writes(changes: &Changes) -> Vec<Write> {
         }
     }
     writes
+}
+
+/// The counter tells others what it tells them of Cordum's own, but not that a kernel is
+/// tried after it was left alone: whoever goes on reads that from the document.
+fn breaker(writes: &mut Vec<Write>, known: &Breaker, now: Timestamp) {
+    let delete = |key: &str| Write::Delete {
+        key: key.to_owned(),
+    };
+    let counts_for = known.counts_for(now);
+    writes.push(match counts_for {
+        Some(ttl) => put(
+            FAILURES.to_owned(),
+            known.failures(now).to_string(),
+            Some(ttl),
+        ),
+        None => delete(FAILURES),
+    });
+    let is_closed = known.state(now) == BreakerState::Closed;
+    writes.push(match known.document() {
+        // It opens itself only by questions, however long nobody asks.
+        Some(document) if !is_closed => put(BREAKER.to_owned(), document, None),
+        Some(document) if counts_for.is_some() => put(BREAKER.to_owned(), document, counts_for),
+        Some(_) | None => delete(BREAKER),
+    });
 }
 
 fn put(key: String, value: impl Into<Bytes>, ttl: Option<Elapsed>) -> Write {

@@ -4,7 +4,7 @@ use super::*;
 use crate::bus::local::LocalBus;
 use crate::bus::{Encoding, Subject};
 use crate::control_plane::kernel::policy::Policy;
-use crate::control_plane::kernel::{Decision, Question, SafetyKernel as _, Verdict};
+use crate::control_plane::kernel::{Decision, KernelError, Question, SafetyKernel as _, Verdict};
 use crate::control_plane::ledger::{DecisionsQuery, JobState, Ledger, Submission, Via};
 use crate::ids::JobId;
 use crate::store::memory::MemoryStore;
@@ -88,6 +88,29 @@ impl Bench {
         };
         let verdict = self.kernels[name].check(&question).await;
         verdict.expect("it answers").decision.name()
+    }
+
+    /// Tells a plane what came of a question to a kernel somewhere else.
+    fn answered(&self, name: &str, answer: &str) {
+        let answer = match answer {
+            "no answer" => Err(KernelError::TimedOut),
+            answer => Err(KernelError::NotUnderstood(answer.to_owned())),
+        };
+        let mut ledger = lock(&self.planes[name].1);
+        ledger.kernel_answered(&answer, self.clock.now());
+    }
+
+    /// The breaker, in the eyes of a plane.
+    fn breaker(&self, name: &str) -> String {
+        let (breaker, now) = (lock(&self.planes[name].1).breaker(), self.clock.now());
+        let state = breaker.state(now).name();
+        let left = breaker.cooldown(now).map_or(0, Elapsed::as_secs);
+        format!("{state} {left} s, {} failures", breaker.failures(now))
+    }
+
+    async fn stored(&self, key: &str) -> Option<String> {
+        let stored = self.store.get(key).await.expect("it answers");
+        stored.map(|it| String::from_utf8_lossy(&it).into_owned())
     }
 
     /// The jobs that a plane knows.
@@ -407,6 +430,48 @@ async fn rates_go_on_with_the_next_leader_and_what_a_deposed_one_counted_does_no
     bench.pass(60);
     let counted = bench.store.newest(key, 9).await.expect("an index");
     assert_eq!(counted, []);
+}
+
+#[tokio::test]
+async fn a_next_leader_asks_no_kernel_that_is_left_alone_and_others_see_for_how_long() {
+    let bench = Bench::new(&["a", "b"]);
+    let (counter, document) = ("cordum:cb:safety:failures", "capdeck:breaker");
+    bench.keeper("a").look().await;
+    for failures in 1..=3 {
+        bench.answered("a", "no answer");
+        bench.keeper("a").keep().await.expect("it leads");
+        let told = bench.stored(counter).await;
+        assert_eq!(told, Some(failures.to_string()));
+    }
+    bench.pass(10);
+    bench.keeper("b").look().await;
+    assert_eq!(bench.breaker("b"), "open 20 s, 3 failures");
+    assert!(
+        lock(&bench.planes["b"].1)
+            .may_ask(bench.clock.now())
+            .is_err()
+    );
+    bench.pass(19);
+    assert!(bench.stored(counter).await.is_some());
+    bench.pass(1);
+    assert_eq!(bench.stored(counter).await, None);
+    // One answer is not enough, neither for this one nor for the next.
+    bench.answered("b", "an answer");
+    bench.keeper("b").keep().await.expect("it leads");
+    bench.keeper("a").look().await;
+    bench.keeper("a").look().await;
+    assert!(bench.keeper("a").leads(), "{}", bench.standings());
+    assert_eq!(bench.breaker("a"), "half_open 0 s, 3 failures");
+    bench.answered("a", "an answer");
+    assert_eq!(bench.breaker("a"), "closed 0 s, 0 failures");
+    bench.keeper("a").keep().await.expect("it leads");
+    assert_eq!(bench.stored(document).await, None);
+    // A failure that stays alone is forgotten.
+    bench.answered("a", "no answer");
+    bench.keeper("a").keep().await.expect("it leads");
+    assert!(bench.stored(document).await.is_some());
+    bench.pass(30);
+    assert_eq!(bench.stored(document).await, None);
 }
 
 #[test]

@@ -41,15 +41,15 @@ impl BreakerState {
 /// Counts failures in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Breaker {
-    failures: u32,
-    last_failure: Timestamp,
+    pub(super) failures: u32,
+    pub(super) last_failure: Timestamp,
     /// When it opened; `None` while it is closed.
-    opened_at: Option<Timestamp>,
+    pub(super) opened_at: Option<Timestamp>,
     /// Questions that try the kernel now, and when the last of them was asked.
-    trying: u32,
-    tried_at: Timestamp,
+    pub(super) trying: u32,
+    pub(super) tried_at: Timestamp,
     /// Of those that tried it, how many were answered.
-    answered: u32,
+    pub(super) answered: u32,
 }
 
 impl Breaker {
@@ -76,6 +76,30 @@ impl Breaker {
     pub fn cooldown(&self, now: Timestamp) -> Option<Elapsed> {
         let at = self.opened_at?.plus(COOLDOWN);
         (now < at).then(|| at.since(now))
+    }
+
+    /// How long its failures count, or keep it open; `None` when they do no more.
+    pub fn counts_for(&self, now: Timestamp) -> Option<Elapsed> {
+        let until = self.last_failure.plus(COOLDOWN);
+        (self.failures > 0 && now < until).then(|| until.since(now))
+    }
+
+    /// The same in the eyes of one whose clock is behind: it is open no longer than usual.
+    pub(super) fn not_after(self, now: Timestamp) -> Self {
+        Self {
+            last_failure: self.last_failure.min(now),
+            opened_at: self.opened_at.map(|at| at.min(now)),
+            ..self
+        }
+    }
+
+    /// The same, but nobody tries the kernel: what another process may go on from.
+    pub(super) fn without_tries(self) -> Self {
+        Self {
+            trying: 0,
+            tried_at: Timestamp::default(),
+            ..self
+        }
     }
 
     /// Whether a question may be asked now. One that may has to be followed by

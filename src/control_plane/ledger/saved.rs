@@ -1,7 +1,8 @@
 //! The record as it is kept outside this process: what changed, as documents, and a
 //! ledger made anew from them.
 //!
-//! A ledger that is [`Ledger::keeping`] notes which jobs and rollbacks changed.
+//! A ledger that is [`Ledger::keeping`] notes which jobs and rollbacks changed, and what
+//! the breaker learned.
 //! [`Ledger::take_changes`] hands them out, [`Changes::documents`] writes them, and
 //! [`Ledger::restored`] reads them again in another process. What a process alone
 //! knows is not kept: a question that was asked and not answered is asked again, a
@@ -15,11 +16,14 @@ use thiserror::Error;
 
 use super::job::Phase;
 use super::rollback::{Stack, UndoKey};
-use super::{DeadLetter, DecisionRecord, Job, JobState, Ledger, Step, WaitingOn, idempotency_key};
+use super::{
+    Breaker, DeadLetter, DecisionRecord, Job, JobState, Ledger, Step, WaitingOn, idempotency_key,
+};
 use crate::ids::JobId;
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{JobCancel, JobRequest};
 
+mod breaker;
 mod document;
 mod keys;
 mod turned_away;
@@ -27,6 +31,7 @@ mod turned_away;
 pub use turned_away::{MAX_TURNED_AWAY, TurnedAway};
 
 use super::keys::{Key, PastKey};
+use breaker::BreakerDocument;
 use document::{JobDocument, StackDocument};
 
 /// Changed jobs that are handed out at once, so that a document is never long waited for.
@@ -137,6 +142,8 @@ pub struct Changes {
     pub forgotten: Vec<(JobId, Kept)>,
     /// Submissions that became no job, in their order.
     pub turned_away: Vec<TurnedAway>,
+    /// The breaker before the kernel, if it learned something.
+    pub breaker: Option<Breaker>,
 }
 
 impl Changes {
@@ -146,6 +153,15 @@ impl Changes {
             && self.stacks.is_empty()
             && self.forgotten.is_empty()
             && self.turned_away.is_empty()
+            && self.breaker.is_none()
+    }
+}
+
+impl Breaker {
+    /// The document of the breaker; `None` while it knows of no failure.
+    pub fn document(&self) -> Option<String> {
+        let fresh = self.without_tries() == Self::default();
+        (!fresh).then(|| document::write(&BreakerDocument::of(self)))
     }
 }
 
@@ -158,9 +174,14 @@ pub(super) struct Notes {
     forgotten: Vec<(JobId, Kept)>,
     turned_away: VecDeque<TurnedAway>,
     next_turned_away: u64,
+    breaker: bool,
 }
 
 impl Notes {
+    pub(super) fn breaker(&mut self) {
+        self.breaker = self.on;
+    }
+
     pub(super) fn job(&mut self, seq: u64) {
         if self.on {
             self.jobs.insert(seq);
@@ -209,9 +230,20 @@ pub struct Saved {
     keys: Vec<(Key, PastKey)>,
     turned_away: Vec<TurnedAway>,
     snapshots: Vec<String>,
+    breaker: Breaker,
 }
 
 impl Saved {
+    /// Sets the breaker.
+    ///
+    /// # Errors
+    /// [`BadDocument`]; it is as it was then.
+    pub fn set_breaker(&mut self, document: &[u8]) -> Result<(), BadDocument> {
+        let read: BreakerDocument = document::read(document)?;
+        self.breaker = read.into_breaker();
+        Ok(())
+    }
+
     /// Adds a job.
     ///
     /// # Errors
@@ -305,6 +337,7 @@ impl Ledger {
             stacks: stacks.collect(),
             forgotten: std::mem::take(&mut self.notes.forgotten),
             turned_away: std::mem::take(&mut self.notes.turned_away).into(),
+            breaker: std::mem::take(&mut self.notes.breaker).then_some(self.breaker),
         }
     }
 
@@ -332,6 +365,7 @@ impl Ledger {
             self.notes.turned_away.push_front(it);
         }
         self.notes.bound_turned_away();
+        self.notes.breaker |= changes.breaker.is_some();
     }
 
     /// A ledger in the place of this one, with what was kept: the options and the
@@ -349,6 +383,7 @@ impl Ledger {
         ledger.notes.on = self.notes.on;
         ledger.fleet = self.fleet.clone();
         ledger.fleet.without_jobs();
+        ledger.breaker = saved.breaker.not_after(now);
         for (key, stack) in saved.stacks {
             ledger.rollbacks.put(key, stack);
         }

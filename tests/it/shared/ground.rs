@@ -90,7 +90,8 @@ impl Plane {
     pub(super) fn start(ground: &Ground, more: &[&str]) -> Self {
         let policy = ground.home.home().join("policy.yaml");
         let policy = ["--policy", policy.to_str().unwrap()];
-        let policy = if more.contains(&"--policy") {
+        let has = |flag| more.contains(&flag);
+        let policy = if has("--policy") || has("--kernel") {
             &[][..]
         } else {
             &policy
