@@ -14,6 +14,7 @@ use crate::support::{Capdeck, NatsProcess, clock, run_peer, wait_until};
 mod counts;
 mod faults;
 mod ground;
+mod standby;
 
 use ground::{Ground, Plane, Submitters, all_done_once, call, executions, names, toil, wait_long};
 

@@ -39,6 +39,8 @@ const TURN: usize = 64;
 /// How often a silent client is asked whether it still is there; one that did not
 /// answer the last time is cut.
 const PING_EVERY: Elapsed = Elapsed::from_secs(30);
+/// Jobs of other planes whose tenants a stream remembers.
+const TENANTS: usize = 1_000;
 /// The longest message of a client; nothing but a goodbye is expected.
 const MAX_HEARD: usize = 4 << 10;
 
@@ -122,6 +124,7 @@ pub(super) async fn stream(
 async fn serve(app: &App, caller: &Caller, mut ears: Vec<Subscription>, socket: WebSocket) -> End {
     let (mut sink, mut source) = socket.split();
     let (frames, mut waiting) = mpsc::channel::<Message>(BUFFER);
+    let mut tenants = Tenants::default();
     let pump = async {
         let mut batch: Vec<Delivery> = Vec::with_capacity(TURN);
         loop {
@@ -130,7 +133,7 @@ async fn serve(app: &App, caller: &Caller, mut ears: Vec<Subscription>, socket: 
                 return End::Away;
             }
             for delivery in &batch {
-                let Some(text) = frame(app, caller, delivery) else {
+                let Some(text) = frame(app, caller, &mut tenants, delivery).await else {
                     continue;
                 };
                 match frames.try_send(Message::text(text)) {
@@ -226,10 +229,15 @@ async fn hear(ears: &mut [Subscription], batch: &mut Vec<Delivery>) -> bool {
 }
 
 /// A packet as a frame; `None` when it is not for this caller or no packet.
-fn frame(app: &App, caller: &Caller, delivery: &Delivery) -> Option<String> {
+async fn frame(
+    app: &App,
+    caller: &Caller,
+    tenants: &mut Tenants,
+    delivery: &Delivery,
+) -> Option<String> {
     let mut packet = decode::decode(delivery).ok()?;
     if let Some(tenant) = &caller.tenant
-        && tenant_of(app, &packet).as_ref() != Some(tenant)
+        && tenants.of(app, &packet).await.as_ref() != Some(tenant)
     {
         return None;
     }
@@ -248,17 +256,54 @@ fn frame(app: &App, caller: &Caller, delivery: &Delivery) -> Option<String> {
     }
 }
 
-/// The tenant that a packet is about; `None` if it is about no job that is known.
-fn tenant_of(app: &App, packet: &Packet) -> Option<String> {
-    let of_job = |id: &JobId| {
-        let ledger = ledger::lock(&app.ledger);
-        ledger.job(id).map(|job| job.tenant().to_owned())
-    };
-    match &packet.body {
-        Body::JobRequest(request) => Some(request.tenant().unwrap_or(DEFAULT_TENANT).to_owned()),
-        Body::JobResult(result) => of_job(&result.job_id),
-        Body::JobProgress(progress) => of_job(&progress.job_id),
-        Body::JobCancel(cancel) => of_job(&cancel.job_id),
-        Body::Heartbeat(_) | Body::Handshake(_) | Body::Alert(_) | Body::WorkerHandshake(_) => None,
+/// The tenants of jobs of which another plane has the record.
+#[derive(Default)]
+struct Tenants(BTreeMap<JobId, String>);
+
+impl Tenants {
+    /// The tenant that a packet is about; `None` if it is about no job that is known.
+    async fn of(&mut self, app: &App, packet: &Packet) -> Option<String> {
+        let job = match &packet.body {
+            Body::JobRequest(request) => {
+                return Some(request.tenant().unwrap_or(DEFAULT_TENANT).to_owned());
+            }
+            Body::JobResult(result) => &result.job_id,
+            Body::JobProgress(progress) => &progress.job_id,
+            Body::JobCancel(cancel) => &cancel.job_id,
+            Body::Heartbeat(_) | Body::Handshake(_) | Body::Alert(_) | Body::WorkerHandshake(_) => {
+                return None;
+            }
+        };
+        let ours = {
+            let ledger = ledger::lock(&app.ledger);
+            ledger.job(job).map(|job| job.tenant().to_owned())
+        };
+        match (ours, &app.post) {
+            (Some(tenant), _) => Some(tenant),
+            (None, None) => None,
+            (None, Some(_)) => self.on_record(app, job).await,
+        }
+    }
+
+    /// What the plane that leads has written down of a job before it sent anything about
+    /// it. A packet about a job is not shown as long as that cannot be read.
+    async fn on_record(&mut self, app: &App, job: &JobId) -> Option<String> {
+        if let Some(known) = self.0.get(job) {
+            return Some(known.clone());
+        }
+        let meta = match app.store.hash(&format!("job:meta:{job}")).await {
+            Ok(meta) => meta,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, %job, "a packet is not in a stream: whose it is cannot be read");
+                return None;
+            }
+        };
+        let tenant = meta.get("tenant")?.clone();
+        while self.0.len() >= TENANTS {
+            self.0.pop_first();
+        }
+        self.0.insert(job.clone(), tenant.clone());
+        Some(tenant)
     }
 }

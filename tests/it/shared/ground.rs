@@ -77,6 +77,11 @@ impl Ground {
     pub(super) fn plane_with_workers(&self, more: &[&str]) -> Plane {
         Plane::start(self, more)
     }
+
+    /// One whose environment says more.
+    pub(super) fn plane_where(&self, more: &[&str], variables: &[(&str, &str)]) -> Plane {
+        Plane::start_where(self, &[&["--no-workers"], more].concat(), variables)
+    }
 }
 
 /// A plane that submits nothing by itself.
@@ -88,6 +93,10 @@ pub(super) struct Plane {
 
 impl Plane {
     pub(super) fn start(ground: &Ground, more: &[&str]) -> Self {
+        Self::start_where(ground, more, &[])
+    }
+
+    fn start_where(ground: &Ground, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let policy = ground.home.home().join("policy.yaml");
         let policy = ["--policy", policy.to_str().unwrap()];
         let has = |flag| more.contains(&flag);
@@ -102,7 +111,8 @@ impl Plane {
                 .command(&["up", "--http", "127.0.0.1:0", "--no-traffic"])
                 .args(["--nats", &ground.nats.url(), "--redis", &ground.redis.url()])
                 .args(policy)
-                .args(more),
+                .args(more)
+                .envs(variables.iter().copied()),
         );
         let url = gateway(&says).to_owned();
         Self { child, url, says }
@@ -173,20 +183,33 @@ pub(super) fn call(
     path: &str,
     body: Option<&Value>,
 ) -> Option<(u16, Value)> {
+    let (head, body) = exchange(url, method, path, "", body)?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(&body).ok()?))
+}
+
+/// One call with further headers, each with its line end: the head and the body of the
+/// answer.
+pub(super) fn exchange(
+    url: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: Option<&Value>,
+) -> Option<(String, String)> {
     let mut line = TcpStream::connect(url).ok()?;
     line.set_read_timeout(Some(PATIENCE)).ok()?;
     let body = body.map(Value::to_string).unwrap_or_default();
     let request = format!(
         "{method} /api/v1{path} HTTP/1.1\r\nHost: {url}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+         Content-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}",
         body.len()
     );
     line.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     line.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, serde_json::from_str(body).ok()?))
+    Some((head.to_owned(), body.to_owned()))
 }
 
 pub(super) fn wait_long<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
