@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
 
 use super::App;
@@ -25,6 +25,8 @@ use crate::wire::packet::{Body, JobRequest};
 use crate::wire::pointer::{Pointer, context_of};
 use crate::wire::{DLQ, SENDER_GATEWAY, SENDER_GATEWAY_HTTP, SUBMIT};
 
+/// Names the trace of a new job.
+pub(super) const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 /// How long a context is kept, as in CAP deployments.
 const CONTEXT_TTL: Elapsed = Elapsed::from_secs(24 * 3_600);
 /// Seconds until a throttled client may try again, as CAP gateways say.
@@ -231,7 +233,7 @@ pub(super) fn accepted(first: &Submitted, ignored: &[String], extra: Object) -> 
         .build();
     let mut response = json_response(StatusCode::OK, &body);
     if let Ok(trace) = HeaderValue::from_str(first.trace.as_str()) {
-        response.headers_mut().insert("x-trace-id", trace);
+        response.headers_mut().insert(TRACE_ID, trace);
     }
     Ok(response)
 }

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::App;
+use super::admission::TRACE_ID;
 use super::answer::Refusal;
 use super::guard::{MAX_BODY, too_long};
 use super::keys::{Caller, Role};
@@ -45,7 +46,12 @@ const AT_ONCE: usize = 256;
 /// Bytes of an answer at most: a payload of 2 MiB in base64 and in words.
 const MAX_ANSWER: usize = 8 << 20;
 /// Headers of an answer that go with it.
-const CARRIED: [HeaderName; 2] = [header::CONTENT_TYPE, header::RETRY_AFTER];
+static CARRIED: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::RETRY_AFTER,
+    header::ALLOW,
+    TRACE_ID,
+];
 
 /// What every plane answers for itself.
 const HERE: [&str; 4] = [

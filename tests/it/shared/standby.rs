@@ -197,6 +197,32 @@ fn a_caller_is_to_the_leader_who_their_key_says_also_through_a_plane_that_stands
     }
 }
 
+#[test]
+fn an_answer_through_a_plane_that_stands_by_has_the_headers_of_the_leaders() {
+    let ground = Ground::new();
+    let first = ground.plane(&[]);
+    first.leads();
+    let second = ground.plane(&["--join"]);
+    let header = |plane: &Plane, method: &str, path: &str, body: &Value, name: &str| {
+        let own = "X-Request-Id: mine-7\r\n";
+        let (head, _) = exchange(&plane.url, method, path, own, Some(body)).unwrap();
+        assert!(head.contains("x-request-id: mine-7\r\n"), "{head}");
+        let lines = head.lines();
+        let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        values.next().map(str::to_owned)
+    };
+    // Asked for at the first one, known at the second.
+    let traces = [&first, &second].map(|plane| {
+        let kind = header(plane, "GET", "/jobs", &Value::Null, "content-type");
+        assert_eq!(kind.as_deref(), Some("application/json"));
+        header(plane, "POST", "/jobs", &toil("j-1"), "x-trace-id").expect("a trace")
+    });
+    assert_eq!(traces[0], traces[1]);
+    let allowed = |plane| header(plane, "PUT", "/jobs", &Value::Null, "allow");
+    assert_eq!(allowed(&first), allowed(&second));
+    assert!(allowed(&second).is_some_and(|it| it.contains("POST")));
+}
+
 /// Signs what stands in a policy file.
 fn sign(policy: &Path) {
     let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
