@@ -189,6 +189,29 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
         let _nothing = (patterns, since);
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
+
+    /// The clients that hear messages on `pattern`, or on a part of it, as members of the
+    /// group `queue`; `None` where the bus does not tell who listens. Takes half a second.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bus cannot be asked.
+    fn members<'a>(
+        &'a self,
+        pattern: &'a Pattern,
+        queue: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Vec<Member>>, BusError>> {
+        let _nothing = (pattern, queue);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// A client of the bus that shares messages with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What it calls itself; empty if nothing.
+    pub name: String,
+    /// Where it comes from, as the server sees it.
+    pub address: String,
 }
 
 /// A running subscription; dropping it ends it.

@@ -23,13 +23,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{
-    Bus, BusError, Delivery, LinkState, Pattern, SUBSCRIPTION_BUFFER, Subject, Subscription,
-    SubscriptionGuard,
+    Bus, BusError, Delivery, LinkState, Member, Pattern, SUBSCRIPTION_BUFFER, Subject,
+    Subscription, SubscriptionGuard,
 };
 use crate::config::NatsServer;
 use crate::time::{BoxFuture, Clock, Elapsed, Timestamp, sleep};
 
 mod connect;
+mod members;
 mod memory;
 mod session;
 
@@ -198,6 +199,18 @@ impl Bus for NatsBus {
         Box::pin(async move {
             let client = self.shared.client()?;
             let asked = memory::replay(&client, patterns, since).await;
+            asked.map_err(|source| self.shared.refused(source))
+        })
+    }
+
+    fn members<'a>(
+        &'a self,
+        pattern: &'a Pattern,
+        queue: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Vec<Member>>, BusError>> {
+        Box::pin(async move {
+            let client = self.shared.client()?;
+            let asked = members::members(&client, &*self.shared.clock, pattern, queue).await;
             asked.map_err(|source| self.shared.refused(source))
         })
     }

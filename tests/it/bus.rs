@@ -13,6 +13,8 @@ use capdeck::bus::{
 };
 use capdeck::config::{NatsAuth, Secret, Tls};
 
+mod members;
+
 use crate::support::{
     Certificates, NatsProcess, PATIENCE, clock, failure, free_port, link_is, nats_at, soon,
 };

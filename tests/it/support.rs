@@ -188,6 +188,15 @@ impl NatsProcess {
         Self(start_server(&program, arguments, answers))
     }
 
+    /// Starts one with a configuration, which lives as long as the directory.
+    pub fn configured(text: &str) -> (TempDir, Self) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nats.conf");
+        std::fs::write(&path, text).unwrap();
+        let server = Self::start_with(&["-c", path.to_str().unwrap()]);
+        (dir, server)
+    }
+
     /// Where it listens, running or not.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.0.port)
