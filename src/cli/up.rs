@@ -82,7 +82,9 @@ With both --nats and --redis the record of jobs, decisions and approvals is on R
 and several planes with the same policy share the work: one leads and schedules, the
 others take in requests, run workers, and take over when it dies. With one of the two
 alone, or with none, jobs stay in the memory of this process and are gone with it; run
-one plane on one bus then.")]
+one plane on one bus then. Beside another scheduler it does not start: one of Cordum's is
+seen by its signs on Redis, and on NATS where the server tells who listens. Where it does
+not tell, one that sends nothing for two seconds is not seen, which is said.")]
 pub(super) struct UpArgs {
     #[command(flatten)]
     plane: PlaneArgs,
@@ -102,8 +104,9 @@ pub(super) struct UpArgs {
     /// Keep payloads on this Redis server, instead of in memory
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
-    /// Stand beside the planes that are on these servers already
-    #[arg(long, requires = "nats", requires = "redis")]
+    /// Stand beside the planes that are on these servers already, or beside a scheduler
+    /// of another make that leaves them
+    #[arg(long, requires = "nats")]
     join: bool,
 }
 
@@ -313,7 +316,7 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
     if args.nats.is_some() && args.redis.is_some() {
         if !args.join {
             tokio::select! {
-                alone = neighbours::refuse(&*store, &*clock) => alone?,
+                alone = neighbours::refuse(&*store, &*bus, &*clock) => alone?,
                 _ = interrupt.recv() => return Ok(()),
                 _ = terminate.recv() => return Ok(()),
             }
@@ -322,7 +325,11 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         options.scenario = options.scenario.tagged(tag);
         options.shared_as = Some(name.clone());
     } else if args.nats.is_some() {
-        neighbours::refuse_on_bus(&*bus, &*clock).await?;
+        tokio::select! {
+            alone = neighbours::refuse_on_bus(&*bus, &*clock, args.join) => alone?,
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        }
     }
     let plane = ControlPlane::start(Arc::clone(&bus), store, clock, options)
         .await

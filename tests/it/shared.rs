@@ -13,6 +13,7 @@ use crate::support::{Capdeck, NatsProcess, clock, run_peer, wait_until};
 
 mod counts;
 mod faults;
+mod foreign;
 mod ground;
 mod standby;
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::bus::{Bus, Pattern, Subject};
-
+use crate::bus::{Bus, Member, Pattern, Subject};
 use crate::cli::policy::safe;
 use crate::cli::{CliError, print};
 use crate::control_plane::keeper::{LEASE, LEASE_LIVES, Standing};
+use crate::control_plane::scheduler::QUEUE;
 use crate::store::Store;
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
+use crate::wire::{self, decode};
 
 /// Where schedulers write their workers down, every 5 s.
 const WORKERS: &str = "sys:workers:snapshot";
@@ -30,6 +31,15 @@ const ASKED: &str = "capdeck.here.asked";
 const ANSWERED: &str = "capdeck.here.answered";
 /// How long an answer is waited for.
 const ANSWER_LIMIT: Elapsed = Elapsed::from_millis(500);
+/// What schedulers of CAP deployments share with each other in their group, with JetStream
+/// or without: cancels at least, which are never durable.
+const SHARED: &str = "sys.job.*";
+/// What schedulers publish on: jobs to workers, and what became of jobs.
+const PUBLISHED: [&str; 3] = ["sys.job.*", "job.>", "worker.*.jobs"];
+/// As whom they publish.
+const SENDERS: [&str; 2] = [wire::SENDER_SCHEDULER, wire::SENDER_SAGA];
+/// How long a scheduler is listened for where nobody tells who is there.
+const LISTEN: Elapsed = Elapsed::from_secs(2);
 /// How often a lease is looked at.
 const LOOK: Elapsed = Elapsed::from_millis(250);
 
@@ -67,11 +77,35 @@ pub(super) async fn show_oneself(bus: Arc<dyn Bus>, name: String) {
     }
 }
 
-/// Refuses to start on a bus where another plane is that does not share its record.
+/// Refuses to start on a bus where another plane is that does not share its record, and
+/// unless `join`ing, where a scheduler of another make is.
 ///
 /// # Errors
 /// Exit code 2 when one is there, 3 when the bus does not answer.
-pub(super) async fn refuse_on_bus(bus: &dyn Bus, clock: &dyn Clock) -> Result<(), CliError> {
+pub(super) async fn refuse_on_bus(
+    bus: &dyn Bus,
+    clock: &dyn Clock,
+    join: bool,
+) -> Result<(), CliError> {
+    // First, for a plane of ours is in the group of schedulers too.
+    refuse_ours(bus, clock).await?;
+    if join {
+        return Ok(());
+    }
+    if refuse_members(bus).await? == Told::All {
+        return Ok(());
+    }
+    if let Some(heard) = listen(bus, clock).await? {
+        return Err(foreign(&heard, "this bus"));
+    }
+    print::note(
+        "warning: this NATS server does not tell who listens on it. No other scheduler was \
+         heard, but one that had nothing to say would dispatch every job a second time",
+    );
+    Ok(())
+}
+
+async fn refuse_ours(bus: &dyn Bus, clock: &dyn Clock) -> Result<(), CliError> {
     let answered = Pattern::from(&subject(ANSWERED));
     let mut answers = bus
         .subscribe(&answered, None)
@@ -92,6 +126,76 @@ pub(super) async fn refuse_on_bus(bus: &dyn Bus, clock: &dyn Clock) -> Result<()
         .hint("each of two planes without it would dispatch every job"))
 }
 
+/// Whether a bus tells who listens on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    All,
+    Nothing,
+}
+
+/// Refuses to start where somebody is in the group of schedulers.
+async fn refuse_members(bus: &dyn Bus) -> Result<Told, CliError> {
+    let shared = pattern(SHARED);
+    let members = bus.members(&shared, QUEUE).await;
+    let Some(members) = members.map_err(CliError::unreachable)? else {
+        return Ok(Told::Nothing);
+    };
+    match members.first() {
+        None => Ok(Told::All),
+        Some(Member { name, address }) => {
+            let name = if name.is_empty() {
+                "of another make"
+            } else {
+                name
+            };
+            let who = format!("{} ({})", safe(name), safe(address));
+            Err(foreign(&who, "this bus"))
+        }
+    }
+}
+
+/// Listens for a while for what only schedulers send; says who was heard.
+async fn listen(bus: &dyn Bus, clock: &dyn Clock) -> Result<Option<String>, CliError> {
+    let mut ears = Vec::new();
+    for name in PUBLISHED {
+        let ear = bus.subscribe(&pattern(name), None).await;
+        ears.push(ear.map_err(CliError::unreachable)?);
+    }
+    let [jobs, topics, workers] = ears.as_mut_slice() else {
+        return Ok(None);
+    };
+    let hearing = async {
+        loop {
+            let heard = tokio::select! {
+                heard = jobs.recv() => heard,
+                heard = topics.recv() => heard,
+                heard = workers.recv() => heard,
+            };
+            let packet = decode::decode(&heard?).ok();
+            let sender = packet.map(|packet| packet.sender.to_string());
+            let is_scheduler = |it: &String| SENDERS.contains(&it.as_str());
+            if let Some(sender) = sender.filter(is_scheduler) {
+                return Some(sender);
+            }
+        }
+    };
+    Ok(tokio::select! {
+        heard = hearing => heard,
+        () = sleep(clock, LISTEN) => None,
+    })
+}
+
+fn foreign(who: &str, place: &str) -> CliError {
+    let says = format!("the scheduler {who} works on {place}");
+    CliError::usage(anyhow::anyhow!(says))
+        .hint("two schedulers would each dispatch every job; use other servers")
+        .hint("with --join capdeck starts all the same, for servers that the other one leaves")
+}
+
+fn pattern(name: &str) -> Pattern {
+    Pattern::parse(name).expect("a test parses it")
+}
+
 fn subject(name: &str) -> Subject {
     Subject::parse(name).expect("a test parses it")
 }
@@ -101,15 +205,17 @@ fn subject(name: &str) -> Subject {
 ///
 /// # Errors
 /// Exit code 2 when one lives there, 3 when the store does not answer.
-pub(super) async fn refuse(store: &dyn Store, clock: &dyn Clock) -> Result<(), CliError> {
+pub(super) async fn refuse(
+    store: &dyn Store,
+    bus: &dyn Bus,
+    clock: &dyn Clock,
+) -> Result<(), CliError> {
     if let Some(writer) = foreign_scheduler(store, clock.now()).await? {
-        let says = format!("the scheduler {writer} works on these servers");
-        return Err(CliError::usage(anyhow::anyhow!(says))
-            .hint("two schedulers would each dispatch every job; use other servers")
-            .hint(
-                "with --join capdeck starts all the same, for servers that the other one leaves",
-            ));
+        return Err(foreign(&writer, "these servers"));
     }
+    // One that keeps its record on another server leaves no sign on this one. Where the
+    // bus does not tell, the store has been asked.
+    refuse_members(bus).await?;
     let until = clock.now().plus(LEASE_LIVES).plus(LOOK);
     let mut told = false;
     while let Some(leader) = leader(store).await? {
@@ -171,9 +277,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_subjects_are_subjects() {
+    fn the_subjects_are_subjects_and_the_patterns_patterns() {
         for name in [ASKED, ANSWERED] {
             assert_eq!(subject(name).as_str(), name);
+        }
+        for name in PUBLISHED.into_iter().chain([SHARED]) {
+            assert_eq!(pattern(name).as_str(), name);
         }
     }
 }
