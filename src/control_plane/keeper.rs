@@ -32,6 +32,9 @@ use crate::wire;
 
 mod counts;
 mod records;
+mod taken;
+
+use taken::Taken;
 
 pub use records::{JOB, JOBS, KEY, KEYS, ROLLBACK, ROLLBACKS, TURNED_AWAY};
 
@@ -191,35 +194,20 @@ impl Keeper {
             let Standing::Leads { epoch } = self.standing.borrow().clone() else {
                 return Err(NotKept::Deposed);
             };
-            let changes = lock(&self.parts.ledger).take_changes();
-            // Taken second and written first: what was counted for a decision is on
-            // record where the decision is.
-            let kernel = self.parts.kernel.as_ref();
-            let counted = kernel.map(|kernel| kernel.rates().take_counted());
-            let counted = counted.unwrap_or_default();
-            if changes.is_empty() && counted.is_empty() {
+            let Some(taken) = Taken::from(&self.parts) else {
                 return Ok(());
-            }
-            let now = self.parts.clock.now();
-            let mut writes = counts::writes(&counted, now);
-            writes.extend(records::writes(&changes, now));
+            };
+            let writes = taken.writes(self.parts.clock.now());
             for some in writes.chunks(WRITES_AT_ONCE) {
                 let guard = (EPOCH, epoch.as_bytes());
-                match self.parts.store.commit(guard, some).await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        self.step_down("another one has begun");
-                        return Err(NotKept::Deposed);
-                    }
-                    Err(error) => {
-                        lock(&self.parts.ledger).give_back(changes);
-                        if let Some(kernel) = kernel {
-                            kernel.rates().give_back(counted);
-                        }
-                        return Err(error.into());
-                    }
+                // With an error what was taken is given back.
+                if !self.parts.store.commit(guard, some).await? {
+                    taken.done();
+                    self.step_down("another one has begun");
+                    return Err(NotKept::Deposed);
                 }
             }
+            taken.done();
         }
     }
 

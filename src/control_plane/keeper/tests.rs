@@ -11,6 +11,10 @@ use crate::store::memory::MemoryStore;
 use crate::time::ManualClock;
 use crate::wire::packet::{Budget, JobMetadata, JobRequest};
 
+mod stuck;
+
+use stuck::Stuck;
+
 /// Planes on one store, with a clock that stands still unless it is told to go.
 struct Bench {
     clock: ManualClock,
@@ -392,6 +396,30 @@ async fn a_record_that_cannot_be_read_is_left_out_and_stays_where_it_is() {
     assert!(bench.keeper("b").leads());
     assert_eq!(bench.jobs("b"), "j2");
     assert_eq!(bench.store.get(&key).await.expect("there"), Some(broken));
+}
+
+#[tokio::test]
+async fn what_was_taken_by_a_caller_who_hangs_up_is_kept_by_the_next_one() {
+    let mut bench = Bench::new(&["a", "b"]);
+    let stuck = Stuck::over(bench.store.clone());
+    bench.keeper("a").look().await;
+    let (keeper, _) = bench.planes.get_mut("a").expect("a plane");
+    keeper.parts.store = Arc::new(stuck.clone());
+    bench.submit("a", "j1");
+    bench.ask("a", "acme", "j1").await;
+    stuck.set(true);
+    {
+        let keeping = std::pin::pin!(bench.keeper("a").keep());
+        assert!(futures_util::poll!(keeping).is_pending());
+    }
+    stuck.set(false);
+    bench.submit("a", "j2");
+    bench.keeper("a").keep().await.expect("it leads");
+    bench.pass(8);
+    bench.keeper("b").look().await;
+    assert_eq!(bench.jobs("b"), "j1 j2");
+    assert_eq!(bench.ask("b", "acme", "j2").await, "ALLOW");
+    assert_eq!(bench.ask("b", "acme", "j3").await, "THROTTLE");
 }
 
 #[tokio::test]

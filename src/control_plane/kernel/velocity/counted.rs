@@ -85,7 +85,8 @@ impl Rates {
         Counted(counted)
     }
 
-    /// Takes back what was handed out last and may not have been written down.
+    /// Takes back what was handed out last and may not have been written down. A request
+    /// without a job gets another number, so one that was written counts twice later on.
     pub fn give_back(&mut self, counted: Counted) {
         for CountedRule { rule, passed, .. } in counted.0 {
             let Some(keys) = self.rules.get_mut(&rule) else {
