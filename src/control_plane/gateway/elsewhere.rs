@@ -242,18 +242,15 @@ impl Post {
             .await
             .map_err(|error| away(&error))?;
         let (done, answered) = oneshot::channel();
-        self.awaited().insert(id.clone(), done);
+        let awaits = Awaits::answer(self, &id, done);
         let subject = subject(leader, "asked").map_err(|error| away(&error))?;
         let said = self.bus.publish(&subject, Bytes::from(id.clone())).await;
-        if let Err(error) = said {
-            self.awaited().remove(&id);
-            return Err(away(&error));
-        }
+        said.map_err(|error| away(&error))?;
         tokio::select! {
             _told = answered => {}
             () = sleep(&*self.clock, ANSWER_LIMIT) => {}
         }
-        self.awaited().remove(&id);
+        drop(awaits);
         let key = answered_key(&id);
         // Looked for in any case: the word that it is there may be lost.
         let reply = self.store.get(&key).await.map_err(|error| away(&error))?;
@@ -277,6 +274,25 @@ impl Post {
         // It would go by itself.
         drop(self.store.delete(&key).await);
         Reply::read(&reply).ok_or_else(|| away(&"its answer cannot be read"))
+    }
+}
+
+/// An answer that is awaited, until whoever awaits it is gone.
+struct Awaits<'a> {
+    post: &'a Post,
+    id: &'a str,
+}
+
+impl<'a> Awaits<'a> {
+    fn answer(post: &'a Post, id: &'a str, done: oneshot::Sender<()>) -> Self {
+        post.awaited().insert(id.to_owned(), done);
+        Self { post, id }
+    }
+}
+
+impl Drop for Awaits<'_> {
+    fn drop(&mut self) {
+        self.post.awaited().remove(self.id);
     }
 }
 
@@ -430,4 +446,48 @@ fn not_kept(error: &NotKept) -> Refusal {
         }
     };
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_on_record", says).retry_after(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::local::LocalBus;
+    use crate::control_plane::keeper;
+    use crate::control_plane::ledger::Ledger;
+    use crate::store::memory::MemoryStore;
+    use crate::time::{ManualClock, Timestamp};
+
+    #[tokio::test]
+    async fn a_caller_who_hangs_up_is_forgotten() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(0)));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::clone(&clock)));
+        let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
+        let parts = keeper::Parts {
+            store: Arc::clone(&store),
+            bus: Arc::clone(&bus),
+            clock: Arc::clone(&clock),
+            ledger: Arc::new(Mutex::new(Ledger::new(1, 0))),
+            kernel: None,
+            wake: Arc::default(),
+        };
+        let keeper = Arc::new(Keeper::new(parts, "capdeck-b".to_owned()));
+        let post = Post::new(keeper, bus, store, clock);
+        let mut request = Request::new(HttpBody::empty());
+        request.extensions_mut().insert(Caller {
+            role: Role::Admin,
+            tenant: None,
+            name: None,
+            key_id: String::new(),
+            personal: false,
+        });
+        let question = Question::of("capdeck-b", request)
+            .await
+            .expect("a question");
+        {
+            let asking = std::pin::pin!(post.ask("capdeck-a", question));
+            assert!(futures_util::poll!(asking).is_pending());
+            assert_eq!(post.awaited().len(), 1);
+        }
+        assert_eq!(post.awaited().len(), 0);
+    }
 }
