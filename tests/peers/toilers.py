@@ -32,25 +32,34 @@ class Toiler:
 
     async def connect(self, **options):
         # A server that is gone for a while is no reason to end.
-        return await nats.connect(
+        connection = await nats.connect(
             **options, max_reconnect_attempts=-1, reconnect_time_wait=0.2
         )
+        subscribe = connection.subscribe
+
+        async def subscribed(*args, **more):
+            subscription = await subscribe(*args, **more)
+            self.line.set_result(connection)
+            return subscription
+
+        connection.subscribe = subscribed
+        return connection
 
     async def start(self):
-        connection = await self.connect(servers=self.url, name=self.id)
+        # Heartbeats take the line that jobs come on, after the subscription to them, also
+        # when the line is a new one: a plane that hears of a worker gives it jobs at once.
+        self.line = asyncio.get_running_loop().create_future()
+        work = run_worker(
+            self.url,
+            f"worker.{self.id}.jobs",
+            self.handle,
+            sender_id=self.id,
+            connect_fn=self.connect,
+        )
+        work = asyncio.create_task(work)
+        connection = await self.line
         await emit_heartbeat(connection, self.heartbeat())
-        return [
-            asyncio.create_task(self.beat(connection)),
-            asyncio.create_task(
-                run_worker(
-                    self.url,
-                    f"worker.{self.id}.jobs",
-                    self.handle,
-                    sender_id=self.id,
-                    connect_fn=self.connect,
-                )
-            ),
-        ]
+        return [asyncio.create_task(self.beat(connection)), work]
 
     async def beat(self, connection):
         while True:
