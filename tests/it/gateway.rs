@@ -21,6 +21,8 @@ use capdeck::control_plane::kernel::SafetyKernel as _;
 use capdeck::ids::{PoolName, WorkerId};
 use capdeck::store::Store;
 use capdeck::time::{Clock, Elapsed};
+use capdeck::wire::job_hash::job_hash;
+use capdeck::wire::json::{Unknown, job_request_from_json};
 use capdeck::wire::packet::Heartbeat;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -219,6 +221,40 @@ async fn bad_requests_have_their_codes_and_leave_nothing_behind() {
     assert_eq!(reply.short(), "413 body_too_large");
     assert_eq!(bench.get(jobs).await.body["items"], json!([]));
     assert_eq!(bench.heard(), Vec::<String>::new());
+}
+
+/// Policy sees a reference to a secret whatever the client says of it, and the hash
+/// that a yes is bound to covers what was found.
+#[tokio::test]
+async fn a_secret_in_the_prompt_is_seen_by_policy_and_part_of_the_job_hash() {
+    let bench = Bench::start().await;
+    let policy = "version: v1
+rules:
+  - {id: no-secrets, match: {secrets_present: true, topics: [job.out]}, decision: deny}
+  - {id: tagged, match: {risk_tags: [secrets]}, decision: require_approval}
+  - {id: rest, decision: allow}
+";
+    std::fs::write(&bench.policy, policy).unwrap();
+    bench.refresh().await;
+    let said = json!({"secrets_present": "false"});
+    for (topic, prompt, expected) in [
+        ("job.out", "use secret://vault/api", "403 policy_denied"),
+        ("job.out", "use what you know", "200"),
+    ] {
+        let body = json!({"topic": topic, "prompt": prompt, "labels": said});
+        assert_eq!(bench.submit(body).await.short(), expected, "{prompt}");
+    }
+    let body = json!({"topic": "job.in", "context": {"token": "secret://vault/api"}});
+    let held = bench.submit(body).await;
+    assert_eq!(held.body["status"], "approval_required", "{}", held.body);
+    let detail = bench.detail(&held.job_id()).await;
+    assert_eq!(detail["labels"]["secrets_present"], "true");
+    assert_eq!(detail["risk_tags"], json!(["secrets"]));
+    let text = detail["request"].to_string();
+    let (mut request, _) = job_request_from_json(text.as_bytes(), Unknown::Refuse).unwrap();
+    assert_eq!(detail["safety_job_hash"], job_hash(&request).as_str());
+    request.labels.remove("secrets_present");
+    assert_ne!(detail["safety_job_hash"], job_hash(&request).as_str());
 }
 
 #[tokio::test]

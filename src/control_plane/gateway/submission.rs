@@ -20,6 +20,7 @@ use crate::wire::packet::{
 };
 
 mod limits;
+mod secrets;
 
 use self::limits::check;
 
@@ -159,6 +160,9 @@ fn bad(field: &'static str, says: impl Into<String>) -> BadSubmission {
 /// `meta` or `env` beside fields of the HTTP body is refused: whichever shape it
 /// were read as, a risk tag that policy asks for could be left out.
 ///
+/// A prompt or context that refers to a secret puts the risk tag `secrets` and the
+/// label `secrets_present` on the request, whatever the body says of either.
+///
 /// # Errors
 /// [`BadSubmission`], naming the field where there is one.
 pub fn read(body: &[u8]) -> Result<Wanted, BadSubmission> {
@@ -170,7 +174,7 @@ pub fn read(body: &[u8]) -> Result<Wanted, BadSubmission> {
         ));
     };
     let has = |names: &[&str]| names.iter().any(|name| fields.contains_key(*name));
-    let wanted = if has(&["job_request", "jobRequest"]) {
+    let mut wanted = if has(&["job_request", "jobRequest"]) {
         from_envelope(body)?
     } else if let Some(name) = BODY_ALONE.iter().find(|name| has(&[name])) {
         if let Some(other) = ["meta", "env", "jobId"].iter().find(|name| has(&[name])) {
@@ -194,6 +198,8 @@ pub fn read(body: &[u8]) -> Result<Wanted, BadSubmission> {
         from_http(fields)?
     };
     check(&wanted.request)?;
+    // After the limits: what is found is not counted against who wrote the body.
+    secrets::mark(&mut wanted);
     Ok(wanted)
 }
 

@@ -204,9 +204,9 @@ const JOB_LABELS: &[&str] = &["job_id", "job.id", "edge.job_id"];
 /// Labels that name the session.
 const SESSION_LABELS: &[&str] = &["session_id", "edge.session_id"];
 /// The label that says whether there are secrets.
-pub(super) const SECRETS_LABEL: &str = "secrets_present";
+pub(in crate::control_plane) const SECRETS_LABEL: &str = "secrets_present";
 /// The risk tag that says so where the label does not speak.
-const SECRETS_TAG: &str = "secrets";
+pub(in crate::control_plane) const SECRETS_TAG: &str = "secrets";
 
 impl<'a> Facts<'a> {
     /// The facts of `question`, where `default_tenant` stands in for a tenant that
