@@ -1,6 +1,7 @@
 //! What is asked about policy: rules, snapshots, the kernel's health, decisions, and
 //! why a job is judged as it is. Asked for only while somebody looks at it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use crate::state::event::Event;
 use crate::state::limits;
 use crate::state::model::jobs::Decision;
 use crate::state::model::policy::{
-    Breaker, Explanation, FactTrace, Kernel, Log, PolicyFact, Rule, RuleTrace,
+    Breaker, Explanation, FactTrace, Kernel, Log, PolicyFact, Rule, RuleTrace, is_grant,
 };
 use crate::state::shared::{Text, text};
 use crate::time::{Elapsed, Timestamp};
@@ -43,22 +44,23 @@ impl Outside {
         let status = gateway.status().await?;
         let rules = told(gateway.rules().await)?;
         let snapshots = told(gateway.snapshots().await)?.unwrap_or_default();
-        let mut log: Option<Log> = None;
+        let mut tally: Option<Tally> = None;
         let mut cursor = None;
         for _ in 0..PAGES {
             let page = gateway.logged_decisions(cursor.as_deref()).await;
             let Some(page) = told(page)? else { break };
-            let log = log.get_or_insert_default();
-            log.since = page.record_since.or(log.since);
-            count_into(log, &page.items);
+            let tally = tally.get_or_insert_default();
+            tally.log.since = page.record_since.or(tally.log.since);
+            tally.count(&page.items);
             cursor = page.next_cursor;
             if cursor.is_none() || page.items.is_empty() {
                 break;
             }
         }
-        if let Some(log) = &mut log {
-            log.more = cursor.is_some();
-        }
+        let log = tally.map(|tally| Log {
+            more: cursor.is_some(),
+            ..tally.log
+        });
         Ok(fact_of(
             &status,
             rules.as_ref(),
@@ -115,12 +117,10 @@ pub(super) fn fact_of(
 
 /// The log of one page of decisions, which is all there is.
 pub(super) fn log_of(page: &List<LoggedDecision>) -> Log {
-    let mut log = Log {
-        since: page.record_since,
-        ..Log::default()
-    };
-    count_into(&mut log, &page.items);
-    log
+    let mut tally = Tally::default();
+    tally.log.since = page.record_since;
+    tally.count(&page.items);
+    tally.log
 }
 
 /// What was told; `None` where the gateway has no such route or our key may not ask.
@@ -164,18 +164,38 @@ fn rules_of(rules: &Rules) -> Vec<Rule> {
         .collect()
 }
 
-fn count_into(log: &mut Log, decisions: &[LoggedDecision]) {
-    for decision in decisions {
-        log.read += 1;
-        let Some(verdict) = Decision::read(&decision.verdict) else {
-            continue;
-        };
-        if verdict == Decision::Unavailable {
-            continue;
-        }
-        let rule = text(&decision.matched_rule);
-        if log.counts.len() < limits::RULES || log.counts.contains_key(&rule) {
-            log.counts.entry(rule).or_default()[verdict as usize] += 1;
+/// A log of decisions while it is read, the newest first.
+///
+/// Each evaluation is a record, and a job is evaluated when it is submitted, before it
+/// goes to a worker, and every few seconds while it is throttled. What an operator asks
+/// of a rule is how many jobs it decided about, so a job counts once for a rule.
+#[derive(Default)]
+struct Tally {
+    log: Log,
+    /// At most as many as there are records on [`PAGES`].
+    counted: BTreeSet<(JobId, Text)>,
+}
+
+impl Tally {
+    fn count(&mut self, decisions: &[LoggedDecision]) {
+        for decision in decisions {
+            self.log.read += 1;
+            let Some(verdict) = Decision::read(&decision.verdict) else {
+                continue;
+            };
+            let grant = decision.check == "approval" || is_grant(verdict, Some(&decision.reason));
+            if verdict == Decision::Unavailable || grant {
+                continue;
+            }
+            let rule = text(&decision.matched_rule);
+            let job = &decision.job_id;
+            if !job.is_empty() && !self.counted.insert((job.clone(), rule.clone())) {
+                continue;
+            }
+            let counts = &mut self.log.counts;
+            if counts.len() < limits::RULES || counts.contains_key(&rule) {
+                counts.entry(rule).or_default()[verdict as usize] += 1;
+            }
         }
     }
 }
@@ -380,6 +400,16 @@ mod tests {
         assert!(!read.stored);
     }
 
+    fn page(items: Vec<LoggedDecision>) -> List<LoggedDecision> {
+        List {
+            items,
+            unreadable: 0,
+            next_cursor: None,
+            bare: false,
+            record_since: None,
+        }
+    }
+
     #[test]
     fn a_log_counts_verdicts_by_rule_and_an_outage_is_no_rules_doing() {
         let logged = |rule: &str, verdict: &str| LoggedDecision {
@@ -387,21 +417,78 @@ mod tests {
             verdict: verdict.to_owned(),
             ..LoggedDecision::default()
         };
-        let mut log = Log::default();
-        count_into(
-            &mut log,
-            &[
-                logged("r1", "constrain"),
-                logged("r1", "constrain"),
-                logged("", "deny"),
-                logged("", "unavailable"),
-            ],
-        );
+        let log = log_of(&page(vec![
+            logged("r1", "constrain"),
+            logged("r1", "constrain"),
+            logged("", "deny"),
+            logged("", "unavailable"),
+        ]));
         assert_eq!(log.read, 4);
         assert_eq!(
             log.counts[&text("r1")][Decision::AllowWithConstraints as usize],
             2
         );
         assert_eq!(log.counts[&None].iter().sum::<u64>(), 1);
+    }
+
+    /// Records of `job rule verdict check reason`, the newest first; rule, outcomes and hits.
+    #[track_caller]
+    fn counted(records: &str, expected: &str) {
+        let records: Vec<LoggedDecision> = records
+            .split('|')
+            .map(|record| {
+                let mut words = record.split_whitespace();
+                let mut word = || words.next().expect("a word").to_owned();
+                let (job, rule, verdict, check) = (word(), word(), word(), word());
+                LoggedDecision {
+                    job_id: JobId::from(job),
+                    matched_rule: rule,
+                    verdict,
+                    check: check.replace('-', ""),
+                    reason: words.collect::<Vec<_>>().join(" "),
+                    ..LoggedDecision::default()
+                }
+            })
+            .collect();
+        let read = records.len();
+        let log = log_of(&page(records));
+        let rows: Vec<String> = log
+            .counts
+            .iter()
+            .flat_map(|(rule, counts)| {
+                let rule = rule.as_deref().unwrap_or("(none)");
+                let named = Decision::ALL.iter().zip(counts);
+                let hit = named.filter(|(_, count)| **count > 0);
+                hit.map(move |(decision, count)| format!("{rule} {decision} {count}"))
+            })
+            .collect();
+        assert_eq!(rows.join(", "), expected);
+        assert_eq!(log.read, read);
+    }
+
+    #[test]
+    fn a_job_counts_once_for_a_rule_however_often_policy_was_asked() {
+        counted(
+            "j3 read allow dispatch | j2 read allow dispatch | j1 read allow dispatch \
+             | j3 read allow submit | j2 read allow submit | j1 read allow submit",
+            "read ALLOW 3",
+        );
+        counted(
+            "j1 slow throttle - | j1 slow throttle - | j2 slow throttle -",
+            "slow THROTTLE 2",
+        );
+        counted(
+            "j1 read allow dispatch | j1 slow throttle dispatch",
+            "read ALLOW 1, slow THROTTLE 1",
+        );
+    }
+
+    #[test]
+    fn a_yes_of_a_person_is_no_hit_of_the_rule_that_asked() {
+        let ours = "j1 hold allow approval approval granted | j1 hold require_approval submit prod";
+        counted(ours, "hold REQUIRE_APPROVAL 1");
+        let foreign = "j1 hold allow - approval granted | j1 hold require_approval - prod";
+        counted(foreign, "hold REQUIRE_APPROVAL 1");
+        counted("j1 hold allow - prod", "hold ALLOW 1");
     }
 }

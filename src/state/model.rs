@@ -218,8 +218,11 @@ impl Model {
             && let Some(job) = self.jobs.get(&change.id)
         {
             let verdict = job.verdict.as_ref();
-            let rule = verdict.and_then(|verdict| verdict.rule_id.clone());
-            self.policy.judged(&rule, decision, moments.decided);
+            let reason = verdict.and_then(|verdict| verdict.reason.as_deref());
+            if !policy::is_grant(decision, reason) {
+                let rule = verdict.and_then(|verdict| verdict.rule_id.clone());
+                self.policy.judged(&rule, decision, moments.decided);
+            }
         }
         if (change.new || change.from != change.to || change.asked)
             && let Some(job) = self.jobs.get(&change.id)
@@ -291,5 +294,37 @@ mod tests {
         assert_eq!(told(5), [1, 1, 1]);
         assert_eq!(told(120), [1, 0, 0], "a minute of jobs, five of decisions");
         assert_eq!(told(3_600), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_yes_of_a_person_is_no_hit_of_the_rule_that_asked() {
+        let now = Timestamp::from_millis(10_000_000);
+        let mut model = Model::default();
+        for (state, decision, reason) in [
+            (
+                JobState::ApprovalRequired,
+                Decision::RequireApproval,
+                "prod",
+            ),
+            (JobState::Pending, Decision::Allow, "approval granted"),
+        ] {
+            let fact = JobFact {
+                id: JobId::from("j1"),
+                state: Some(state),
+                verdict: Some(Verdict {
+                    decision: Some(decision),
+                    rule_id: Some("hold".into()),
+                    reason: Some(reason.into()),
+                    ..Verdict::default()
+                }),
+                ..JobFact::default()
+            };
+            model.apply(&Event::Jobs(vec![fact]), now);
+        }
+        let rows = model.policy.rows();
+        let hold = rows.iter().find(|row| row.id.as_deref() == Some("hold"));
+        let counts = hold.expect("a row").counts;
+        assert_eq!(counts[Decision::RequireApproval as usize], 1);
+        assert_eq!(counts.iter().sum::<u64>(), 1);
     }
 }

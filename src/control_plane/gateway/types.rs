@@ -273,6 +273,7 @@ pub(in crate::control_plane) fn decision_record(job: &Job, record: &DecisionReco
         .put("approval_ref", required.then_some(job.id.as_str()))
         .put("job_hash", record.job_hash.as_deref())
         .data("remediations", &record.remediations)
+        .put("check", record.check())
         .at("checked_at", Some(record.checked_at));
     if record.times > 1 {
         object = object

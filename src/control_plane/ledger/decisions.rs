@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{DecisionRecord, Ledger};
+use super::{Asker, DecisionRecord, Ledger};
 use crate::control_plane::kernel::Verdict;
 use crate::time::Timestamp;
 use crate::wire::packet::JobRequest;
@@ -113,7 +113,7 @@ impl Ledger {
     /// Puts on record that a submission was turned away for now, so that no job
     /// came of it.
     pub fn turned_away(&mut self, request: Arc<JobRequest>, verdict: Verdict, now: Timestamp) {
-        let record = Arc::new(DecisionRecord::of(Ok(verdict), now));
+        let record = Arc::new(DecisionRecord::of(Ok(verdict), Asker::Gateway, now));
         self.notes.turned_away(&request, &record);
         self.log.push(request, record);
     }

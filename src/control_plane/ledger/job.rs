@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Approval;
-use super::lifecycle::APPROVAL_GRANTED;
+use super::lifecycle::{APPROVAL_GRANTED, Asker};
 use crate::control_plane::kernel::{Constraints, Decision, KernelError, Remediation, Verdict};
 use crate::ids::{JobId, TraceId, WorkerId};
 use crate::time::Timestamp;
@@ -184,6 +184,8 @@ pub struct DecisionRecord {
     pub remediations: Vec<Remediation>,
     /// The hash of the request, when a person has to decide on it.
     pub job_hash: Option<String>,
+    /// Who asked; `None` in records of planes that did not write it down.
+    pub asker: Option<Asker>,
     /// When policy was asked, the last time.
     pub checked_at: Timestamp,
     /// When it was asked the first time.
@@ -194,7 +196,8 @@ pub struct DecisionRecord {
 
 impl DecisionRecord {
     /// The record of an answer, or of there being none.
-    pub(super) fn of(answer: Result<Verdict, KernelError>, now: Timestamp) -> Self {
+    pub(super) fn of(answer: Result<Verdict, KernelError>, asker: Asker, now: Timestamp) -> Self {
+        let asker = Some(asker);
         match answer {
             Ok(verdict) => Self {
                 decision: Some(verdict.decision),
@@ -204,6 +207,7 @@ impl DecisionRecord {
                 constraints: verdict.constraints,
                 remediations: verdict.remediations,
                 job_hash: None,
+                asker,
                 checked_at: now,
                 first_checked_at: now,
                 times: 1,
@@ -216,6 +220,7 @@ impl DecisionRecord {
                 constraints: None,
                 remediations: Vec::new(),
                 job_hash: None,
+                asker,
                 checked_at: now,
                 first_checked_at: now,
                 times: 1,
@@ -236,6 +241,7 @@ impl DecisionRecord {
             && self.constraints == other.constraints
             && self.remediations == other.remediations
             && self.job_hash == other.job_hash
+            && self.asker == other.asker
     }
 
     /// The outcome by the names of the governance log; `unavailable` when policy
@@ -260,6 +266,15 @@ impl DecisionRecord {
     /// one that asked for them.
     pub fn is_grant(&self) -> bool {
         self.decision == Some(Decision::Allow) && self.reason == APPROVAL_GRANTED
+    }
+
+    /// What it is a record of, by the name in JSON: policy was asked when the job was
+    /// submitted, or before it goes to a worker, or a person's yes let it go on.
+    pub fn check(&self) -> Option<&'static str> {
+        if self.is_grant() {
+            return Some("approval");
+        }
+        self.asker.map(Asker::check)
     }
 
     /// Whether a person has to decide.

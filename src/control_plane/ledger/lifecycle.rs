@@ -57,6 +57,23 @@ pub enum Asker {
     Scheduler,
 }
 
+impl Asker {
+    /// What was checked, by the name in JSON.
+    pub(super) fn check(self) -> &'static str {
+        match self {
+            Self::Gateway => "submit",
+            Self::Scheduler => "dispatch",
+        }
+    }
+
+    /// Reads [`Self::check`].
+    pub(super) fn of_check(check: &str) -> Option<Self> {
+        [Self::Gateway, Self::Scheduler]
+            .into_iter()
+            .find(|asker| asker.check() == check)
+    }
+}
+
 /// What a decision did to its job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ruling {
@@ -160,7 +177,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Ruling {
         let outage = answer.as_ref().is_err_and(KernelError::is_outage);
-        let mut record = DecisionRecord::of(answer, now);
+        let mut record = DecisionRecord::of(answer, asker, now);
         if record.approval_required() {
             let hash = self.ask_a_person(seq, &record.policy_snapshot, now);
             record.job_hash = Some(hash);

@@ -100,6 +100,10 @@ pub struct LoggedDecision {
     pub matched_rule: String,
     /// In lower case, such as `constrain`.
     pub verdict: String,
+    pub reason: String,
+    /// What it is a record of, where the gateway tells: `submit`, `dispatch`, or
+    /// `approval` for a person's yes.
+    pub check: String,
     #[serde(deserialize_with = "instant")]
     pub timestamp: Option<Timestamp>,
 }

@@ -29,18 +29,25 @@ pub struct Rule {
     pub reason: Text,
 }
 
-/// How often rules decided, from the gateway's log.
+/// How often rules decided, from the gateway's log: a job counts once for each rule
+/// that decided about it, however often policy was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     /// The counts of each rule; under `None` those of no rule.
     pub counts: BTreeMap<Text, Counts>,
-    /// How many decisions were read.
+    /// How many records were read.
     pub read: usize,
     /// Whether there are older ones that were not read.
     pub more: bool,
     /// Since when the gateway keeps it, by the plane's clock; `None` where it does not
     /// tell.
     pub since: Option<Timestamp>,
+}
+
+/// Whether a decision only says that a person's yes let a job go on: planes put it on
+/// record as an allow by the rule that asked for them.
+pub fn is_grant(decision: Decision, reason: Option<&str>) -> bool {
+    decision == Decision::Allow && reason == Some("approval granted")
 }
 
 /// The breaker between scheduler and kernel.

@@ -12,7 +12,7 @@ use capdeck::control_plane::kernel::explain::Explained;
 use capdeck::control_plane::kernel::live::PolicyKernel;
 use capdeck::control_plane::kernel::policy::Policy;
 use capdeck::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
-use capdeck::control_plane::ledger::{Ledger, SharedLedger};
+use capdeck::control_plane::ledger::{Ledger, SharedLedger, Step};
 use capdeck::control_plane::scheduler::placement::Routes;
 use capdeck::control_plane::scheduler::plan::plan;
 use capdeck::ids::PoolName;
@@ -222,6 +222,33 @@ impl Bench {
     pub fn plan(&self) {
         let mut ledger = self.ledger.lock().unwrap();
         plan(&mut ledger, &Routes::default(), self.clock.now(), 1_000);
+    }
+
+    /// Does what the ledger has to do now and answers its questions to policy, as a
+    /// scheduler would. Returns the jobs that policy was asked about.
+    pub async fn answer_as_scheduler(&self) -> Vec<String> {
+        let now = self.clock.now();
+        let steps = plan(
+            &mut self.ledger.lock().unwrap(),
+            &Routes::default(),
+            now,
+            1_000,
+        );
+        let mut asked = Vec::new();
+        for step in steps {
+            if let Step::Ask {
+                job,
+                ticket,
+                question,
+            } = step
+            {
+                let answer = self.kernel.check(&question).await;
+                let mut ledger = self.ledger.lock().unwrap();
+                ledger.answered(&job, ticket, answer, now);
+                asked.push(job.to_string());
+            }
+        }
+        asked
     }
 
     pub async fn submit(&self, body: Value) -> Reply {

@@ -68,6 +68,45 @@ async fn every_decision_is_in_the_log_whatever_became_of_it() {
     }
 }
 
+/// A record says what it is of, so that a reader can tell two looks at a job from two jobs.
+#[tokio::test]
+async fn a_decision_on_record_says_what_was_checked() {
+    let mut bench = Bench::start().await;
+    let held = bench.hold().await;
+    bench.submit(json!({"topic": "job.web.search"})).await;
+    let read = json!({"topic": "job.a", "labels": {"mcp.action": "read"}});
+    let read = bench.submit(read).await.job_id();
+    let path = format!("/api/v1/approvals/{held}/approve");
+    assert_eq!(bench.post(&path, &Value::Null).await.status, 200);
+    bench.clock.advance(Elapsed::from_secs(3));
+    let asked = bench.answer_as_scheduler().await;
+    assert_eq!(asked, [read.as_str()]);
+    let page = bench.get("/api/v1/governance/decisions").await;
+    let lines: Vec<String> = page.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            let word = |name: &str| it[name].as_str().unwrap_or("-").to_owned();
+            let (rule, verdict) = (word("matched_rule"), word("verdict"));
+            format!("{rule} {verdict} {}", word("check"))
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "read allow dispatch",
+            "hold allow approval",
+            "read allow submit",
+            "slow throttle submit",
+            "hold require_approval submit",
+        ]
+    );
+    let own = bench.get(&format!("/api/v1/jobs/{held}/decisions")).await;
+    assert_eq!(own.body[0]["check"], "approval");
+    assert_eq!(own.body[1]["check"], "submit");
+}
+
 #[tokio::test]
 async fn a_person_is_told_what_an_approval_touches_and_what_was_said_before() {
     let bench = Bench::start().await;

@@ -93,6 +93,7 @@ pub(in crate::control_plane) fn logged_item(ledger: &Ledger, logged: &Logged) ->
         .data("constraints", &record.constraints)
         .put("agent_id", meta(request).actor_id)
         .put("policy_version", record.policy_snapshot.as_str())
+        .put("check", record.check())
         .put("timestamp", record.checked_at.as_millis());
     if record.times > 1 {
         object = object

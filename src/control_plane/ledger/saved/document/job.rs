@@ -12,8 +12,8 @@ use crate::control_plane::kernel::{Constraints, Decision, Remediation};
 use crate::control_plane::ledger::job::Phase;
 use crate::control_plane::ledger::saved::{BadDocument, Kept};
 use crate::control_plane::ledger::{
-    Approval, ApprovalStatus, CancelNote, DeadLetter, DecisionRecord, Job, JobEvent, JobState,
-    Progress, WaitingOn,
+    Approval, ApprovalStatus, Asker, CancelNote, DeadLetter, DecisionRecord, Job, JobEvent,
+    JobState, Progress, WaitingOn,
 };
 use crate::ids::{JobId, TraceId, WorkerId};
 use crate::time::Timestamp;
@@ -73,6 +73,8 @@ pub(in crate::control_plane::ledger::saved) struct DecisionDocument {
     constraints: Option<Constraints>,
     remediations: Vec<Remediation>,
     job_hash: Option<String>,
+    #[serde(default)]
+    check: Option<String>,
     checked_at: i64,
     /// Where policy was asked more than once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -278,6 +280,7 @@ pub(in crate::control_plane::ledger::saved) fn decision_document(
         constraints: record.constraints.clone(),
         remediations: record.remediations.clone(),
         job_hash: record.job_hash.clone(),
+        check: record.asker.map(|it| it.check().to_owned()),
         checked_at: record.checked_at.as_millis(),
         repeated: (record.times > 1).then(|| RepeatedDocument {
             times: record.times,
@@ -293,6 +296,10 @@ pub(in crate::control_plane::ledger::saved) fn decision_of(
         let found = Decision::ALL.into_iter().find(|it| it.name() == name);
         found.ok_or_else(|| bad("decision", format!("`{name}` is none")))
     };
+    let check = |name: String| {
+        let asker = Asker::of_check(&name);
+        asker.ok_or_else(|| bad("check", format!("`{name}` is none")))
+    };
     Ok(Arc::new(DecisionRecord {
         decision: it.decision.map(named).transpose()?,
         reason: it.reason,
@@ -301,6 +308,7 @@ pub(in crate::control_plane::ledger::saved) fn decision_of(
         constraints: it.constraints,
         remediations: it.remediations,
         job_hash: it.job_hash,
+        asker: it.check.map(check).transpose()?,
         checked_at: at(it.checked_at),
         first_checked_at: at(it
             .repeated
