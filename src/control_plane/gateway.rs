@@ -287,12 +287,16 @@ struct App {
 impl App {
     /// Asks policy, unless the breaker says that there is no use in it.
     async fn ask(&self, question: &Question) -> Result<Verdict, KernelError> {
-        ledger::lock(&self.ledger).may_ask(self.clock.now())?;
+        let asked_at = self.clock.now();
+        ledger::lock(&self.ledger).may_ask(asked_at)?;
         let answer = tokio::select! {
             answer = self.kernel.check(question) => answer,
             () = sleep(&*self.clock, KERNEL_LIMIT) => Err(KernelError::TimedOut),
         };
-        ledger::lock(&self.ledger).kernel_answered(&answer, self.clock.now());
+        let now = self.clock.now();
+        let mut ledger = ledger::lock(&self.ledger);
+        ledger.kernel_took(now.since(asked_at), now);
+        ledger.kernel_answered(&answer, now);
         answer
     }
 

@@ -25,6 +25,7 @@ mod document;
 pub mod evaluate;
 pub mod explain;
 pub mod glob;
+pub mod latency;
 pub mod live;
 mod message;
 pub mod policy;

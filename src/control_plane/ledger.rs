@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+use crate::control_plane::kernel::latency::{Latency, Summary};
 use crate::control_plane::kernel::{KernelError, Question, Verdict};
 use crate::ids::{JobId, PoolName, TraceId, WorkerId};
 use crate::time::{Elapsed, Timestamp};
@@ -233,6 +234,7 @@ pub struct Ledger {
     /// Those that were in force, the newest first.
     snapshots: Vec<String>,
     breaker: Breaker,
+    latency: Latency,
     fail_open: bool,
     log: DecisionLog,
     children: HashMap<JobId, BTreeSet<u64>>,
@@ -268,6 +270,7 @@ impl Ledger {
             snapshot: None,
             snapshots: Vec::new(),
             breaker: Breaker::default(),
+            latency: Latency::default(),
             fail_open: false,
             log: DecisionLog::default(),
             children: HashMap::new(),
@@ -530,6 +533,17 @@ impl Ledger {
         if self.breaker.without_tries() != before {
             self.notes.breaker();
         }
+    }
+
+    /// Keeps how long the kernel took to answer a question, or how long it was waited for.
+    pub fn kernel_took(&mut self, took: Elapsed, now: Timestamp) {
+        self.latency.answered(took, now);
+    }
+
+    /// How fast the kernel answered in the last minute, and how often it was asked;
+    /// `None` when it was not.
+    pub fn kernel_latency(&self, now: Timestamp) -> Option<Summary> {
+        self.latency.summary(now)
     }
 
     /// Counts a packet that could not be read, or names nothing.

@@ -133,7 +133,8 @@ impl Ears {
     }
 }
 
-type Answer = (JobId, u64, Box<Result<Verdict, KernelError>>);
+/// About which job, to which question, what was said, and how long that took.
+type Answer = (JobId, u64, Box<Result<Verdict, KernelError>>, Elapsed);
 
 impl Scheduler {
     /// Begins to listen, so that nothing published after this is missed.
@@ -209,8 +210,10 @@ impl Scheduler {
         let mut next = Some(first);
         while let Some(answer) = next {
             match answer {
-                Ok((job, ticket, answer)) => {
-                    lock(&self.parts.ledger).answered(&job, ticket, *answer, now);
+                Ok((job, ticket, answer, took)) => {
+                    let mut ledger = lock(&self.parts.ledger);
+                    ledger.kernel_took(took, now);
+                    ledger.answered(&job, ticket, *answer, now);
                 }
                 // The job is asked about again when its answer is overdue.
                 Err(error) => tracing::error!(%error, "a question to the kernel broke"),
@@ -336,7 +339,8 @@ impl Scheduler {
         let mut ledger = lock(&self.parts.ledger);
         for fact in learned {
             match fact {
-                Fact::Answered((job, ticket, answer)) => {
+                Fact::Answered((job, ticket, answer, took)) => {
+                    ledger.kernel_took(took, now);
                     ledger.answered(&job, ticket, *answer, now);
                 }
                 Fact::Dispatched(job, attempt) => ledger.dispatched(&job, attempt, now),
@@ -415,12 +419,14 @@ impl Scheduler {
     /// Asks the kernel. An answer that is there at once is a fact; another one is
     /// waited for elsewhere, at most [`KERNEL_LIMIT`].
     async fn ask(&mut self, job: JobId, ticket: u64, question: Box<Question>) -> Option<Fact> {
+        let asked_at = self.clock.now();
         let kernel = Arc::clone(&self.parts.kernel);
         let mut answer: BoxFuture<'static, _> =
             Box::pin(async move { kernel.check(&question).await });
         let at_once = std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
         if let Poll::Ready(answer) = at_once.await {
-            return Some(Fact::Answered((job, ticket, Box::new(answer))));
+            let took = self.clock.now().since(asked_at);
+            return Some(Fact::Answered((job, ticket, Box::new(answer), took)));
         }
         let clock = Arc::clone(&self.clock);
         self.questions.spawn(async move {
@@ -428,7 +434,8 @@ impl Scheduler {
                 answer = answer => answer,
                 () = sleep(&*clock, KERNEL_LIMIT) => Err(KernelError::TimedOut),
             };
-            (job, ticket, Box::new(answer))
+            let took = clock.now().since(asked_at);
+            (job, ticket, Box::new(answer), took)
         });
         None
     }

@@ -222,6 +222,7 @@ fn kernel_of(status: &Status, now: Timestamp) -> Option<Kernel> {
         address: words(member(kernel, "address")),
         p50: millis("p50_ms"),
         p99: millis("p99_ms"),
+        asked_per_minute: member(kernel, "asked_per_minute").and_then(|it| it.as_u64()),
         breaker: breaker.map(|it| breaker_of(it, now)),
         fails_open: match status.fail_mode.as_str() {
             "open" => Some(true),
@@ -230,8 +231,10 @@ fn kernel_of(status: &Status, now: Timestamp) -> Option<Kernel> {
         },
         bypassed: status.input_fail_open_total,
         broken: words(member(policy, "broken")),
-        loaded_at: member(policy, "loaded_at")
-            .and_then(|it| Timestamp::parse_rfc3339(it.as_str()?)),
+        loaded_at: member(policy, "loaded_at").and_then(|it| match it.as_str() {
+            Some(text) => Timestamp::parse_rfc3339(text),
+            None => Timestamp::from_any_unit(it.as_i64()?),
+        }),
     })
 }
 
@@ -367,7 +370,8 @@ mod tests {
         assert_eq!(breaker.tries_at, Some(Timestamp::from_millis(1_021_000)));
         assert_eq!((kernel.answers, kernel.fails_open), (None, None));
         let ours = status(json!({
-            "kernel": {"ok": false, "error": "no answer in 2s", "address": "http://k:50051"},
+            "kernel": {"ok": false, "error": "no answer in 2s", "address": "http://k:50051",
+                "p50_ms": 3, "p99_ms": 600, "asked_per_minute": 294},
             "policy": {"broken": "line 3", "loaded_at": "2026-01-01T00:00:00Z"},
             "fail_mode": "open",
             "input_fail_open_total": 4
@@ -378,7 +382,16 @@ mod tests {
         assert_eq!(kernel.address.as_deref(), Some("http://k:50051"));
         assert_eq!(kernel.broken.as_deref(), Some("line 3"));
         assert_eq!((kernel.fails_open, kernel.bypassed), (Some(true), Some(4)));
+        let millis = |it: Option<Elapsed>| it.map(Elapsed::as_millis);
+        assert_eq!(
+            (millis(kernel.p50), millis(kernel.p99)),
+            (Some(3), Some(600))
+        );
+        assert_eq!(kernel.asked_per_minute, Some(294));
+        let micros = status(json!({"policy": {"loaded_at": 1_767_225_600_000_000_i64}}));
+        let in_micros = kernel_of(&micros, now).expect("a kernel").loaded_at;
         assert!(kernel.loaded_at.is_some());
+        assert_eq!(kernel.loaded_at, in_micros);
     }
 
     #[test]

@@ -312,7 +312,7 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
         Object::default()
             .put("snapshot", health.snapshot)
             .put("rules", health.rules)
-            .at("loaded_at", Some(health.loaded_at))
+            .put("loaded_at", health.loaded_at.to_string())
             .put("path", health.path.map(|path| path.display().to_string()))
             .put("signed", health.signed)
             .put("broken", health.broken)
@@ -326,6 +326,11 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
         .map(|(state, count)| (state.name().to_lowercase(), Value::from(count)))
         .collect();
     let counters = ledger.counters();
+    if let Some(latency) = ledger.kernel_latency(now) {
+        kernel["p50_ms"] = json!(latency.p50.as_millis());
+        kernel["p99_ms"] = json!(latency.p99.as_millis());
+        kernel["asked_per_minute"] = json!(latency.asked);
+    }
     ok(&json!({
         "time": now.to_string(),
         "uptime_seconds": now.since(app.started_at).as_secs(),

@@ -264,6 +264,12 @@ async fn a_silent_kernel_leaves_the_job_pending_and_is_asked_again() {
         assert_eq!(job.waiting_on, Some(WaitingOn::KernelUnavailable));
         assert_eq!(job.decision().map(|d| d.name()), Some("UNAVAILABLE"));
     }
+    // One was given up at the limit, the other refused at once.
+    let latency = lock(&stage.ledger).kernel_latency(stage.clock.now());
+    let latency = latency.expect("it was asked");
+    assert_eq!(latency.asked, 2);
+    assert_eq!(latency.p50, Elapsed::from_millis(1));
+    assert_eq!(latency.p99, KERNEL_LIMIT);
     // The worker would be lost by now if it had not been heard again.
     stage.worker().await;
     stage.clock.advance(Elapsed::from_secs(5));

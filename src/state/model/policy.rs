@@ -83,6 +83,8 @@ pub struct Kernel {
     pub p50: Option<Elapsed>,
     /// 99 of 100 answers take no longer.
     pub p99: Option<Elapsed>,
+    /// How often it is asked in a minute.
+    pub asked_per_minute: Option<u64>,
     /// The breaker.
     pub breaker: Option<Breaker>,
     /// Whether jobs run unjudged while it does not answer.

@@ -9,7 +9,7 @@ use capdeck::bus::local::LocalBus;
 use capdeck::bus::{Bus, Pattern, Subscription};
 use capdeck::control_plane::gateway::{Gateway, Keyring, Options, Parts};
 use capdeck::control_plane::kernel::explain::Explained;
-use capdeck::control_plane::kernel::live::PolicyKernel;
+use capdeck::control_plane::kernel::live::{PolicyHealth, PolicyKernel};
 use capdeck::control_plane::kernel::policy::Policy;
 use capdeck::control_plane::kernel::{KernelError, Question, SafetyKernel, Verdict};
 use capdeck::control_plane::ledger::{Ledger, SharedLedger, Step};
@@ -18,7 +18,7 @@ use capdeck::control_plane::scheduler::plan::plan;
 use capdeck::ids::PoolName;
 use capdeck::store::Store;
 use capdeck::store::memory::MemoryStore;
-use capdeck::time::{BoxFuture, Clock, ManualClock, Timestamp};
+use capdeck::time::{BoxFuture, Clock, Elapsed, ManualClock, Timestamp};
 use capdeck::wire::decode;
 use capdeck::wire::packet::{Body, WireEnum as _};
 use serde_json::{Value, json};
@@ -46,6 +46,9 @@ rules:
 pub struct Scripted {
     pub policy: PolicyKernel,
     pub down: Mutex<bool>,
+    /// How long a check takes.
+    pub takes: Mutex<Elapsed>,
+    clock: ManualClock,
 }
 
 impl Scripted {
@@ -57,6 +60,7 @@ impl Scripted {
 
 impl SafetyKernel for Scripted {
     fn check<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Verdict, KernelError>> {
+        self.clock.advance(*self.takes.lock().unwrap());
         match self.gone() {
             Some(error) => Box::pin(async { Err(error) }),
             None => self.policy.check(question),
@@ -96,6 +100,10 @@ impl SafetyKernel for Scripted {
 
     fn refresh(&self) -> BoxFuture<'_, ()> {
         self.policy.refresh()
+    }
+
+    fn health(&self) -> Option<PolicyHealth> {
+        self.policy.health()
     }
 }
 
@@ -149,6 +157,8 @@ impl Bench {
         let kernel = Arc::new(Scripted {
             policy: PolicyKernel::from_file(&policy, Arc::clone(&shared)).unwrap(),
             down: Mutex::new(false),
+            takes: Mutex::default(),
+            clock: clock.clone(),
         });
         let bus = LocalBus::new();
         let heard = bus

@@ -355,6 +355,27 @@ async fn a_rollback_is_shown_step_by_step() {
 }
 
 #[tokio::test]
+async fn the_status_tells_how_fast_the_kernel_answers_and_how_often_it_is_asked() {
+    let bench = Bench::start().await;
+    let kernel = async || bench.get("/api/v1/status").await.body["kernel"].clone();
+    assert_eq!(kernel().await, json!({"ok": true}));
+    let body = json!({"topic": "job.a", "labels": {"mcp.action": "read"}});
+    for took in [2, 2, 2, 45] {
+        *bench.kernel.takes.lock().unwrap() = Elapsed::from_millis(took);
+        bench.submit(body.clone()).await;
+    }
+    let asked = json!({"ok": true, "p50_ms": 3, "p99_ms": 50, "asked_per_minute": 4});
+    assert_eq!(kernel().await, asked);
+    // What only looks on is no question of a job.
+    bench.post("/api/v1/policy/simulate", &body).await;
+    assert_eq!(kernel().await, asked);
+    bench.clock.advance(Elapsed::from_secs(61));
+    assert_eq!(kernel().await, json!({"ok": true}));
+    let policy = bench.get("/api/v1/status").await.body["policy"].clone();
+    assert_eq!(policy["loaded_at"], "2026-01-01T00:00:00.000Z");
+}
+
+#[tokio::test]
 async fn a_failing_kernel_is_left_alone_and_the_status_says_so() {
     let bench = Bench::start().await;
     let breaker = async || {
