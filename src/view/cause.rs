@@ -371,6 +371,7 @@ fn reasons(model: &Model, waiting: &[&Arc<Job>]) -> Vec<Prose> {
                 WaitingOn::Approval
                 | WaitingOn::NoWorkers
                 | WaitingOn::PoolOverloaded
+                | WaitingOn::BusUnavailable
                 | WaitingOn::Unknown,
             )
             | None => {}

@@ -312,6 +312,7 @@ fn waits(on: Option<WaitingOn>) -> &'static str {
         Some(WaitingOn::TenantLimit) => "its tenant is at its limit",
         Some(WaitingOn::KernelUnavailable) => "the kernel is silent",
         Some(WaitingOn::RetryBackoff) => "is tried again",
+        Some(WaitingOn::BusUnavailable) => "the bus did not take it",
         Some(WaitingOn::Unknown) | None => "waits, unknown why",
     }
 }

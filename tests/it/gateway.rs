@@ -18,7 +18,9 @@ use bench::Bench;
 use bytes::Bytes;
 use capdeck::control_plane::gateway::{Gateway, GatewayError, Keyring, Options, Parts};
 use capdeck::control_plane::kernel::SafetyKernel as _;
+use capdeck::control_plane::ledger;
 use capdeck::ids::{PoolName, WorkerId};
+use capdeck::state::model::jobs::WaitingOn;
 use capdeck::store::Store;
 use capdeck::time::{Clock, Elapsed};
 use capdeck::wire::job_hash::job_hash;
@@ -539,6 +541,17 @@ async fn payloads_workers_pools_and_status_have_their_shapes() {
     let decisions = bench.get(&format!("/api/v1/jobs/{id}/decisions")).await;
     assert_eq!(decisions.body[0]["decision"], "ALLOW");
     assert_eq!(decisions.body[0]["rule_id"], "read");
+}
+
+/// A reason that the console does not know would read "unknown", and no filter would
+/// find it.
+#[test]
+fn the_console_knows_every_reason_to_wait_that_the_plane_gives() {
+    for reason in ledger::WaitingOn::ALL {
+        let read = WaitingOn::from_name(reason.name());
+        let read = read.unwrap_or_else(|| panic!("{} is unknown", reason.name()));
+        assert_eq!(read.name(), reason.name());
+    }
 }
 
 #[tokio::test]

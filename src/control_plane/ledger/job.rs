@@ -138,7 +138,7 @@ pub enum WaitingOn {
 
 impl WaitingOn {
     /// Every reason.
-    pub(super) const ALL: [Self; 9] = [
+    pub const ALL: [Self; 9] = [
         Self::Approval,
         Self::Throttled,
         Self::NoWorkers,

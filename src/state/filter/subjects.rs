@@ -42,6 +42,7 @@ const WAITS: &[&str] = &[
     "tenant_limit",
     "kernel_unavailable",
     "retry_backoff",
+    "bus_unavailable",
     "unknown",
 ];
 const STANDINGS: &[&str] = &["lost", "zombie", "late", "draining", "live", "unknown"];

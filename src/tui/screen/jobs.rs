@@ -361,6 +361,10 @@ pub(super) fn why_words(why: &Why, long: bool, glyphs: Glyphs) -> Words {
                     Some(_) => message(words, said, Role::Text),
                     None => words.text("tried again"),
                 },
+                (WaitingOn::BusUnavailable, true) => {
+                    words.text("the bus did not take it, tried again later")
+                }
+                (WaitingOn::BusUnavailable, false) => words.text("bus away"),
                 (WaitingOn::Unknown, true) => words.muted("unknown why it waits"),
                 (WaitingOn::Unknown, false) => words.muted("unknown"),
             }

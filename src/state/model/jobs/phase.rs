@@ -204,6 +204,8 @@ words! {
         KernelUnavailable = "kernel_unavailable",
         /// An attempt failed; the next one comes.
         RetryBackoff = "retry_backoff",
+        /// The bus did not take it; it is handed over again.
+        BusUnavailable = "bus_unavailable",
         /// Nobody tells.
         Unknown = "unknown",
     }
