@@ -235,6 +235,7 @@ prop_compose! {
             default_tenant: "default".to_owned(),
             default_decision,
             scope: Match { conditions: scope },
+            tenant_limits: Vec::new(),
             rules,
             warnings: Vec::new(),
         }

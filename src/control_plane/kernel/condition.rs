@@ -436,7 +436,7 @@ pub(super) fn is_above(value: &str, threshold: f64) -> bool {
 }
 
 /// Equal, letter case aside.
-fn same_word(a: &str, b: &str) -> bool {
+pub(super) fn same_word(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
         || (!(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase())
 }

@@ -60,10 +60,30 @@ fn decide(
         .rules
         .iter()
         .find(|rule| rule.matches.holds(&facts) && fires(rule));
-    match decides {
+    let verdict = match decides {
         Some(rule) => by_rule(policy, rule),
         None => by_default(policy, &facts),
+    };
+    within_tenant(policy, verdict, facts.tenant)
+}
+
+/// Puts the limit of the tenant on a verdict that lets the job run, at once or after a
+/// person's yes. Where the rule has such a limit too, the smaller one holds.
+fn within_tenant(policy: &Policy, mut verdict: Verdict, tenant: &str) -> Verdict {
+    let Some(limit) = policy.tenant_limit(tenant) else {
+        return verdict;
+    };
+    match verdict.decision {
+        Decision::Deny | Decision::Throttle => return verdict,
+        // A yes with a limit is a yes with constraints, whoever set the limit.
+        Decision::Allow => verdict.decision = Decision::AllowWithConstraints,
+        Decision::AllowWithConstraints | Decision::RequireApproval => {}
     }
+    let constraints = verdict.constraints.get_or_insert_default();
+    let budgets = constraints.budgets.get_or_insert_default();
+    let own = budgets.max_concurrent_jobs;
+    budgets.max_concurrent_jobs = Some(own.map_or(limit, |own| own.min(limit)));
+    verdict
 }
 
 /// Why a request is denied whatever the policy says.
@@ -335,5 +355,43 @@ rules:
             json,
             r#"[{"id":"ro","title":"Read only","replacement_topic":"job.r","remove_labels":["env"]}]"#
         );
+    }
+
+    #[test]
+    fn the_limit_of_a_tenant_is_on_every_yes_and_the_smaller_of_two_holds() {
+        let policy = policy(
+            "
+default_tenant: acme
+tenants: {Acme: {max_concurrent_jobs: 3}, big: {max_concurrent_jobs: 0}}
+rules:
+  - {id: no, match: {topics: [job.no]}, decision: deny}
+  - {id: later, match: {topics: [job.later]}, decision: throttle}
+  - {id: ask, match: {topics: [job.ask]}, decision: require_approval}
+  - {id: narrow, match: {topics: [job.narrow]}, decision: allow, constraints: {budgets: {max_concurrent_jobs: 1}}}
+  - {id: wide, match: {topics: [job.wide]}, decision: allow, constraints: {budgets: {max_concurrent_jobs: 9, max_retries: 2}}}
+  - {id: rest, decision: allow}
+",
+        );
+        for (asked, expected) in [
+            ("topic=job.no tenant=acme", "DENY -"),
+            ("topic=job.later tenant=acme", "THROTTLE -"),
+            ("topic=job.ask tenant=acme", "REQUIRE_APPROVAL 3"),
+            ("topic=job.narrow tenant=acme", "ALLOW_WITH_CONSTRAINTS 1"),
+            ("topic=job.wide tenant=ACME", "ALLOW_WITH_CONSTRAINTS 3"),
+            ("topic=job.a tenant=acme", "ALLOW_WITH_CONSTRAINTS 3"),
+            ("topic=job.a", "ALLOW_WITH_CONSTRAINTS 3"),
+            ("topic=job.a tenant=big", "ALLOW -"),
+            ("topic=job.a tenant=other", "ALLOW -"),
+        ] {
+            let verdict = evaluate(&policy, &question(asked));
+            let budgets = verdict.constraints.and_then(|it| it.budgets);
+            let limit = budgets.and_then(|it| it.max_concurrent_jobs);
+            let limit = limit.map_or("-".to_owned(), |limit| limit.to_string());
+            assert_eq!(
+                format!("{} {limit}", verdict.decision.name()),
+                expected,
+                "{asked}"
+            );
+        }
     }
 }

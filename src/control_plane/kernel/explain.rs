@@ -92,7 +92,7 @@ pub fn explain(policy: &Policy, question: &Question, rates: &Rates, now: Timesta
     let facts = Facts::of(question, &policy.default_tenant);
     let verdict = evaluate::simulate(policy, question, rates, now);
     let built_in = evaluate::built_in(question);
-    let mut decided = false;
+    let mut decided = None;
     let rules = policy
         .rules
         .iter()
@@ -103,10 +103,10 @@ pub fn explain(policy: &Policy, question: &Question, rates: &Rates, now: Timesta
                 Outcome::NotAsked
             } else if !fires {
                 Outcome::DoesNotMatch
-            } else if !decided {
-                decided = true;
+            } else if decided.is_none() {
+                decided = Some(rule.decision);
                 Outcome::Decides
-            } else if rule.decision == verdict.decision {
+            } else if decided == Some(rule.decision) {
                 Outcome::Agrees
             } else {
                 Outcome::WouldDecideOtherwise

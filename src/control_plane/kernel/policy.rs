@@ -10,7 +10,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::condition::{Condition, Facts};
+use super::condition::{Condition, Facts, same_word};
 use super::velocity::Velocity;
 use super::{Constraints, Decision, Remediation};
 use crate::wire::job_hash::sha256_hex;
@@ -43,6 +43,8 @@ pub struct Policy {
     pub default_decision: Decision,
     /// What the default is for; what is outside of it is denied by default.
     pub scope: Match,
+    /// How many jobs of a tenant may be at work, by its name; a limit on every yes.
+    pub tenant_limits: Vec<(String, i32)>,
     /// The rules, in order: first those made of what tenants may call over MCP,
     /// then those of the file, or where it has none those made of its tenants'
     /// topic lists.
@@ -58,6 +60,14 @@ impl Policy {
     /// [`PolicyError`] with every problem found, each with its place.
     pub fn parse(content: &[u8]) -> Result<Self, PolicyError> {
         reader::read(content)
+    }
+
+    /// How many jobs of a tenant may be at work; `None` when the file does not say.
+    pub fn tenant_limit(&self, tenant: &str) -> Option<i32> {
+        let mut limits = self.tenant_limits.iter();
+        limits
+            .find(|(name, _)| same_word(name, tenant))
+            .map(|(_, limit)| *limit)
     }
 }
 

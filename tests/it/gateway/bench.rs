@@ -234,31 +234,41 @@ impl Bench {
         plan(&mut ledger, &Routes::default(), self.clock.now(), 1_000);
     }
 
-    /// Does what the ledger has to do now and answers its questions to policy, as a
-    /// scheduler would. Returns the jobs that policy was asked about.
-    pub async fn answer_as_scheduler(&self) -> Vec<String> {
-        let now = self.clock.now();
-        let steps = plan(
-            &mut self.ledger.lock().unwrap(),
-            &Routes::default(),
-            now,
-            1_000,
-        );
-        let mut asked = Vec::new();
-        for step in steps {
-            if let Step::Ask {
-                job,
-                ticket,
-                question,
-            } = step
-            {
-                let answer = self.kernel.check(&question).await;
+    /// Does what the ledger has to do now, asks policy and hands jobs to workers, as a
+    /// scheduler would. Returns what it did, such as `asked j1`.
+    pub async fn schedule(&self) -> Vec<String> {
+        let mut did = Vec::new();
+        loop {
+            let now = self.clock.now();
+            let steps = {
                 let mut ledger = self.ledger.lock().unwrap();
-                ledger.answered(&job, ticket, answer, now);
-                asked.push(job.to_string());
+                plan(&mut ledger, &Routes::default(), now, 1_000)
+            };
+            let before = did.len();
+            for step in steps {
+                match step {
+                    Step::Ask {
+                        job,
+                        ticket,
+                        question,
+                    } => {
+                        let answer = self.kernel.check(&question).await;
+                        let mut ledger = self.ledger.lock().unwrap();
+                        ledger.answered(&job, ticket, answer, now);
+                        did.push(format!("asked {job}"));
+                    }
+                    Step::Dispatch { job, attempt, .. } => {
+                        let mut ledger = self.ledger.lock().unwrap();
+                        ledger.dispatched(&job, attempt, now);
+                        did.push(format!("dispatched {job}"));
+                    }
+                    _ => {}
+                }
+            }
+            if did.len() == before {
+                return did;
             }
         }
-        asked
     }
 
     pub async fn submit(&self, body: Value) -> Reply {

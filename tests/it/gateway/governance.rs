@@ -4,9 +4,9 @@
 use capdeck::control_plane::kernel::{Decision, Verdict};
 use capdeck::control_plane::ledger::saved::Saved;
 use capdeck::control_plane::ledger::{Asker, Ledger, Ruling, Submission};
-use capdeck::ids::JobId;
+use capdeck::ids::{JobId, PoolName, WorkerId};
 use capdeck::time::{Clock, Elapsed};
-use capdeck::wire::packet::{JobRequest, JobResult, JobStatus};
+use capdeck::wire::packet::{Heartbeat, JobRequest, JobResult, JobStatus};
 use serde_json::{Value, json};
 
 use super::bench::Bench;
@@ -79,8 +79,7 @@ async fn a_decision_on_record_says_what_was_checked() {
     let path = format!("/api/v1/approvals/{held}/approve");
     assert_eq!(bench.post(&path, &Value::Null).await.status, 200);
     bench.clock.advance(Elapsed::from_secs(3));
-    let asked = bench.answer_as_scheduler().await;
-    assert_eq!(asked, [read.as_str()]);
+    assert_eq!(bench.schedule().await, [format!("asked {read}")]);
     let page = bench.get("/api/v1/governance/decisions").await;
     let lines: Vec<String> = page.body["items"]
         .as_array()
@@ -352,6 +351,55 @@ async fn a_rollback_is_shown_step_by_step() {
     assert_eq!(bench.get(path).await.body["state"], "done");
     let trace = bench.get("/api/v1/traces/wf-1").await.body;
     assert_eq!(trace.as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn jobs_of_a_tenant_at_its_limit_wait_until_one_of_them_ends() {
+    let bench = Bench::start().await;
+    let policy = "version: v1
+tenants: {acme: {max_concurrent_jobs: 1}}
+rules: [{id: all, decision: allow}]
+";
+    std::fs::write(&bench.policy, policy).unwrap();
+    bench.refresh().await;
+    let beat = Heartbeat {
+        worker_id: WorkerId::from("w-1"),
+        pool: PoolName::from("batch"),
+        max_parallel_jobs: 4,
+        ..Heartbeat::default()
+    };
+    let now = bench.clock.now();
+    bench.ledger.lock().unwrap().heartbeat(beat, now);
+    let job = |id: &str, tenant: &str| json!({"job_id": id, "topic": "job.batch.embed", "prompt": "x", "tenant_id": tenant});
+    bench.submit(job("a1", "acme")).await;
+    bench.submit(job("a2", "acme")).await;
+    bench.submit(job("b1", "other")).await;
+    bench.clock.advance(Elapsed::from_secs(2));
+    let did = bench.schedule().await;
+    assert_eq!(
+        did.iter().filter(|it| it.starts_with("dispatched")).count(),
+        2
+    );
+    assert_eq!(bench.detail("a1").await["state"], "RUNNING");
+    assert_eq!(bench.detail("b1").await["state"], "RUNNING");
+    let waits = bench.detail("a2").await;
+    assert_eq!(waits["state"], "PENDING");
+    assert_eq!(waits["waiting_on"], "tenant_limit");
+    assert_eq!(waits["safety_decision"], "ALLOW_WITH_CONSTRAINTS");
+    let limit = &waits["safety_constraints"]["budgets"]["max_concurrent_jobs"];
+    assert_eq!(limit, 1);
+    bench.clock.advance(Elapsed::from_secs(2));
+    assert_eq!(bench.schedule().await, ["asked a2"]);
+    let result = JobResult {
+        job_id: JobId::from("a1"),
+        status: JobStatus::Succeeded,
+        worker_id: WorkerId::from("w-1"),
+        ..JobResult::default()
+    };
+    let now = bench.clock.now();
+    bench.ledger.lock().unwrap().result(result, now);
+    bench.clock.advance(Elapsed::from_secs(2));
+    assert_eq!(bench.schedule().await, ["asked a2", "dispatched a2"]);
 }
 
 #[tokio::test]

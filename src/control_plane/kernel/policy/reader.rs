@@ -126,6 +126,7 @@ impl Reader {
             None => Vec::new(),
         };
         let scope = self.scope(root.place, &scope);
+        let tenant_limits = std::mem::take(&mut tenants.limits);
         let rules = self.all_rules(rules, tenants);
         if rules.is_empty() {
             let default = match default_decision {
@@ -146,6 +147,7 @@ impl Reader {
                 .unwrap_or_else(|| DEFAULT_TENANT.to_owned()),
             default_decision: default_decision.unwrap_or(Decision::Deny),
             scope,
+            tenant_limits,
             rules,
             warnings: std::mem::take(&mut self.warnings),
         }

@@ -3,7 +3,8 @@
 //! What a tenant may call over MCP always counts: it becomes a rule before all
 //! others that denies every other call, so no rule of the file can allow one. The
 //! topic lists of policies that have no rules become the rules, for each tenant
-//! what is denied first.
+//! what is denied first. How many jobs of a tenant may be at work is a limit on every
+//! yes, for the request does not say how many are.
 
 use super::fields::Reader;
 use super::{Match, Place, Rule};
@@ -12,14 +13,9 @@ use crate::control_plane::kernel::condition::{Condition, McpLists};
 use crate::control_plane::kernel::document::Node;
 use crate::control_plane::kernel::glob::Glob;
 
-const TENANT: &[&str] = &["allow_topics", "deny_topics", "mcp"];
-/// What repository a job would work on is not in the request, nor how many jobs
-/// of its tenant run.
-const TENANT_LATER: &[&str] = &[
-    "allowed_repo_hosts",
-    "denied_repo_hosts",
-    "max_concurrent_jobs",
-];
+const TENANT: &[&str] = &["allow_topics", "deny_topics", "mcp", "max_concurrent_jobs"];
+/// What repository a job would work on is not in the request.
+const TENANT_LATER: &[&str] = &["allowed_repo_hosts", "denied_repo_hosts"];
 
 /// What the file says of its tenants, as rules.
 #[derive(Default)]
@@ -28,6 +24,8 @@ pub(super) struct TenantRules {
     pub(super) mcp: Vec<Rule>,
     /// Those that stand in for the rules of a file without any.
     pub(super) topics: Vec<Rule>,
+    /// How many jobs of a tenant may be at work, by its name.
+    pub(super) limits: Vec<(String, i32)>,
 }
 
 impl Reader {
@@ -61,6 +59,13 @@ impl Reader {
             match entry.key.as_str() {
                 "deny_topics" => denied = self.placed_topics(&entry.node, &field),
                 "allow_topics" => allowed = self.placed_topics(&entry.node, &field),
+                "max_concurrent_jobs" => {
+                    let limit = self.small_count(&entry.node, &field);
+                    // Zero is no limit, as among constraints.
+                    if let Some(limit) = limit.filter(|limit| *limit > 0) {
+                        rules.limits.push((name.to_owned(), limit));
+                    }
+                }
                 "mcp" => {
                     let lists = self.mcp(&entry.node, &field);
                     if !lists.is_empty() {

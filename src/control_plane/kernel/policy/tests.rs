@@ -321,6 +321,14 @@ fn what_is_wrong_with_the_whole_file_is_told_too() {
             "line 1, column 18: tenants.acme.allowed_repo_hosts cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
         ),
         (
+            "tenants: {acme: {denied_repo_hosts: [github.com]}}",
+            "line 1, column 18: tenants.acme.denied_repo_hosts cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
+        ),
+        (
+            "tenants: {acme: {max_concurrent_jobs: many}}",
+            "line 1, column 39: tenants.acme.max_concurrent_jobs must be a whole number, not text",
+        ),
+        (
             "tenants: [acme]",
             "line 1, column 10: tenants must be a mapping of tenants, not a list",
         ),
