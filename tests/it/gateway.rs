@@ -578,6 +578,10 @@ async fn policy_is_asked_without_a_job() {
     let hold = listed.iter().find(|rule| rule["id"] == "hold").unwrap();
     assert_eq!(hold["decision"], "require_approval");
     assert_eq!(hold["constraints"]["budgets"]["max_runtime_ms"], 60000);
+    assert_eq!(hold["tier"], "global");
+    assert_eq!(hold["match"], json!({"labels": {"mcp.action": "write"}}));
+    assert_eq!(hold["remediations"][0]["id"], "ro");
+    assert_eq!(hold["source"], json!({"fragment_id": "policy", "line": 4}));
     let explained = bench.post("/api/v1/policy/explain", &body).await;
     let traced = explained.body["rules"].as_array().unwrap();
     assert_eq!(traced.len(), listed.len(), "each rule is told of");

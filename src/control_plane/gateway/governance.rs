@@ -68,6 +68,7 @@ pub(super) async fn decisions(
         topic: text(&asked, "topic"),
         rule_id: text(&asked, "rule_id"),
         verdict,
+        agent_id: text(&asked, "agent_id"),
         tenant: caller.tenant.as_deref(),
         before,
     };

@@ -19,6 +19,10 @@ use crate::control_plane::kernel::{Constraints, Decision, Question, Verdict};
 use crate::wire::packet::{ActorType, JobMetadata};
 use crate::wire::safety::PolicyCheck;
 
+mod written;
+
+use self::written::written;
+
 /// The body; fields that policy here does not read are taken and not used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -135,21 +139,7 @@ pub(super) async fn rules(State(app): State<Arc<App>>) -> Answer {
 
 /// The rules of a policy in the order in which they are asked, as they are listed.
 pub(in crate::control_plane) fn listed(policy: &Policy) -> Value {
-    let items: Vec<Value> = policy
-        .rules
-        .iter()
-        .map(|rule| {
-            let mut item = json!({
-                "id": rule.id,
-                "decision": in_yaml(rule.decision),
-                "reason": rule.reason,
-            });
-            if let Some(constraints) = &rule.constraints {
-                item["constraints"] = json!(constraints);
-            }
-            item
-        })
-        .collect();
+    let items: Vec<Value> = policy.rules.iter().map(written).collect();
     json!({
         "items": items,
         "default_decision": in_yaml(policy.default_decision),

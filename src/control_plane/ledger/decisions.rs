@@ -40,6 +40,8 @@ pub struct DecisionsQuery<'a> {
     pub rule_id: Option<&'a str>,
     /// With this outcome, by [`DecisionRecord::verdict`].
     pub verdict: Option<&'a str>,
+    /// About a request of this actor.
+    pub agent_id: Option<&'a str>,
     /// Of this tenant.
     pub tenant: Option<&'a str>,
     /// With a smaller number.
@@ -50,6 +52,7 @@ impl DecisionsQuery<'_> {
     fn wants(&self, logged: &Logged) -> bool {
         let record = &logged.record;
         let tenant = logged.request.tenant().unwrap_or(super::DEFAULT_TENANT);
+        let actor = || logged.request.meta.as_ref().map_or("", |it| &it.actor_id);
         self.since.is_none_or(|at| record.checked_at >= at)
             && self.until.is_none_or(|at| record.checked_at <= at)
             && self.topic.is_none_or(|it| it == logged.request.topic)
@@ -57,6 +60,7 @@ impl DecisionsQuery<'_> {
                 .rule_id
                 .is_none_or(|it| Some(it) == record.rule_id.as_deref())
             && self.verdict.is_none_or(|it| it == record.verdict())
+            && self.agent_id.is_none_or(|it| it == actor())
             && self.tenant.is_none_or(|it| it == tenant)
             && self.before.is_none_or(|it| logged.number < it)
     }

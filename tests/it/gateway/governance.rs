@@ -18,7 +18,9 @@ async fn every_decision_is_in_the_log_whatever_became_of_it() {
     bench.submit(job("read")).await;
     bench.clock.advance(Elapsed::from_secs(1));
     let held = bench.submit(job("write")).await;
-    bench.submit(job("delete")).await;
+    let mut delete = job("delete");
+    delete["actor_id"] = json!("agent-7");
+    bench.submit(delete).await;
     bench.submit(json!({"topic": "job.web.search"})).await;
     bench.submit(json!({"topic": "job.batch.embed"})).await;
     *bench.kernel.down.lock().unwrap() = true;
@@ -37,6 +39,8 @@ async fn every_decision_is_in_the_log_whatever_became_of_it() {
     assert_eq!(verdicts("").await, all);
     assert_eq!(verdicts("verdict=constrain").await, "constrain");
     assert_eq!(verdicts("rule_id=stop").await, "deny");
+    assert_eq!(verdicts("agent_id=agent-7").await, "deny");
+    assert_eq!(verdicts("agent_id=nobody").await, "");
     assert_eq!(verdicts("topic=job.web.search").await, "throttle");
     assert_eq!(verdicts("until=1767225600500").await, "allow");
     assert_eq!(verdicts("until=2026-01-01T00:00:00.500Z").await, "allow");

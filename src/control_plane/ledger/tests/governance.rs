@@ -38,6 +38,7 @@ fn every_evaluation_is_in_the_log_newest_first_also_those_without_an_answer() {
         verdict: Some("throttle"),
         topic: Some("job.a.throttle"),
         rule_id: Some("throttle"),
+        agent_id: None,
         tenant: Some(DEFAULT_TENANT),
         before: None,
     };
