@@ -309,8 +309,14 @@ async fn strangers_are_refused_before_anything_is_read() {
         let reply = bench.send("GET", "/api/v1/status", &headers, b"").await;
         assert_eq!(reply.short(), expected, "{headers:?}");
     }
-    let alive = bench.get("/healthz").await;
-    assert_eq!(alive.status, 200);
+    for open in ["/health", "/healthz", "/livez", "/readyz"] {
+        let alive = bench.get(open).await;
+        assert_eq!(
+            (alive.status, &alive.body),
+            (200, &json!({"status": "ok"})),
+            "{open}"
+        );
+    }
     let named = bench
         .send("GET", "/nowhere", &[("X-Request-Id", "req-1")], b"")
         .await;
@@ -658,6 +664,10 @@ async fn nothing_is_done_while_the_bus_is_away() {
     assert_eq!(bench.detail(&id).await["state"], "APPROVAL_REQUIRED");
     let jobs = bench.get("/api/v1/jobs").await;
     assert_eq!(jobs.body["items"].as_array().unwrap().len(), 1);
+    // It lives, and can take no jobs.
+    assert_eq!(bench.get("/livez").await.status, 200);
+    let ready = bench.get("/readyz").await;
+    assert_eq!(ready.short(), "503 bus_unavailable");
 }
 
 #[tokio::test]

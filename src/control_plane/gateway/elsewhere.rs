@@ -29,7 +29,7 @@ use tower::ServiceExt as _;
 use super::App;
 use super::admission::TRACE_ID;
 use super::answer::Refusal;
-use super::guard::{MAX_BODY, too_long};
+use super::guard::{MAX_BODY, OPEN, too_long};
 use super::keys::{Caller, Role};
 use crate::bus::{Bus, BusError, Pattern, Subject, Subscription};
 use crate::control_plane::keeper::{Keeper, NotKept, Standing};
@@ -54,12 +54,7 @@ static CARRIED: [HeaderName; 4] = [
 ];
 
 /// What every plane answers for itself.
-const HERE: [&str; 4] = [
-    "/healthz",
-    "/api/v1/status",
-    "/api/v1/stream",
-    "/api/v1/openapi.json",
-];
+const HERE: [&str; 3] = ["/api/v1/status", "/api/v1/stream", "/api/v1/openapi.json"];
 
 /// A plane's post: what it sent to others and awaits.
 pub(super) struct Post {
@@ -401,7 +396,8 @@ pub(super) async fn where_it_belongs(
     let Some(post) = &app.post else {
         return next.run(request).await;
     };
-    if HERE.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if HERE.contains(&path) || OPEN.contains(&path) {
         return next.run(request).await;
     }
     match post.keeper.sure_standing().await {

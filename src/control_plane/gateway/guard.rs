@@ -29,10 +29,12 @@ const TENANT: &str = "x-tenant-id";
 /// The subprotocol that carries a key where headers cannot be set, as browsers'
 /// WebSockets: the key follows it, in base64 for URLs.
 pub(super) const KEY_PROTOCOL: &str = "cordum-api-key";
+/// What begins the one token in which older clients send name and key.
+const KEY_IN_PROTOCOL: &str = "cordum-api-key.";
 /// Bytes of a caller's name that are kept.
 const MAX_NAME: usize = 128;
-/// What everybody may see: that the gateway lives.
-const OPEN: [&str; 1] = ["/healthz"];
+/// What everybody may see: that the gateway lives, and whether it is ready.
+pub(super) const OPEN: [&str; 4] = ["/health", "/healthz", "/livez", "/readyz"];
 
 /// What is asked of every call.
 #[derive(Debug)]
@@ -206,9 +208,20 @@ fn given_key(headers: &HeaderMap) -> Option<Vec<u8>> {
         return Some(key.as_bytes().to_vec());
     }
     let protocols = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    if let Some(token) = legacy_token(headers) {
+        return from_base64url(token.strip_prefix(KEY_IN_PROTOCOL)?);
+    }
     let mut protocols = protocols.split(',').map(str::trim);
     protocols.find(|name| *name == KEY_PROTOCOL)?;
     from_base64url(protocols.next()?)
+}
+
+/// The subprotocol of an older client, which is name and key in one. It is the one
+/// that it offers, so it is the one that has to be agreed to.
+pub(super) fn legacy_token(headers: &HeaderMap) -> Option<&str> {
+    let protocols = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let mut protocols = protocols.split(',').map(str::trim);
+    protocols.find(|name| name.starts_with(KEY_IN_PROTOCOL))
 }
 
 fn named(headers: &HeaderMap, header: &str) -> Option<String> {
@@ -336,7 +349,10 @@ mod tests {
         assert_eq!(with("/api/v1/jobs", None), "401");
         assert_eq!(with("/api/v1/jobs", Some("wrong")), "401");
         assert_eq!(with("/api/v1/jobs", Some("s3cret")), "through");
-        assert_eq!(with("/healthz", None), "through");
+        for open in OPEN {
+            assert_eq!(with(open, None), "through", "{open}");
+        }
+        assert_eq!(with("/healthz/", None), "401");
     }
 
     #[test]
@@ -419,6 +435,10 @@ mod tests {
         for (protocol, expected) in [
             ("cordum-api-key, czNjcmV0", "through"),
             ("cordum-api-key,czNjcmV0", "through"),
+            ("cordum-api-key.czNjcmV0", "through"),
+            ("json, cordum-api-key.czNjcmV0", "through"),
+            ("cordum-api-key.s3cret", "401"),
+            ("cordum-api-key.", "401"),
             ("cordum-api-key, s3cret", "401"),
             ("cordum-api-key", "401"),
             ("czNjcmV0", "401"),

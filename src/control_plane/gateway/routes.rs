@@ -87,7 +87,10 @@ pub(super) fn unguarded(app: Arc<App>) -> Router {
         .route("/openapi.json", get(openapi));
     Router::new()
         .nest("/api/v1", api)
+        .route("/health", get(healthz))
         .route("/healthz", get(healthz))
+        .route("/livez", get(healthz))
+        .route("/readyz", get(readyz))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_that_way)
         .layer(from_fn_with_state(Arc::clone(&app), where_it_belongs))
@@ -105,6 +108,14 @@ async fn not_that_way(uri: Uri) -> Refusal {
 }
 
 async fn healthz() -> Answer {
+    ok(&json!({ "status": "ok" }))
+}
+
+/// Whether jobs can be taken: the bus and the store are there. A kernel that is away
+/// keeps jobs waiting and does not make the gateway less ready.
+async fn readyz(State(app): State<Arc<App>>) -> Answer {
+    app.needs_bus()?;
+    app.store.len("capdeck:probe").await?;
     ok(&json!({ "status": "ok" }))
 }
 

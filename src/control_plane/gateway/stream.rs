@@ -5,6 +5,7 @@
 //! and reads the lists again. A caller of one tenant gets the packets about the jobs
 //! of that tenant, and no heartbeats.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,14 +15,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::App;
 use super::answer::{Answer, Refusal};
-use super::guard::KEY_PROTOCOL;
+use super::guard::{KEY_PROTOCOL, legacy_token};
 use super::keys::Caller;
 use crate::bus::{Delivery, Pattern, Subscription};
 use crate::control_plane::ledger::{self, DEFAULT_TENANT};
@@ -69,6 +70,7 @@ enum End {
 pub(super) async fn stream(
     State(app): State<Arc<App>>,
     Extension(mut caller): Extension<Caller>,
+    headers: HeaderMap,
     asked: Result<Query<BTreeMap<String, String>>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer {
@@ -110,8 +112,10 @@ pub(super) async fn stream(
             .map_err(|error| Refusal::unavailable("bus_unavailable", error.to_string()))?;
         ears.push(ear);
     }
+    let legacy = legacy_token(&headers).map(|it| Cow::Owned(it.to_owned()));
+    let protocols = legacy.into_iter().chain([Cow::Borrowed(KEY_PROTOCOL)]);
     let upgrade = upgrade
-        .protocols([KEY_PROTOCOL])
+        .protocols(protocols)
         .max_message_size(MAX_HEARD)
         .max_frame_size(MAX_HEARD);
     Ok(upgrade.on_upgrade(move |socket| async move {

@@ -152,7 +152,7 @@ async fn the_document_is_served_and_tells_every_route() {
         let path = route.split('"').nth(1).unwrap();
         let handlers = &route[..route.find("\n        .").unwrap_or(route.len())];
         let path = match path {
-            "/healthz" => path.to_owned(),
+            "/health" | "/healthz" | "/livez" | "/readyz" => path.to_owned(),
             path => format!("/api/v1{path}"),
         };
         for method in ["get", "post", "delete", "put", "patch"] {
