@@ -12,7 +12,10 @@ use crate::headless::{self, Kind, Patience, Snapshot, Wanted, Watch, json, table
 use crate::ids::JobId;
 use crate::runtime::{Identity, Runtime};
 use crate::state::event::Source;
+use crate::state::filter::FilterError;
 use crate::time::{Elapsed, SystemClock};
+
+mod decisions;
 
 /// How long the bus is listened to when nothing else tells: longer than the 5 s
 /// between two heartbeats.
@@ -22,6 +25,9 @@ const LISTEN: Elapsed = Elapsed::from_secs(6);
 const CONNECT: Elapsed = Elapsed::from_secs(8);
 /// How often changes are looked for while watching.
 const WATCH: Elapsed = Elapsed::from_millis(250);
+
+/// How often a log is asked for while watching.
+const WATCH_LOG: Elapsed = Elapsed::from_secs(2);
 
 /// What `capdeck get` takes.
 #[derive(Debug, clap::Args)]
@@ -55,6 +61,8 @@ enum What {
     Workers,
     /// What waits for a person
     Approvals,
+    /// What policy said, the latest first; of one job with its id
+    Decisions,
     /// What is undone or would be, step by step in the order in which it runs
     Rollbacks,
     /// Alerts heard on the bus
@@ -73,15 +81,17 @@ enum Output {
     Jsonl,
 }
 
-impl From<What> for Kind {
-    fn from(what: What) -> Self {
-        match what {
-            What::Jobs => Self::Jobs,
-            What::Workers => Self::Workers,
-            What::Approvals => Self::Approvals,
-            What::Rollbacks => Self::Rollbacks,
-            What::Alerts => Self::Alerts,
-            What::Senders => Self::Senders,
+impl What {
+    /// The part of the model that it is; `None` for what the model does not keep.
+    fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Jobs => Some(Kind::Jobs),
+            Self::Workers => Some(Kind::Workers),
+            Self::Approvals => Some(Kind::Approvals),
+            Self::Decisions => None,
+            Self::Rollbacks => Some(Kind::Rollbacks),
+            Self::Alerts => Some(Kind::Alerts),
+            Self::Senders => Some(Kind::Senders),
         }
     }
 }
@@ -104,16 +114,18 @@ fn duration(text: &str) -> Result<Elapsed, String> {
     Ok(Elapsed::from_millis(ms))
 }
 
+fn bad_filter(error: &FilterError) -> CliError {
+    let says = operate::shown(&error.to_string());
+    CliError::usage(anyhow!("bad filter: {says}"))
+}
+
 /// Prints.
 pub(super) fn run(args: &GetArgs) -> Result<(), CliError> {
-    let kind = Kind::from(args.kind);
+    let Some(kind) = args.kind.kind() else {
+        return decisions::run(args);
+    };
     let filter = match &args.filter {
-        Some(text) => Some(kind.filter(text).map_err(|error| {
-            CliError::usage(anyhow!(
-                "bad filter: {}",
-                operate::shown(&error.to_string())
-            ))
-        })?),
+        Some(text) => Some(kind.filter(text).map_err(|error| bad_filter(&error))?),
         None => None,
     };
     let wanted = Wanted {

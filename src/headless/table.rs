@@ -82,13 +82,18 @@ pub fn table(kind: Kind, snapshot: &Snapshot, wanted: &Wanted) -> String {
     if items.is_empty() {
         return nothing(kind, wanted);
     }
+    lay_out(columns, &items)
+}
+
+/// Rows of the columns, each a heading and the member that stands below it.
+pub fn lay_out(columns: &[(&str, &str)], items: &[Value]) -> String {
     let mut rows = vec![
         columns
             .iter()
             .map(|(head, _)| Shown::line(head))
             .collect::<Vec<_>>(),
     ];
-    for item in &items {
+    for item in items {
         let cell = |(_, field): &(&str, &str)| cell(field, item.get(*field));
         rows.push(columns.iter().map(cell).collect());
     }

@@ -197,6 +197,8 @@ pub struct DecisionRecord {
     pub checked_at: Option<Timestamp>,
     pub approval_status: String,
     pub approval_decision: String,
+    /// As in the log: `submit`, `dispatch` or `approval`.
+    pub check: String,
 }
 
 /// A job that waits, or waited, for a person.

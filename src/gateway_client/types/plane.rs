@@ -97,6 +97,13 @@ impl Rules {
 pub struct LoggedDecision {
     #[serde(deserialize_with = "id")]
     pub job_id: JobId,
+    pub topic: String,
+    pub tenant: String,
+    pub agent_id: String,
+    pub policy_version: String,
+    pub constraints: Option<Value>,
+    pub approval_status: String,
+    pub approval_decision: String,
     pub matched_rule: String,
     /// In lower case, such as `constrain`.
     pub verdict: String,

@@ -151,6 +151,70 @@ fn jobs_workers_and_approvals_are_the_same_in_a_table_and_as_json() {
     );
 }
 
+#[test]
+fn decisions_are_the_same_in_a_table_and_as_json_and_can_be_asked_for_by_job_and_filter() {
+    let plane = Plane::start();
+    let mut held = write();
+    held["job_id"] = json!("j-held");
+    held["actor_id"] = json!("agent-7");
+    check(&plane.submit(&held, &[]), 0, "waits for approval");
+    let mut done = write();
+    done["job_id"] = json!("j-done");
+    done["labels"] = json!({"mcp.action": "read", "demo.seconds": "0.1"});
+    check(&plane.submit(&done, &["--wait"]), 0, "j-done SUCCEEDED");
+    agree(
+        &Forms::of(&plane, "decisions"),
+        "decisions",
+        &[],
+        &["AT", "DECISION", "RULE", "JOB", "TOPIC", "CHECK", "REASON"],
+        ("job_id", 3),
+    );
+    let items = |more: &[&str]| {
+        let ran = plane.run(&[&["get", "decisions", "-o", "json"], more].concat());
+        check(&ran, 0, "");
+        let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+        document["items"].as_array().unwrap().clone()
+    };
+    let told = |items: Vec<Value>| -> Vec<String> {
+        let line = |it: &Value| {
+            let word = |name: &str| it[name].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {}", word("job_id"), word("decision"), word("check"))
+        };
+        items.iter().map(line).collect()
+    };
+    let all = [
+        "j-done ALLOW dispatch",
+        "j-done ALLOW submit",
+        "j-held REQUIRE_APPROVAL submit",
+    ];
+    assert_eq!(told(items(&[])), all);
+    assert_eq!(
+        told(items(&["--filter", "decision:allow check:submit"])),
+        all[1..2]
+    );
+    assert_eq!(told(items(&["--filter", "actor:agent-7 age<1h"])), all[2..]);
+    assert_eq!(told(items(&["--filter", "age>1h"])), [""; 0]);
+    let of_job = items(&["j-held"]);
+    assert_eq!(of_job.len(), 1);
+    let kept = &of_job[0];
+    assert_eq!(kept["topic"], write()["topic"]);
+    assert_eq!(kept["approval_ref"], "j-held");
+    assert_eq!(kept["approval_status"], "pending");
+    assert_eq!(kept["job_hash"].as_str().map(str::len), Some(64));
+
+    check(
+        &plane.run(&["get", "decisions", "nope"]),
+        1,
+        "no job with the id nope",
+    );
+    let none = plane.run(&["get", "decisions", "--filter", "decision:alow"]);
+    check(&none, 0, "no decisions match decision:alow; did you mean");
+    let bad = plane.run(&["get", "decisions", "--filter", "pressure>1"]);
+    check(&bad, 2, "bad filter");
+    let by_bus = Capdeck::new().run(&["get", "decisions", "--nats", "nats://127.0.0.1:1"]);
+    check(&by_bus, 2, "give --gateway");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alerts_on_the_wire_are_the_same_in_a_table_and_as_json() {
     let nats = NatsProcess::start();
