@@ -17,8 +17,8 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::App;
 use super::answer::{Answer, Refusal};
@@ -42,6 +42,8 @@ const TURN: usize = 64;
 const PING_EVERY: Elapsed = Elapsed::from_secs(30);
 /// Jobs of other planes whose tenants a stream remembers.
 const TENANTS: usize = 1_000;
+/// How long a client that is cut may take to read why.
+const GOODBYE: Elapsed = Elapsed::from_secs(1);
 /// The longest message of a client; nothing but a goodbye is expected.
 const MAX_HEARD: usize = 4 << 10;
 
@@ -119,13 +121,18 @@ pub(super) async fn stream(
         .max_message_size(MAX_HEARD)
         .max_frame_size(MAX_HEARD);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let end = serve(&app, &caller, ears, socket).await;
+        let end = serve(&app, &caller, ears, socket, place).await;
         tracing::debug!(?end, "a stream ended");
-        drop(place);
     }))
 }
 
-async fn serve(app: &App, caller: &Caller, mut ears: Vec<Subscription>, socket: WebSocket) -> End {
+async fn serve(
+    app: &App,
+    caller: &Caller,
+    mut ears: Vec<Subscription>,
+    socket: WebSocket,
+    place: OwnedSemaphorePermit,
+) -> End {
     let (mut sink, mut source) = socket.split();
     let (frames, mut waiting) = mpsc::channel::<Message>(BUFFER);
     let mut tenants = Tenants::default();
@@ -204,8 +211,22 @@ async fn serve(app: &App, caller: &Caller, mut ears: Vec<Subscription>, socket: 
         code,
         reason: reason.into(),
     }));
-    // A client that takes no more is not waited for.
-    let _told = sink.send(goodbye).now_or_never();
+    match end {
+        // What was sent before it is still on the way, so it takes a moment, in which
+        // the place is free already.
+        End::Slow => {
+            drop(place);
+            tokio::select! {
+                _ = sink.send(goodbye) => {}
+                () = sleep(&*app.clock, GOODBYE) => {}
+                () = app.stop.cancelled() => {}
+            }
+        }
+        // A client that takes no more is not waited for.
+        End::Gone | End::Silent | End::Away => {
+            let _told = sink.send(goodbye).now_or_never();
+        }
+    }
     end
 }
 

@@ -247,21 +247,35 @@ async fn a_key_of_one_tenant_hears_of_its_jobs_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_does_not_keep_up_is_cut() {
+async fn a_client_that_does_not_keep_up_is_cut_and_hears_why_when_it_reads_again() {
     let bench = Bench::start().await;
     let mut client = Client::open(&bench, "", &[]).await;
     // More than any socket buffers for a client that reads nothing.
     let text = "x".repeat(64 << 10);
+    let mut said = 0;
     for n in 0..2_000 {
-        let said = progress("j", n % 100, text.clone());
-        say(&bench, "sys.job.progress", said).await;
+        let more = progress("j", n % 100, text.clone());
+        say(&bench, "sys.job.progress", more).await;
+        said += 1;
         if bench.get("/api/v1/status").await.body["active_ws_clients"] == 0 {
             break;
         }
     }
     let status = bench.get("/api/v1/status").await.body;
     assert_eq!(status["active_ws_clients"], 0);
-    while client.frame().await.is_some() {}
+    assert!(said > 256, "as many frames may wait for it: {said}");
+    let (code, reason) = loop {
+        match client.frame().await {
+            Some((8, payload)) => {
+                let code = u16::from_be_bytes([payload[0], payload[1]]);
+                break (code, payload[2..].to_vec());
+            }
+            Some(_) => {}
+            None => panic!("cut without a word"),
+        }
+    };
+    assert_eq!((code, reason), (1013, b"slow client".to_vec()));
+    assert_eq!(client.frame().await, None);
 }
 
 #[tokio::test]
