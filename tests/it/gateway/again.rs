@@ -34,6 +34,10 @@ async fn a_dead_letter_is_retried_as_a_new_job_with_all_that_described_the_old_o
         json!({
             "topic": "job.a", "prompt": "hello", "tenant_id": "acme", "idempotency_key": "k1",
             "labels": {"mcp.action": "read", "team": "ops"}, "risk_tags": ["prod"],
+            "capability": "search", "requires": ["gpu"], "pack_id": "p1", "actor_id": "agent-7",
+            "actor_type": "service", "deadline_ms": 60_000, "max_total_tokens": 9,
+            "workflow_id": "wf-1", "step_index": 2,
+            "compensation": {"topic": "job.undo", "meta": {"idempotency_key": "u1"}},
         }),
     )
     .await;
@@ -64,6 +68,28 @@ async fn a_dead_letter_is_retried_as_a_new_job_with_all_that_described_the_old_o
     assert_eq!(detail["tenant"], "acme");
     assert_eq!(detail["risk_tags"], json!(["prod"]));
     assert_eq!(detail["idempotency_key"], "k1");
+    // The stored request says what the worker and an undo get.
+    let before = bench.detail(&old).await["request"].clone();
+    for name in [
+        "meta",
+        "budget",
+        "workflowId",
+        "stepIndex",
+        "compensation",
+        "tenantId",
+    ] {
+        assert_eq!(detail["request"][name], before[name], "{name}");
+        assert!(!before[name].is_null(), "{name} is told");
+    }
+    let meta = &detail["request"]["meta"];
+    assert_eq!(meta["capability"], "search");
+    assert_eq!(meta["requires"], json!(["gpu"]));
+    assert_eq!(meta["packId"], "p1");
+    assert_eq!(meta["actorId"], "agent-7");
+    assert_eq!(meta["actorType"], "ACTOR_TYPE_SERVICE");
+    assert_eq!(detail["request"]["budget"]["deadlineMs"], "60000");
+    assert_eq!(detail["request"]["compensation"]["topic"], "job.undo");
+    assert_eq!(detail["workflow_id"], "wf-1");
     assert_eq!(detail["context"]["prompt"], "hello");
     assert_eq!(detail["context_ptr"], format!("redis://ctx:{new}"));
     assert_eq!(bench.context(&new).await, bench.context(&old).await);

@@ -2,10 +2,14 @@
 
 use bytes::Bytes;
 use capdeck::control_plane::gateway::Keyring;
+use capdeck::control_plane::ledger::Submission;
+use capdeck::ids::JobId;
 use capdeck::store::Store;
+use capdeck::time::{Clock, Elapsed};
 use capdeck::wire::job_hash;
 use capdeck::wire::job_hash::sha256_hex;
 use capdeck::wire::json::{Unknown, job_request_from_json};
+use capdeck::wire::packet::{Body, JobRequest, JobResult, JobStatus};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, POLICY, call};
@@ -207,4 +211,116 @@ async fn where_callers_have_a_key_nobody_decides_about_their_own_job() {
     }
     let path = format!("/api/v1/approvals/{id}/approve");
     assert_eq!(bench.send("POST", &path, &bob, b"").await.status, 200);
+}
+
+/// The packet is what the scheduler and every observer get to see of a yes.
+#[tokio::test]
+async fn the_packet_of_a_yes_carries_its_labels_and_the_hash_that_was_held() {
+    let mut bench = Bench::start().await;
+    let id = bench.hold().await;
+    let asked = bench.detail(&id).await;
+    bench.clock.advance(Elapsed::from_secs(7));
+    let path = format!("/api/v1/approvals/{id}/approve");
+    let said = br#"{"reason":"ticket OPS-1","note":"in the window"}"#;
+    let yes = bench
+        .send("POST", &path, &[("X-Principal-Id", "oncall-1")], said)
+        .await;
+    assert_eq!(yes.status, 200, "{}", yes.body);
+    let packets = bench.packets();
+    let [(subject, packet)] = &packets[..] else {
+        panic!("not one packet: {packets:?}");
+    };
+    assert_eq!(subject.as_str(), "sys.job.submit");
+    assert_eq!(packet.sender.as_str(), "api-gateway");
+    assert_eq!(packet.trace.as_str(), asked["trace_id"]);
+    let Body::JobRequest(request) = &packet.body else {
+        panic!("not a request: {packet:?}");
+    };
+    assert_eq!(request.job_id.as_str(), id);
+    let snapshot = asked["safety_snapshot"].as_str().unwrap();
+    let message = format!("approval:{id}");
+    let labels: Vec<(&str, &str)> = request
+        .labels
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            ("approval_granted", "true"),
+            ("approval_note", "in the window"),
+            ("approval_reason", "ticket OPS-1"),
+            ("approval_snapshot", snapshot),
+            ("cordum.bus_msg_id", &message),
+            ("mcp.action", "write"),
+        ]
+    );
+    assert_eq!(
+        asked["safety_job_hash"],
+        job_hash::job_hash(request).as_str()
+    );
+
+    let detail = bench.detail(&id).await;
+    assert_eq!(detail["approval_by"], "oncall-1");
+    assert_eq!(detail["approval_reason"], "ticket OPS-1");
+    assert_eq!(detail["approval_note"], "in the window");
+    assert_eq!(detail["approval_at"], 1_767_225_607_000_000_i64);
+    assert_eq!(detail["approval_policy_snapshot"], snapshot);
+    assert_eq!(detail["approval_job_hash"], asked["safety_job_hash"]);
+}
+
+#[tokio::test]
+async fn nobody_decides_about_a_job_from_the_bus_that_names_them_as_its_principal() {
+    let bench = Bench::with(Keyring::shared("k")).await;
+    let request = JobRequest {
+        job_id: JobId::from("j1"),
+        topic: "job.a".to_owned(),
+        principal_id: "ada".to_owned(),
+        labels: [("mcp.action".to_owned(), "write".to_owned())].into(),
+        ..JobRequest::default()
+    };
+    let submission = Submission {
+        request,
+        ..Submission::default()
+    };
+    let now = bench.clock.now();
+    bench
+        .ledger
+        .lock()
+        .unwrap()
+        .submit(submission, now)
+        .unwrap();
+    assert_eq!(bench.schedule().await, ["asked j1"]);
+    for verb in ["approve", "reject"] {
+        let path = format!("/api/v1/approvals/j1/{verb}");
+        let ada = [("X-API-Key", "k"), ("X-Principal-Id", "ada")];
+        let own = bench.send("POST", &path, &ada, b"").await;
+        assert_eq!(own.short(), "403 self_approval_denied", "{verb}");
+    }
+    let bob = [("X-API-Key", "k"), ("X-Principal-Id", "bob")];
+    let path = "/api/v1/approvals/j1/approve";
+    assert_eq!(bench.send("POST", path, &bob, b"").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_yes_for_a_workflow_that_has_failed_is_refused_and_names_it() {
+    let bench = Bench::start().await;
+    let step = |action: &str| {
+        json!({"topic": "job.a", "workflow_id": "wf-1", "labels": {"mcp.action": action},
+               "compensation": {"topic": "job.undo"}})
+    };
+    let held = bench.submit(step("write")).await.job_id();
+    let failed = bench.submit(step("read")).await.job_id();
+    let result = JobResult {
+        job_id: JobId::from(failed),
+        status: JobStatus::FailedFatal,
+        ..JobResult::default()
+    };
+    let now = bench.clock.now();
+    bench.ledger.lock().unwrap().result(result, now);
+    let path = format!("/api/v1/approvals/{held}/approve");
+    let late = bench.post(&path, &Value::Null).await;
+    assert_eq!(late.short(), "409 approval_terminal_run");
+    assert_eq!(late.body["workflow_id"], "wf-1");
+    assert_eq!(bench.detail(&held).await["state"], "APPROVAL_REQUIRED");
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use capdeck::bus::local::LocalBus;
-use capdeck::bus::{Bus, Pattern, Subscription};
+use capdeck::bus::{Bus, Pattern, Subject, Subscription};
 use capdeck::control_plane::gateway::{Gateway, Keyring, Options, Parts};
 use capdeck::control_plane::kernel::explain::Explained;
 use capdeck::control_plane::kernel::live::{PolicyHealth, PolicyKernel};
@@ -20,7 +20,7 @@ use capdeck::store::Store;
 use capdeck::store::memory::MemoryStore;
 use capdeck::time::{BoxFuture, Clock, Elapsed, ManualClock, Timestamp};
 use capdeck::wire::decode;
-use capdeck::wire::packet::{Body, WireEnum as _};
+use capdeck::wire::packet::{Body, Packet, WireEnum as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -294,9 +294,7 @@ impl Bench {
     /// What the bus heard since the last time, as `subject kind sender status`.
     pub fn heard(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
-        while let Some(delivery) = now_or_never(self.heard.recv()) {
-            let delivery = delivery.expect("the bus lives");
-            let packet = decode::decode(&delivery).unwrap();
+        for (subject, packet) in self.packets() {
             let more = match &packet.body {
                 Body::JobResult(result) => {
                     format!(" {} {}", result.status.name(), result.error_code)
@@ -306,15 +304,21 @@ impl Bench {
                 }
                 _ => String::new(),
             };
-            let line = format!(
-                "{} {} {}{more}",
-                delivery.subject,
-                packet.body.kind(),
-                packet.sender
-            );
+            let line = format!("{subject} {} {}{more}", packet.body.kind(), packet.sender);
             lines.push(line.trim_end().to_owned());
         }
         lines
+    }
+
+    /// The packets that the bus heard since the last time, with their subjects.
+    pub fn packets(&mut self) -> Vec<(Subject, Packet)> {
+        let mut packets = Vec::new();
+        while let Some(delivery) = now_or_never(self.heard.recv()) {
+            let delivery = delivery.expect("the bus lives");
+            let packet = decode::decode(&delivery).unwrap();
+            packets.push((delivery.subject, packet));
+        }
+        packets
     }
 
     pub async fn context(&self, id: &str) -> Option<Bytes> {

@@ -345,6 +345,14 @@ fn what_is_wrong_with_the_whole_file_is_told_too() {
             "line 1, column 1: input_rules cannot be decided from a request by this kernel; a rule that would be half obeyed is refused\n  line 2, column 1: output_policy cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
         ),
         (
+            "input_policy: {enabled: true}\noutput_rules: [{id: a}]",
+            "line 1, column 1: input_policy cannot be decided from a request by this kernel; a rule that would be half obeyed is refused\n  line 2, column 1: output_rules cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
+        ),
+        (
+            "require_human: [job.x]",
+            "line 1, column 1: require_human cannot be decided from a request by this kernel; a rule that would be half obeyed is refused",
+        ),
+        (
             "rules: [a: b: c",
             "line 1, column 13: this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'",
         ),
