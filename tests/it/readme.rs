@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
+use capdeck::control_plane::ledger::{WaitingOn, lifecycle};
+
 use crate::support::{Capdeck, root};
 
 fn readme() -> String {
@@ -124,6 +126,31 @@ fn two_commands_are_all_that_a_start_takes_and_both_are_there() {
     assert_eq!(help.code, 0, "{}", help.stderr);
     let mode = std::fs::metadata(root().join(tests)).unwrap().permissions();
     assert_eq!(mode.mode() & 0o111, 0o111, "{tests} cannot be run");
+}
+
+#[test]
+fn every_reason_to_wait_and_how_often_something_is_tried_is_told() {
+    let plane = chapter("The embedded control plane");
+    let (_, waits) = plane.split_once("**Why a job waits**").unwrap();
+    let (waits, _) = waits.split_once("\n- ").unwrap();
+    for reason in WaitingOn::ALL {
+        assert!(
+            waits.contains(&format!("`{}`", reason.name())),
+            "{}",
+            reason.name()
+        );
+    }
+    for told in [
+        format!("up to {} times", lifecycle::MAX_PLACEMENT_TRIES),
+        format!("{} retries unless", lifecycle::MAX_RETRIES),
+        format!("asked again after {} s", lifecycle::ASK_AGAIN.as_secs()),
+        format!(
+            "`tenant_limit`\n  (every {} s)",
+            lifecycle::TENANT_PAUSE.as_secs()
+        ),
+    ] {
+        assert!(waits.contains(&told), "{told}: {waits}");
+    }
 }
 
 #[test]
