@@ -374,7 +374,7 @@ fn verdict(job: &Job) -> Vec<Fact> {
 fn outcome(state: &State, job: &Job) -> Vec<Fact> {
     let mut facts = Vec::new();
     let request = job.request.as_ref();
-    let undone = undone(&shown(state).0, job);
+    let undone = undone(shown(state).0, job);
     facts.push(Fact::new(
         "rollback",
         match request.map(|request| (&request.undo, request.complete)) {

@@ -251,6 +251,14 @@ fn kernel(model: &Model, now: Timestamp) -> KernelView {
             facts,
         };
     };
+    // What the plane counted goes before what this console has seen of it.
+    let asked = match kernel.asked_per_minute {
+        Some(times) => {
+            let says = format!("{} a minute", text::thousands(times));
+            Fact::new("asked", Prose::new().own(says))
+        }
+        None => asked,
+    };
     let open = kernel.breaker.as_ref().filter(|breaker| breaker.is_open());
     let tries = open
         .and_then(|breaker| breaker.tries_at)
