@@ -55,10 +55,7 @@ fn an_older_gateway_is_shown_and_its_refusal_comes_in_words() {
     assert!(!screen.text().contains("lost"), "{}", screen.text());
 
     // A rejection is not held up by the policy, and a cancel carries no body.
-    screen.press("2");
-    screen.shows(TAIL);
-    screen.press("a");
-    screen.shows("Before A works");
+    open_review(&screen);
     open_dialog(&screen, "R", "Reject this job", "not tonight");
     screen.press("\t\t\r");
     says(&screen, &format!("rejected {TAIL} in"));
