@@ -213,13 +213,13 @@ impl Model {
 
     fn changed(&mut self, change: &jobs::Change, moments: Moments, now: Timestamp) {
         self.pools.changed(change, moments.arrived, moments.ended);
-        self.decisions.changed(change, moments.decided);
         if let Some(decision) = change.decided
             && let Some(job) = self.jobs.get(&change.id)
         {
             let verdict = job.verdict.as_ref();
             let reason = verdict.and_then(|verdict| verdict.reason.as_deref());
             if !policy::is_grant(decision, reason) {
+                self.decisions.judged(decision, moments.decided);
                 let rule = verdict.and_then(|verdict| verdict.rule_id.clone());
                 self.policy.judged(&rule, decision, moments.decided);
             }
@@ -324,6 +324,9 @@ mod tests {
         let rows = model.policy.rows();
         let hold = rows.iter().find(|row| row.id.as_deref() == Some("hold"));
         let counts = hold.expect("a row").counts;
+        let lately = Decision::ALL.iter();
+        let lately = lately.map(|it| model.decisions.lately(*it, now));
+        assert!(lately.eq(counts), "nor is it a decision of policy");
         assert_eq!(counts[Decision::RequireApproval as usize], 1);
         assert_eq!(counts.iter().sum::<u64>(), 1);
     }

@@ -1,6 +1,6 @@
 //! What policy decided lately, counted as the plane tells it.
 
-use crate::state::model::jobs::{Change, Decision};
+use crate::state::model::jobs::Decision;
 use crate::state::model::traffic::Series;
 use crate::time::{Elapsed, Timestamp};
 
@@ -40,9 +40,7 @@ impl Decisions {
 
     /// The same job judged differently counts again; judged the same it does not,
     /// for the plane is asked about every job many times.
-    pub(crate) fn changed(&mut self, change: &Change, at: Timestamp) {
-        if let Some(decision) = change.decided {
-            self.by_outcome[decision as usize].add(at, 1);
-        }
+    pub(crate) fn judged(&mut self, decision: Decision, at: Timestamp) {
+        self.by_outcome[decision as usize].add(at, 1);
     }
 }
