@@ -12,7 +12,7 @@
 //! back over the bus, so that observers see causes before effects; without the
 //! packet it goes on by itself after two seconds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::SeedableRng as _;
@@ -39,8 +39,10 @@ pub mod keys;
 pub mod letters;
 pub mod lifecycle;
 mod listing;
+mod remembered;
 pub mod rollback;
 pub mod saved;
+mod submit;
 
 pub use again::Again;
 pub use approval::{Approval, ApprovalStatus, Approved, Expected, Yes};
@@ -55,13 +57,13 @@ pub use letters::DeadLetter;
 pub use lifecycle::{Asker, Cancelled, Heard, Ruling};
 pub use listing::JobsQuery;
 pub use rollback::{Rollback, RollbackState, Undo, UndoState};
+pub use submit::{Submission, Submitted, Via};
 
 use decisions::DecisionLog;
-use job::Phase;
-use keys::{PastKey, PastKeys};
+use keys::PastKeys;
 use letters::Letters;
 use rollback::{Rollbacks, UndoKey};
-use saved::{Kept, Notes};
+use saved::Notes;
 
 /// The tenant of requests that name none.
 pub const DEFAULT_TENANT: &str = "default";
@@ -76,51 +78,6 @@ pub type SharedLedger = Arc<Mutex<Ledger>>;
 /// behind, or one job in an odd state, so the others go on.
 pub fn lock(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Via {
-    /// By HTTP; the gateway publishes it on the bus afterwards.
-    Gateway,
-    /// By the bus, or it is the announcement of a known job.
-    #[default]
-    Bus,
-    /// By HTTP, in place of a dead letter; it takes over its idempotency key.
-    Retry,
-    /// To undo another job; the scheduler publishes it afterwards.
-    Rollback,
-}
-
-/// A request to run a job.
-#[derive(Clone, Debug, Default)]
-pub struct Submission {
-    /// What to do. An empty `context_ptr` is filled with `redis://ctx:<job id>`, and
-    /// the scheduler stores a context there.
-    pub request: JobRequest,
-    /// The trace of its envelope; empty means the job is its own.
-    pub trace: TraceId,
-    /// Who submits; empty for the bus.
-    pub submitted_by: String,
-    /// The key that whoever submits proved themselves with, by its public id; empty
-    /// without one.
-    pub submitter_key: String,
-    /// The digest of what was asked for, which a second submission with the same
-    /// idempotency key has to share; empty where it is not known.
-    pub body_digest: String,
-    /// How it came.
-    pub via: Via,
-}
-
-/// What became of a submission.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submitted {
-    /// The job: the submitted one, or the first one with its idempotency key.
-    pub job_id: JobId,
-    /// Its trace.
-    pub trace: TraceId,
-    /// Whether the job was known before, so that nothing new happens.
-    pub repeated: bool,
 }
 
 /// What the outside has to do, in order.
@@ -301,172 +258,6 @@ impl Ledger {
         self.fail_open
     }
 
-    /// Takes a request. Submitting a job again, or another one with the
-    /// idempotency key of its tenant, changes nothing and names the first.
-    ///
-    /// # Errors
-    /// [`LedgerError::Invalid`] without job id or topic;
-    /// [`LedgerError::IdempotencyConflict`] when the key belongs to a job of another
-    /// topic, or one that was asked for in another body; [`LedgerError::Full`].
-    pub fn submit(
-        &mut self,
-        submission: Submission,
-        now: Timestamp,
-    ) -> Result<Submitted, LedgerError> {
-        let Submission {
-            mut request,
-            trace,
-            submitted_by,
-            submitter_key,
-            body_digest,
-            via,
-        } = submission;
-        if request.job_id.is_empty() {
-            return Err(LedgerError::Invalid("job_id"));
-        }
-        if request.topic.is_empty() {
-            return Err(LedgerError::Invalid("topic"));
-        }
-        if let Some(seq) = self.ids.get(&request.job_id).copied() {
-            return Ok(self.repeated(seq, via, now));
-        }
-        let key = idempotency_key(&request);
-        let of_key = key.as_ref().and_then(|key| self.keys.get(key)).copied();
-        if let Some(seq) = of_key.filter(|_| via != Via::Retry) {
-            let existing = self.at(seq);
-            let other_body = !body_digest.is_empty()
-                && !existing.body_digest.is_empty()
-                && existing.body_digest != body_digest;
-            if existing.request.topic != request.topic || other_body {
-                return Err(LedgerError::IdempotencyConflict {
-                    existing: existing.id.clone(),
-                });
-            }
-            return Ok(self.repeated(seq, via, now));
-        }
-        if via != Via::Retry
-            && let Some(first) = self.repeats_forgotten(&request, &body_digest, now)?
-        {
-            self.counters.repeated_submits += 1;
-            return Ok(first);
-        }
-        // What undoes a job is never refused: it is the way out of the crowd.
-        if via != Via::Rollback && self.jobs.len() >= self.limit && !self.forget_oldest() {
-            self.counters.refused_submits += 1;
-            return Err(LedgerError::Full { limit: self.limit });
-        }
-
-        let id = request.job_id.clone();
-        if request.context_ptr.is_empty() {
-            request.context_ptr = format!("redis://ctx:{id}");
-            self.outbox.push(Step::StoreContext {
-                job: id.clone(),
-                json: context_of(&request, now),
-            });
-        }
-        let trace = if trace.is_empty() {
-            TraceId::from(id.as_str())
-        } else {
-            trace
-        };
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        if let Some(key) = key {
-            self.past_keys.remove(&key);
-            self.keys.insert(key, seq);
-        }
-        let deadline_at = request
-            .budget
-            .as_ref()
-            .and_then(|budget| u64::try_from(budget.deadline_ms).ok())
-            .filter(|ms| *ms > 0)
-            .map(|ms| now.plus(Elapsed::from_millis(ms)));
-        let mut job = Job {
-            id: id.clone(),
-            trace: trace.clone(),
-            request: Arc::new(request),
-            dispatched_request: None,
-            state: JobState::Pending,
-            waiting_on: None,
-            submitted_at: now,
-            submitted_by,
-            submitter_key,
-            body_digest,
-            updated_at: now,
-            dispatched_at: None,
-            deadline_at,
-            attempts: 0,
-            placement_tries: 0,
-            decisions: VecDeque::new(),
-            decisions_left_out: 0,
-            approval: None,
-            worker: None,
-            progress: None,
-            result: None,
-            result_ptr: String::new(),
-            error_code: String::new(),
-            error_message: String::new(),
-            cancel: None,
-            events: VecDeque::new(),
-            alarm: None,
-            phase: Phase::Unchecked,
-            held: false,
-            line: None,
-            slot: None,
-            failures: 0,
-            refused_since: None,
-            cancel_relayed: false,
-            going_on_told: false,
-            past_workers: Vec::new(),
-            undoes: None,
-            kept: Kept::Never,
-        };
-        job.note(now, "submitted");
-        if !job.request.parent_job_id.is_empty() {
-            let parent = job.request.parent_job_id.clone();
-            self.children.entry(parent).or_default().insert(seq);
-        }
-        self.notes.job(seq);
-        self.jobs.insert(seq, job);
-        self.ids.insert(id.clone(), seq);
-        self.by_state
-            .entry(JobState::Pending)
-            .or_default()
-            .insert((now, seq));
-        match via {
-            Via::Bus => self.wake(seq, now),
-            Via::Gateway | Via::Retry | Via::Rollback => self.hold(seq, now),
-        }
-        Ok(Submitted {
-            job_id: id,
-            trace,
-            repeated: false,
-        })
-    }
-
-    /// The job that submitting `request` would repeat: the one of its id, else the
-    /// first one with its idempotency key.
-    pub fn repeats(&self, request: &JobRequest) -> Option<&Job> {
-        let of_key = || self.keys.get(&idempotency_key(request)?);
-        let seq = self.ids.get(&request.job_id).or_else(of_key)?;
-        self.jobs.get(seq)
-    }
-
-    fn repeated(&mut self, seq: u64, via: Via, now: Timestamp) -> Submitted {
-        let job = self.at(seq);
-        let submitted = Submitted {
-            job_id: job.id.clone(),
-            trace: job.trace.clone(),
-            repeated: true,
-        };
-        if via == Via::Bus && job.held {
-            self.wake(seq, now);
-        } else {
-            self.counters.repeated_submits += 1;
-        }
-        submitted
-    }
-
     /// Forgets the dead letter of a job, and returns it.
     pub fn drop_dead_letter(&mut self, id: &JobId) -> Option<DeadLetter> {
         if let Ok(seq) = self.seq(id) {
@@ -570,46 +361,6 @@ impl Ledger {
             .get_mut(&seq)
             .expect("a sequence number names a job until that job is forgotten")
     }
-
-    /// Forgets the job that ended longest ago. Returns whether there was one.
-    fn forget_oldest(&mut self) -> bool {
-        let oldest = self
-            .by_state
-            .iter()
-            .filter(|(state, _)| state.is_ended())
-            .filter_map(|(state, index)| index.first().map(|key| (*key, *state)))
-            .min();
-        let Some(((at, seq), state)) = oldest else {
-            return false;
-        };
-        if let Some(index) = self.by_state.get_mut(&state) {
-            index.remove(&(at, seq));
-        }
-        if let Some(job) = self.jobs.remove(&seq) {
-            self.notes.forgotten(seq, &job);
-            self.ids.remove(&job.id);
-            // A retry may have taken the key over.
-            if let Some(key) = idempotency_key(&job.request)
-                && self.keys.get(&key) == Some(&seq)
-            {
-                self.keys.remove(&key);
-                let dropped = self.past_keys.keep(key, PastKey::of(&job));
-                self.counters.forgotten_keys += u64::from(dropped);
-            }
-            let parent = &job.request.parent_job_id;
-            if let Some(siblings) = self.children.get_mut(parent) {
-                siblings.remove(&seq);
-                if siblings.is_empty() {
-                    self.children.remove(parent);
-                }
-            }
-            if let Some(at) = job.approval.and_then(|approval| approval.resolved_at) {
-                self.resolved.remove(&(at, seq));
-            }
-        }
-        self.counters.forgotten_jobs += 1;
-        true
-    }
 }
 
 /// What ids are drawn from. The scenario draws its own from the same seed and the streams
@@ -628,21 +379,6 @@ fn rank(priority: JobPriority) -> u8 {
         JobPriority::Interactive | JobPriority::Unspecified | JobPriority::Unknown(_) => 1,
         JobPriority::Batch => 2,
     }
-}
-
-fn idempotency_key(request: &JobRequest) -> Option<keys::Key> {
-    let key = &request.meta.as_ref()?.idempotency_key;
-    let tenant = request.tenant().unwrap_or(DEFAULT_TENANT);
-    (!key.is_empty()).then(|| (tenant.to_owned(), key.clone()))
-}
-
-fn context_of(request: &JobRequest, now: Timestamp) -> String {
-    serde_json::json!({
-        "topic": request.topic,
-        "tenant_id": request.tenant().unwrap_or(DEFAULT_TENANT),
-        "created_at": now.to_string(),
-    })
-    .to_string()
 }
 #[cfg(test)]
 mod tests;

@@ -390,7 +390,7 @@ pub struct Job {
     pub(super) going_on_told: bool,
     pub(super) past_workers: Vec<WorkerId>,
     pub(super) undoes: Option<super::UndoKey>,
-    pub(super) kept: super::Kept,
+    pub(super) kept: super::saved::Kept,
 }
 
 /// What the scheduler does next with a job that is not at work.

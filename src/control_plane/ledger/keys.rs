@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Job, JobState, Ledger, LedgerError, Submitted, idempotency_key};
+use super::{DEFAULT_TENANT, Job, JobState, Ledger, LedgerError, Submitted};
 use crate::ids::{JobId, TraceId};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::JobRequest;
@@ -16,6 +16,26 @@ pub const MAX_PAST_KEYS: usize = 200_000;
 
 /// A tenant and its key.
 pub(super) type Key = (String, String);
+
+/// The key of a request with its tenant; `None` without one.
+pub(super) fn idempotency_key(request: &JobRequest) -> Option<Key> {
+    let key = &request.meta.as_ref()?.idempotency_key;
+    let tenant = request.tenant().unwrap_or(DEFAULT_TENANT);
+    (!key.is_empty()).then(|| (tenant.to_owned(), key.clone()))
+}
+
+/// Whether a request asks for something else than the first one with its key: in another
+/// topic, or in another body where both are known.
+pub(super) fn asks_for_another(
+    request: &JobRequest,
+    body_digest: &str,
+    first_topic: &str,
+    first_digest: &str,
+) -> bool {
+    let digests = [first_digest, body_digest];
+    let other_body = digests[0] != digests[1] && digests.iter().all(|it| !it.is_empty());
+    first_topic != request.topic || other_body
+}
 
 /// What is left of a job that had a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,9 +124,7 @@ impl Ledger {
         let Some(past) = key.and_then(|key| self.past_keys.get(&key, now)) else {
             return Ok(None);
         };
-        let digests = [&past.body_digest, body_digest];
-        let other_body = digests[0] != digests[1] && digests.iter().all(|it| !it.is_empty());
-        if past.topic != request.topic || other_body {
+        if asks_for_another(request, body_digest, &past.topic, &past.body_digest) {
             return Err(LedgerError::IdempotencyConflict {
                 existing: past.job_id.clone(),
             });

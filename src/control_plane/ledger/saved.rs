@@ -16,9 +16,7 @@ use thiserror::Error;
 
 use super::job::Phase;
 use super::rollback::{Stack, UndoKey};
-use super::{
-    Breaker, DeadLetter, DecisionRecord, Job, JobState, Ledger, Step, WaitingOn, idempotency_key,
-};
+use super::{Breaker, DeadLetter, DecisionRecord, Job, JobState, Ledger, Step, WaitingOn};
 use crate::ids::JobId;
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::{JobCancel, JobRequest};
@@ -30,7 +28,7 @@ mod turned_away;
 
 pub use turned_away::{MAX_TURNED_AWAY, TurnedAway};
 
-use super::keys::{Key, PastKey};
+use super::keys::{Key, PastKey, idempotency_key};
 use breaker::BreakerDocument;
 use document::{JobDocument, StackDocument};
 
@@ -415,21 +413,6 @@ impl Ledger {
         let taken = self.jobs.contains_key(&seq);
         let seq = if taken { self.next_seq } else { seq };
         self.next_seq = self.next_seq.max(seq.saturating_add(1));
-        self.ids.insert(job.id.clone(), seq);
-        if let Some(key) = idempotency_key(&job.request) {
-            // A later one has it only because it took the key over.
-            self.keys.insert(key, seq);
-        }
-        self.by_state
-            .entry(job.state)
-            .or_default()
-            .insert((job.updated_at, seq));
-        let resolved_at = job.approval.as_ref().and_then(|it| it.resolved_at);
-        self.resolved.extend(resolved_at.map(|at| (at, seq)));
-        if !job.request.parent_job_id.is_empty() {
-            let parent = job.request.parent_job_id.clone();
-            self.children.entry(parent).or_default().insert(seq);
-        }
         if job.state.is_active() {
             *self.active.entry(job.tenant().to_owned()).or_default() += 1;
             if let Some(worker) = &job.slot {
@@ -441,7 +424,7 @@ impl Ledger {
         }
         job.phase = Phase::Unchecked;
         let (state, alarm) = (job.state, job.alarm.take());
-        self.jobs.insert(seq, job);
+        self.keep_job(seq, job);
         match state {
             JobState::Pending | JobState::Scheduled | JobState::Retrying => {
                 // Its place in line is gone with whoever kept the line.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{self, VERSION};
 use super::{BadDocument, ChangedJob};
-use crate::control_plane::ledger::keys::{Key, PastKey};
-use crate::control_plane::ledger::{JobState, idempotency_key};
+use crate::control_plane::ledger::JobState;
+use crate::control_plane::ledger::keys::{Key, PastKey, idempotency_key};
 use crate::ids::{JobId, TraceId};
 use crate::time::Timestamp;
 

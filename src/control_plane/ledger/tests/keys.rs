@@ -1,7 +1,7 @@
 //! Idempotency keys outlive the jobs that they name.
 
 use super::*;
-use crate::control_plane::ledger::keys::MAX_PAST_KEYS;
+use crate::control_plane::ledger::keys::{MAX_PAST_KEYS, PastKey};
 use crate::control_plane::ledger::saved::Saved;
 
 fn submit(ledger: &mut Ledger, (id, topic, digest): (&str, &str, &str), day: u64) -> String {
