@@ -7,12 +7,15 @@
 //! ([`offset`]), so nothing here is drawn state. Start at [`ListState::reorder`].
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
-use crate::ids::{JobId, PoolName, WorkerId};
 use crate::time::{Elapsed, Timestamp};
+
+mod sort;
+mod subject;
+
+pub use sort::SortKey;
+pub use subject::Subject;
 
 /// The order of rows is computed at most this often, and not within this time of
 /// a key, so that rows stand still while they are read.
@@ -20,203 +23,6 @@ pub const REORDER_EVERY: Elapsed = Elapsed::from_millis(2_000);
 
 /// A list without rows is computed at most this often.
 const EMPTY_EVERY: Elapsed = Elapsed::from_millis(250);
-
-/// What a row is about; what a view keeps when another view is shown.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// A job.
-    Job(JobId),
-    /// A worker.
-    Worker(WorkerId),
-    /// A pool of workers.
-    Pool(PoolName),
-    /// An alert, by the name it is kept under.
-    Alert(Box<str>),
-    /// A workflow.
-    Workflow(Arc<str>),
-    /// The parents of known jobs that nobody has heard of.
-    Unseen,
-    /// A rule of the policy; `None` stands for "no rule matched".
-    Rule(Option<Arc<str>>),
-    /// What a candidate policy would flip, by [`Flip::key`].
-    ///
-    /// [`Flip::key`]: crate::state::model::what_if::Flip::key
-    Flip(Arc<str>),
-}
-
-impl Subject {
-    /// The id as it is copied.
-    pub fn id(&self) -> &str {
-        match self {
-            Self::Job(id) => id.as_str(),
-            Self::Worker(id) => id.as_str(),
-            Self::Pool(name) => name.as_str(),
-            Self::Alert(name) => name,
-            Self::Workflow(id) => id,
-            Self::Rule(Some(id)) => id,
-            Self::Rule(None) | Self::Unseen | Self::Flip(_) => "",
-        }
-    }
-
-    /// The job, if it is one.
-    pub fn job(&self) -> Option<&JobId> {
-        match self {
-            Self::Job(id) => Some(id),
-            Self::Worker(_)
-            | Self::Pool(_)
-            | Self::Alert(_)
-            | Self::Workflow(_)
-            | Self::Unseen
-            | Self::Rule(_)
-            | Self::Flip(_) => None,
-        }
-    }
-
-    /// The worker, if it is one.
-    pub fn worker(&self) -> Option<&WorkerId> {
-        match self {
-            Self::Worker(id) => Some(id),
-            Self::Job(_)
-            | Self::Pool(_)
-            | Self::Alert(_)
-            | Self::Workflow(_)
-            | Self::Unseen
-            | Self::Rule(_)
-            | Self::Flip(_) => None,
-        }
-    }
-
-    /// The pool, if it is one.
-    pub fn pool(&self) -> Option<&PoolName> {
-        match self {
-            Self::Pool(name) => Some(name),
-            Self::Job(_)
-            | Self::Worker(_)
-            | Self::Alert(_)
-            | Self::Workflow(_)
-            | Self::Unseen
-            | Self::Rule(_)
-            | Self::Flip(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.id())
-    }
-}
-
-macro_rules! sort_keys {
-    ($( $(#[$doc:meta])* $key:ident = $name:literal, $word:literal; )*) => {
-        /// What the rows of a list are sorted by: a column, or what needs a person.
-        ///
-        /// Rows in which the column is unknown come last.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum SortKey {
-            $( $(#[$doc])* $key, )*
-        }
-
-        impl SortKey {
-            /// The name that `:sort` takes.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $( Self::$key => $name, )*
-                }
-            }
-
-            /// What a title calls it.
-            pub fn word(self) -> &'static str {
-                match self {
-                    $( Self::$key => $word, )*
-                }
-            }
-        }
-    };
-}
-
-sort_keys! {
-    /// What needs a person first: the default of every list.
-    Attention = "attention", "attention first";
-    /// Time in the present state, longest first.
-    Age = "age", "longest first";
-    /// State, those that need a person first, then age.
-    State = "state", "by state";
-    /// Topic, then age.
-    Topic = "topic", "by topic";
-    /// How far it is, furthest first.
-    Progress = "progress", "furthest first";
-    /// Worker, then age.
-    Worker = "worker", "by worker";
-    /// What policy decided.
-    Verdict = "verdict", "by verdict";
-    /// How often it was handed over, most first.
-    Tries = "tries", "most tries first";
-    /// Tenant.
-    Tenant = "tenant", "by tenant";
-    /// The rule that decided.
-    Rule = "rule", "by rule";
-    /// Last change, newest first.
-    Updated = "updated", "latest first";
-    /// Time to the deadline, shortest first.
-    Sla = "sla", "nearest deadline first";
-    /// Jobs held up, most first.
-    Held = "held", "most held first";
-    /// Risk tags.
-    Risk = "risk", "by risk";
-    /// What cannot be undone first.
-    Undo = "undo", "no undo first";
-    /// Who asked.
-    Requester = "requester", "by requester";
-    /// Pressure, highest first.
-    Pressure = "pressure", "highest pressure first";
-    /// Pool, then name.
-    Pool = "pool", "by pool";
-    /// Region, then name.
-    Region = "region", "by region";
-    /// Load of the processors, highest first.
-    Cpu = "cpu", "highest cpu first";
-    /// Load of the memory, highest first.
-    Memory = "memory", "highest memory first";
-    /// Load of the accelerators, highest first.
-    Gpu = "gpu", "highest gpu first";
-    /// Share of the slots in use, highest first.
-    Slots = "slots", "fullest first";
-    /// What was undone of what is to be undone, least first.
-    Undone = "undone", "least undone first";
-    /// How often it decided, most first.
-    Hits = "hits", "most hits first";
-    /// The cause, by its code.
-    Reason = "reason", "by reason";
-    /// Silence, longest first.
-    Heard = "heard", "longest silent first";
-    /// The thing that it would be done to.
-    Resource = "resource", "by resource";
-    /// The policy that judged it.
-    Snapshot = "snapshot", "by snapshot";
-    /// Live workers, most first.
-    Live = "live", "most live first";
-    /// Late workers, most first.
-    Late = "late", "most late first";
-    /// Lost workers, most first.
-    Lost = "lost", "most lost first";
-    /// Draining workers, most first.
-    Draining = "draining", "most draining first";
-    /// Zombies, most first.
-    Zombie = "zombie", "most zombies first";
-    /// How often it allowed, most first.
-    Allowed = "allow", "most allowed first";
-    /// How often it allowed with limits, most first.
-    Limited = "limit", "most limited first";
-    /// How often it asked for a person, most first.
-    Asked = "ask", "most asked first";
-    /// How often it throttled, most first.
-    Throttled = "throttle", "most throttled first";
-    /// How often it denied, most first.
-    Denied = "deny", "most denied first";
-    /// Name or id.
-    Name = "name", "by name";
-}
 
 /// Where the cursor is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
