@@ -18,17 +18,17 @@ mod fact;
 mod job;
 mod merge;
 mod phase;
+mod request;
 #[cfg(test)]
 mod tests;
 
+pub use crate::state::shared::Labels;
 pub use fact::JobFact;
-pub use job::{
-    Asked, CancelAsked, Happened, Job, Labels, Moment, Pending, Progress, Request, ResultFacts,
-    Undo, Verdict,
-};
-pub(crate) use job::{bounded, labels};
+pub use job::{Asked, CancelAsked, Happened, Job, Moment, Pending, Progress, ResultFacts, Verdict};
 pub(crate) use merge::{error_code, error_name, pointers};
 pub use phase::{Decision, JobState, WaitingOn};
+pub use request::{Request, Undo};
+pub(crate) use request::{bounded, labels};
 
 /// Where a job stands in the order that needs attention first.
 ///

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use crate::ids::{JobId, TraceId, WorkerId};
 use crate::state::limits;
-use crate::state::model::jobs::job::{
-    Happened, Job, Moment, Progress, Request, ResultFacts, Verdict,
-};
+use crate::state::model::jobs::job::{Happened, Job, Moment, Progress, ResultFacts, Verdict};
 use crate::state::model::jobs::phase::{JobState, WaitingOn};
+use crate::state::model::jobs::request::Request;
 use crate::state::shared::{Text, learn, learn_first};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::JobStatus;

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use crate::ids::{JobId, SenderId, TraceId, WorkerId};
 use crate::state::event::{Heard, Route};
-use crate::state::model::jobs::job::{
-    CancelAsked, Early, Happened, Job, Progress, Request, ResultFacts, bounded,
-};
+use crate::state::model::jobs::job::{CancelAsked, Early, Happened, Job, Progress, ResultFacts};
 use crate::state::model::jobs::phase::JobState;
+use crate::state::model::jobs::request::{Request, bounded};
 use crate::state::shared::{Interner, Text, learn, learn_first, text};
 use crate::time::Timestamp;
 use crate::wire::packet::{
