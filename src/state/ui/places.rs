@@ -303,6 +303,11 @@ impl List {
         true
     }
 
+    /// Whether its filter lets a row pass that it `matches`; without one all do.
+    pub(super) fn passes(&self, matches: impl FnOnce(&Filter) -> bool) -> bool {
+        self.filter.as_ref().is_none_or(matches)
+    }
+
     /// What it is sorted by.
     pub fn sort(&self, id: ListId) -> SortKey {
         let sorts = id.sorts();

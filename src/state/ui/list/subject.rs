@@ -44,44 +44,20 @@ impl Subject {
 
     /// The job, if it is one.
     pub fn job(&self) -> Option<&JobId> {
-        match self {
-            Self::Job(id) => Some(id),
-            Self::Worker(_)
-            | Self::Pool(_)
-            | Self::Alert(_)
-            | Self::Workflow(_)
-            | Self::Unseen
-            | Self::Rule(_)
-            | Self::Flip(_) => None,
-        }
+        let Self::Job(id) = self else { return None };
+        Some(id)
     }
 
     /// The worker, if it is one.
     pub fn worker(&self) -> Option<&WorkerId> {
-        match self {
-            Self::Worker(id) => Some(id),
-            Self::Job(_)
-            | Self::Pool(_)
-            | Self::Alert(_)
-            | Self::Workflow(_)
-            | Self::Unseen
-            | Self::Rule(_)
-            | Self::Flip(_) => None,
-        }
+        let Self::Worker(id) = self else { return None };
+        Some(id)
     }
 
     /// The pool, if it is one.
     pub fn pool(&self) -> Option<&PoolName> {
-        match self {
-            Self::Pool(name) => Some(name),
-            Self::Job(_)
-            | Self::Worker(_)
-            | Self::Alert(_)
-            | Self::Workflow(_)
-            | Self::Unseen
-            | Self::Rule(_)
-            | Self::Flip(_) => None,
-        }
+        let Self::Pool(name) = self else { return None };
+        Some(name)
     }
 }
 

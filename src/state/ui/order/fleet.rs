@@ -26,10 +26,7 @@ pub(super) fn workers(
     let mut rows: Vec<&Worker> = Vec::new();
     for worker in model.workers.shown(now, &model.links.hearing) {
         all += 1;
-        let passes = list
-            .filter
-            .as_ref()
-            .is_none_or(|filter| filter.matches_worker(worker, model, now));
+        let passes = list.passes(|filter| filter.matches_worker(worker, model, now));
         if passes {
             rows.push(worker);
         }

@@ -12,11 +12,7 @@ use crate::time::Timestamp;
 pub(super) fn rules(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
     let mut rows = model.policy.rows();
     let all = rows.len();
-    rows.retain(|row| {
-        list.filter
-            .as_ref()
-            .is_none_or(|filter| filter.matches(row, now))
-    });
+    rows.retain(|row| list.passes(|filter| filter.matches(row, now)));
     match list.sort(ListId::Rules) {
         SortKey::Hits => rows.sort_by_key(|row| Reverse(row.hits())),
         SortKey::Name => rows.sort_by(|a, b| (a.id.is_none(), &a.id).cmp(&(b.id.is_none(), &b.id))),

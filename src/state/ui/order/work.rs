@@ -25,11 +25,7 @@ pub(super) fn jobs(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>,
         let ids = model.jobs.ids_by_attention();
         return (ids.cloned().map(Subject::Job).collect(), all);
     }
-    let passes = |job: &Job| {
-        list.filter
-            .as_ref()
-            .is_none_or(|filter| filter.matches_job(job, now))
-    };
+    let passes = |job: &Job| list.passes(|filter| filter.matches_job(job, now));
     let rows = model.jobs.by_attention().filter(|job| passes(job));
     if key == SortKey::Attention {
         return (rows.map(|job| Subject::Job(job.id.clone())).collect(), all);
@@ -89,11 +85,7 @@ pub(super) fn approvals(
 ) -> (Vec<Subject>, usize) {
     let mut rows = model.approvals.by_cost(&model.jobs, now);
     let all = rows.len();
-    rows.retain(|row| {
-        list.filter
-            .as_ref()
-            .is_none_or(|filter| filter.matches_approval(row, model, now))
-    });
+    rows.retain(|row| list.passes(|filter| filter.matches_approval(row, model, now)));
     let text = |value: Option<Arc<str>>| (value.is_none(), value);
     let request = |row: &Approval| row.fact.job.request.clone().unwrap_or_default();
     match list.sort(id) {
@@ -202,11 +194,7 @@ pub(super) fn trace_rows(
 pub(super) fn rollbacks(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
     let mut rows = rollbacks::stacks(model, now);
     let all = rows.len();
-    rows.retain(|row| {
-        list.filter
-            .as_ref()
-            .is_none_or(|filter| filter.matches_rollback(row, model, now))
-    });
+    rows.retain(|row| list.passes(|filter| filter.matches_rollback(row, model, now)));
     match list.sort(ListId::Rollbacks) {
         SortKey::State => rows.sort_by_key(|row| row.state),
         SortKey::Name => rows.sort_by_key(|row| undone_row(&row.of).id().to_owned()),
@@ -228,11 +216,8 @@ pub(super) fn steps(of: Option<&Undone>, model: &Model, now: Timestamp) -> (Vec<
 }
 
 pub(super) fn letters(list: &List, model: &Model, now: Timestamp) -> (Vec<Subject>, usize) {
-    let passes = |letter: &DeadLetter| {
-        list.filter
-            .as_ref()
-            .is_none_or(|filter| filter.matches_letter(letter, model, now))
-    };
+    let passes =
+        |letter: &DeadLetter| list.passes(|filter| filter.matches_letter(letter, model, now));
     let mut rows: Vec<_> = model
         .letters
         .newest()
