@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 mod parse;
 mod subjects;
 
-pub use subjects::{ApprovalRow, LetterRow, RollbackRow, WorkerRow};
+pub use subjects::{ApprovalRow, DECISIONS, LetterRow, RollbackRow, WorkerRow};
 
 /// Something that a filter can look at.
 pub trait Subject {
@@ -64,21 +64,24 @@ pub enum Holds {
 }
 
 impl Field {
-    const fn text(name: &'static str) -> Self {
+    /// A field that holds any text.
+    pub const fn text(name: &'static str) -> Self {
         Self {
             name,
             holds: Holds::Text,
         }
     }
 
-    const fn one_of(name: &'static str, words: &'static [&'static str]) -> Self {
+    /// A field that holds one of `words`.
+    pub const fn one_of(name: &'static str, words: &'static [&'static str]) -> Self {
         Self {
             name,
             holds: Holds::OneOf(words),
         }
     }
 
-    const fn time(name: &'static str) -> Self {
+    /// A field that holds a length of time.
+    pub const fn time(name: &'static str) -> Self {
         Self {
             name,
             holds: Holds::Time,

@@ -16,7 +16,7 @@ use crate::gateway_client::{GatewayClient, GatewayError};
 use crate::headless::json::{SCHEMA, harmless};
 use crate::headless::table::lay_out;
 use crate::ids::JobId;
-use crate::state::filter::{Field, Filter, Holds, Subject};
+use crate::state::filter::{DECISIONS, Field, Filter, Subject};
 use crate::state::model::jobs::Decision;
 use crate::time::{Clock as _, SystemClock, Timestamp, sleep};
 
@@ -119,43 +119,20 @@ fn known(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-const fn texts(name: &'static str) -> Field {
-    Field {
-        name,
-        holds: Holds::Text,
-    }
-}
-
 impl Subject for Made {
     const NAME: &'static str = "decision";
     const FIELDS: &'static [Field] = &[
-        texts("id"),
-        texts("job"),
-        texts("topic"),
-        texts("tenant"),
-        texts("actor"),
-        texts("rule"),
-        texts("reason"),
-        texts("snapshot"),
-        Field {
-            name: "decision",
-            holds: Holds::OneOf(&[
-                "ALLOW",
-                "ALLOW_WITH_CONSTRAINTS",
-                "REQUIRE_APPROVAL",
-                "THROTTLE",
-                "DENY",
-                "UNAVAILABLE",
-            ]),
-        },
-        Field {
-            name: "check",
-            holds: Holds::OneOf(&["submit", "dispatch", "approval"]),
-        },
-        Field {
-            name: "age",
-            holds: Holds::Time,
-        },
+        Field::text("id"),
+        Field::text("job"),
+        Field::text("topic"),
+        Field::text("tenant"),
+        Field::text("actor"),
+        Field::text("rule"),
+        Field::text("reason"),
+        Field::text("snapshot"),
+        Field::one_of("decision", DECISIONS),
+        Field::one_of("check", &["submit", "dispatch", "approval"]),
+        Field::time("age"),
     ];
 
     fn texts(&self, field: &str, _now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {

@@ -25,7 +25,8 @@ const STATES: &[&str] = &[
     "DENIED",
     "OUTPUT_QUARANTINED",
 ];
-const DECISIONS: &[&str] = &[
+/// What policy can decide, by the names of the contract.
+pub const DECISIONS: &[&str] = &[
     "ALLOW",
     "ALLOW_WITH_CONSTRAINTS",
     "REQUIRE_APPROVAL",
