@@ -260,6 +260,16 @@ pub(super) fn refusal(
     }
 }
 
+/// A refusal of the log of decisions, with what to do at a gateway that keeps none.
+pub(super) fn no_log(error: &GatewayError, hint: &'static str) -> CliError {
+    match error {
+        GatewayError::NotFound { .. } => {
+            CliError::refused(anyhow!("this gateway keeps no log of decisions")).hint(hint)
+        }
+        error => refusal(error, "read", &JobId::from("the log"), None),
+    }
+}
+
 fn words(
     error: &GatewayError,
     done: &str,

@@ -20,6 +20,9 @@ use crate::state::filter::{DECISIONS, Field, Filter, Subject};
 use crate::state::model::jobs::Decision;
 use crate::time::{Clock as _, SystemClock, Timestamp, sleep};
 
+/// What to do where a gateway keeps no log.
+const NO_LOG: &str = "`capdeck get decisions ID` asks for those about one job";
+
 /// Pages of 500 records that are read of a log at most, the latest.
 const PAGES: usize = 4;
 
@@ -221,7 +224,7 @@ async fn of_log(client: &GatewayClient, tells: bool) -> Result<Vec<Made>, CliErr
     let mut cursor = None;
     for _ in 0..PAGES {
         let page = client.logged_decisions(cursor.as_deref()).await;
-        let page = page.map_err(|error| no_log(&error))?;
+        let page = page.map_err(|error| operate::no_log(&error, NO_LOG))?;
         if page.unreadable > 0 && tells {
             let records = crate::text::count(page.unreadable as u64, "record", "records");
             print::note(&format!(
@@ -241,16 +244,6 @@ async fn of_log(client: &GatewayClient, tells: bool) -> Result<Vec<Made>, CliErr
         ));
     }
     Ok(made)
-}
-
-fn no_log(error: &GatewayError) -> CliError {
-    match error {
-        GatewayError::NotFound { .. } => {
-            CliError::refused(anyhow!("this gateway keeps no log of decisions"))
-                .hint("`capdeck get decisions ID` asks for those about one job")
-        }
-        error => operate::refusal(error, "read", &JobId::from("the log"), None),
-    }
 }
 
 fn print_all(output: Output, filter: Option<&Filter>, made: &[Made]) {

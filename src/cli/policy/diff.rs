@@ -25,6 +25,9 @@ use crate::text;
 use crate::view::{Part, Prose, what_if};
 use crate::wire::json::{Unknown, job_request_from_json};
 
+/// What to do where a gateway keeps no log.
+const NO_LOG: &str = "give --decisions FILE; `capdeck policy diff --help` shows its form";
+
 /// Jobs that a gateway is asked for at the same time.
 const AT_ONCE: usize = 8;
 /// Records of a file are read up to this length, 4 MiB: a request of 2 MiB and what
@@ -237,7 +240,7 @@ async fn from_gateway(client: GatewayClient, limit: usize) -> Result<Vec<Recorde
         let page = client
             .logged_decisions(cursor.as_deref())
             .await
-            .map_err(|error| no_log(&error))?;
+            .map_err(|error| operate::no_log(&error, NO_LOG))?;
         for item in &page.items {
             if !item.job_id.is_empty() && seen.insert(item.job_id.clone()) {
                 let rule = Some(item.matched_rule.clone()).filter(|rule| !rule.is_empty());
@@ -276,16 +279,6 @@ async fn from_gateway(client: GatewayClient, limit: usize) -> Result<Vec<Recorde
         }
     }
     Ok(recorded)
-}
-
-fn no_log(error: &GatewayError) -> CliError {
-    match error {
-        GatewayError::NotFound { .. } => {
-            CliError::refused(anyhow!("this gateway keeps no log of decisions"))
-                .hint("give --decisions FILE; `capdeck policy diff --help` shows its form")
-        }
-        error => operate::refusal(error, "read", &JobId::from("the log"), None),
-    }
 }
 
 fn shown(decision: Kernels) -> Option<Decision> {
