@@ -117,3 +117,19 @@ impl Fact {
 pub(crate) fn shown(state: &State) -> (&Model, Timestamp) {
     (state.ui.shown(&state.model), state.ui.shown_at(state.now))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Prose {
+        /// The words as they read.
+        pub(crate) fn plain(&self) -> String {
+            let parts = self.0.iter().map(|part| match part {
+                Part::Own(text) | Part::Strong(text) | Part::Aside(text) => text,
+                Part::Outside(text) => &**text,
+            });
+            parts.collect()
+        }
+    }
+}

@@ -462,15 +462,6 @@ fn approvals(model: &Model, pool: &Pool, pools: &[Pool], now: Timestamp) -> Vec<
 mod tests {
     use super::*;
     use crate::state::script;
-    use crate::view::Part;
-
-    fn plain(prose: &Prose) -> String {
-        let parts = prose.0.iter().map(|part| match part {
-            Part::Own(text) | Part::Strong(text) | Part::Aside(text) => text.as_str(),
-            Part::Outside(text) => text,
-        });
-        parts.collect()
-    }
 
     const GPU: &str = "0s link nats up | 0s beat w-gpu-02 pool=gpu slots=4/4 | 0s beat w-gpu-01 pool=gpu slots=4/4 \
         | 1s submit j1 topic=job.gpu.tune | 2s submit j2 topic=job.gpu.tune";
@@ -490,14 +481,14 @@ mod tests {
         let pool = pools.iter().find(|pool| pool.name.as_str() == name);
         let holds = Holds::of(&state.model, &pools, state.now);
         let says = blocks(&state.model, pool.expect("the pool"), &holds, state.now);
-        assert_eq!(says.map(|it| plain(&it)), expected);
+        assert_eq!(says.map(|it| it.plain()), expected);
     }
 
     #[track_caller]
     fn check_chain(script: &str, name: &str, expected: &[&str]) {
         let state = script::run(script).expect("a script");
         let chain = chain(&state, &PoolName::from(name));
-        let says: Vec<String> = chain.iter().map(plain).collect();
+        let says: Vec<String> = chain.iter().map(Prose::plain).collect();
         assert_eq!(says, expected);
     }
 

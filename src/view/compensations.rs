@@ -167,15 +167,6 @@ pub fn word(judged: &Judged) -> &'static str {
 mod tests {
     use super::*;
     use crate::state::script;
-    use crate::view::Part;
-
-    fn plain(prose: &Prose) -> String {
-        let parts = prose.0.iter().map(|part| match part {
-            Part::Own(text) | Part::Strong(text) | Part::Aside(text) => text.as_str(),
-            Part::Outside(text) => text,
-        });
-        parts.collect()
-    }
 
     /// What is said of the undo of `a` in the three places: fact, clause, sentence.
     #[track_caller]
@@ -188,7 +179,7 @@ mod tests {
             clause(&state, &job),
             which(&state, &job),
         ];
-        assert_eq!(says.map(|it| plain(&it)), expected, "{told}");
+        assert_eq!(says.map(|it| it.plain()), expected, "{told}");
     }
 
     #[test]
@@ -254,7 +245,7 @@ mod tests {
         let state = script::run(script).expect("a script");
         let says = |jobs: &[&str]| {
             let jobs: Vec<JobId> = jobs.iter().map(|job| JobId::from(*job)).collect();
-            plain(&of_many(&state, &jobs))
+            of_many(&state, &jobs).plain()
         };
         assert_eq!(says(&["d"]), "");
         assert_eq!(

@@ -159,23 +159,3 @@ fn place(job: &Job) -> Prose {
 fn wire_name(decision: Decision) -> String {
     decision.name().to_lowercase()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::view::Part;
-
-    /// Facts as they read.
-    pub(super) fn words(facts: &[Fact]) -> Vec<String> {
-        facts
-            .iter()
-            .map(|fact| {
-                let parts = fact.value.0.iter().map(|part| match part {
-                    Part::Own(text) | Part::Strong(text) | Part::Aside(text) => text,
-                    Part::Outside(text) => &**text,
-                });
-                format!("{} {}", fact.label, parts.collect::<String>())
-            })
-            .collect()
-    }
-}

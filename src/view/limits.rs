@@ -126,19 +126,12 @@ fn snake(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Part;
 
     fn check(constraints: &[&str], expected: &[&str]) {
         let constraints: Vec<Arc<str>> = constraints.iter().map(|it| Arc::from(*it)).collect();
         let facts: Vec<String> = limits(&constraints)
             .into_iter()
-            .map(|fact| {
-                let words = fact.value.0.iter().map(|part| match part {
-                    Part::Own(text) | Part::Strong(text) | Part::Aside(text) => text.clone(),
-                    Part::Outside(text) => text.to_string(),
-                });
-                format!("{}: {}", fact.label, words.collect::<String>())
-            })
+            .map(|fact| format!("{}: {}", fact.label, fact.value.plain()))
             .collect();
         assert_eq!(facts, expected);
     }

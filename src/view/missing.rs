@@ -240,7 +240,6 @@ pub fn first_run(state: &State) -> Option<Vec<ServerRow>> {
 mod tests {
     use super::*;
     use crate::state::script;
-    use crate::view::Part;
 
     /// What the notices say after the first line's "trying again", or all of it
     /// where there is no more.
@@ -250,15 +249,7 @@ mod tests {
         let says: Vec<String> = notices(&state)
             .iter()
             .filter_map(|notice| notice.lines.last())
-            .map(|line| {
-                line.0
-                    .iter()
-                    .map(|part| match part {
-                        Part::Own(text) | Part::Strong(text) | Part::Aside(text) => text,
-                        Part::Outside(text) => &**text,
-                    })
-                    .collect()
-            })
+            .map(Prose::plain)
             .collect();
         assert_eq!(says, expected, "{script}");
     }

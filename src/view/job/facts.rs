@@ -233,8 +233,15 @@ pub(super) fn request(job: &Job, now: Timestamp) -> Vec<Fact> {
 mod tests {
     use super::*;
     use crate::state::script;
-    use crate::view::job::tests::words;
     use crate::view::jobs::{Why, row};
+
+    /// Facts as they read.
+    fn words(facts: &[Fact]) -> Vec<String> {
+        facts
+            .iter()
+            .map(|fact| format!("{} {}", fact.label, fact.value.plain()))
+            .collect()
+    }
 
     /// The facts of the end of the one job of a script.
     #[track_caller]

@@ -115,8 +115,6 @@ fn happened(what: &Happened) -> (Option<JobState>, Prose) {
 mod tests {
     use super::*;
     use crate::state::script;
-    use crate::view::Fact;
-    use crate::view::job::tests::words;
 
     /// The timeline of the one job of a script, by seconds.
     #[track_caller]
@@ -127,8 +125,7 @@ mod tests {
             .into_iter()
             .map(|row| {
                 let ms = row.at.since(script::START).as_millis();
-                let says = words(&[Fact::new("", row.what)]).join("");
-                format!("{}.{:03}{says}", ms / 1_000, ms % 1_000)
+                format!("{}.{:03} {}", ms / 1_000, ms % 1_000, row.what.plain())
             })
             .collect();
         assert_eq!(rows, expected, "{script}");
