@@ -17,8 +17,8 @@ use crate::tui::screen::{
 use crate::tui::theme::Role;
 use crate::tui::widget::pane::{self, Title};
 use crate::tui::widget::words::{Ink, Words};
-use crate::tui::widget::{indent, split_row, split_rows};
-use crate::view::frame::{Mode, header};
+use crate::tui::widget::{Pen, indent, split_row, split_rows};
+use crate::view::frame::{Header, Mode, header};
 use crate::view::{self, jobs, missing, rollbacks, workers};
 
 /// The one line under the least size: what is needed, what there is, and what
@@ -26,16 +26,7 @@ use crate::view::{self, jobs, missing, rollbacks, workers};
 pub(super) fn too_small(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let pen = scene.pen();
     let facts = header(scene.state);
-    let urgent = Words::new()
-        .bold(
-            format!("{} {}", pen.glyph(Glyph::Human), facts.approvals),
-            Role::Human,
-        )
-        .gap(1)
-        .bold(
-            format!("{} {}", pen.glyph(Glyph::Critical), facts.alerts),
-            Role::Crit,
-        );
+    let urgent = urgent(pen, &facts);
     let needs = format!("capdeck needs {}x{}", LEAST.0, LEAST.1);
     let is = format!("this is {}x{}", area.width, area.height);
     let size = Words::new().text(format!("{needs}, {is}"));
@@ -167,6 +158,20 @@ fn nothing(scene: &Scene<'_>) -> String {
     says.to_owned()
 }
 
+/// What must not be missed: approvals that wait, and alerts.
+fn urgent(pen: Pen<'_>, facts: &Header) -> Words {
+    Words::new()
+        .bold(
+            format!("{} {}", pen.glyph(Glyph::Human), facts.approvals),
+            Role::Human,
+        )
+        .gap(1)
+        .bold(
+            format!("{} {}", pen.glyph(Glyph::Critical), facts.alerts),
+            Role::Crit,
+        )
+}
+
 fn draw_header(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let pen = scene.pen();
     let facts = header(scene.state);
@@ -195,16 +200,7 @@ fn draw_header(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     pen.put(buf, indent(area, width), &words);
     let clock = text::clock(facts.now);
     let clock = clock.get(..5).unwrap_or(&clock);
-    let right = Words::new()
-        .bold(
-            format!("{} {}", pen.glyph(Glyph::Human), facts.approvals),
-            Role::Human,
-        )
-        .gap(1)
-        .bold(
-            format!("{} {}", pen.glyph(Glyph::Critical), facts.alerts),
-            Role::Crit,
-        );
+    let right = urgent(pen, &facts);
     let used = usize::from(width) + words.width();
     let with_clock = right.clone().gap(1).text(format!("{clock}Z"));
     let fits = used + with_clock.width() < usize::from(area.width);
