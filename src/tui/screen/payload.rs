@@ -346,11 +346,6 @@ mod tests {
             std::slice::from_ref(&secret),
             false,
         ));
-        let text: String = masked
-            .spans()
-            .iter()
-            .map(|span| span.text.as_str())
-            .collect();
-        assert_eq!(text, "token=[secret, 8 chars]!");
+        assert_eq!(masked.plain(), "token=[secret, 8 chars]!");
     }
 }

@@ -122,14 +122,6 @@ pub fn sparkline(glyphs: Glyphs, values: &[u64], role: Role) -> Words {
 mod tests {
     use super::*;
 
-    fn plain(words: &Words) -> String {
-        words
-            .spans()
-            .iter()
-            .map(|span| span.text.as_str())
-            .collect()
-    }
-
     #[test]
     fn a_bar_moves_in_half_cells() {
         for (share, expected) in [
@@ -140,9 +132,9 @@ mod tests {
             (7.0, "━━━━━━━━"),
             (f64::NAN, "────────"),
         ] {
-            assert_eq!(plain(&bar(Glyphs::UNICODE, share, 8, Role::Fill)), expected);
+            assert_eq!(bar(Glyphs::UNICODE, share, 8, Role::Fill).plain(), expected);
         }
-        assert_eq!(plain(&bar(Glyphs::ASCII, 0.58, 8, Role::Fill)), "====-...");
+        assert_eq!(bar(Glyphs::ASCII, 0.58, 8, Role::Fill).plain(), "====-...");
     }
 
     #[test]
@@ -152,21 +144,21 @@ mod tests {
         for width in 3..60 {
             assert_eq!(stacked(Glyphs::UNICODE, &parts, width).width(), width);
         }
-        assert_eq!(plain(&stacked(Glyphs::UNICODE, &parts, 12)), "━━━━━━━━━╸╸━");
-        assert_eq!(plain(&stacked(Glyphs::UNICODE, &[], 3)), "───");
+        assert_eq!(stacked(Glyphs::UNICODE, &parts, 12).plain(), "━━━━━━━━━╸╸━");
+        assert_eq!(stacked(Glyphs::UNICODE, &[], 3).plain(), "───");
     }
 
     #[test]
     fn a_sparkline_is_blank_where_nothing_happened() {
         assert_eq!(
-            plain(&sparkline(Glyphs::UNICODE, &[0, 1, 4, 8], Role::Fill)),
+            sparkline(Glyphs::UNICODE, &[0, 1, 4, 8], Role::Fill).plain(),
             " ▁▄█"
         );
         assert_eq!(
-            plain(&sparkline(Glyphs::UNICODE, &[0, 0], Role::Fill)),
+            sparkline(Glyphs::UNICODE, &[0, 0], Role::Fill).plain(),
             "  "
         );
-        assert_eq!(plain(&level(Glyphs::UNICODE, 0.99)), "█");
-        assert_eq!(plain(&level(Glyphs::UNICODE, 0.0)), "▁");
+        assert_eq!(level(Glyphs::UNICODE, 0.99).plain(), "█");
+        assert_eq!(level(Glyphs::UNICODE, 0.0).plain(), "▁");
     }
 }

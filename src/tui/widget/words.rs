@@ -334,24 +334,24 @@ impl Words {
 mod tests {
     use super::*;
 
-    fn plain(words: &Words) -> String {
-        words
-            .spans()
-            .iter()
-            .map(|span| span.text.as_str())
-            .collect()
+    impl Words {
+        /// The words as they read.
+        pub(crate) fn plain(&self) -> String {
+            let texts = self.spans().iter().map(|span| span.text.as_str());
+            texts.collect()
+        }
     }
 
     #[test]
     fn words_are_cut_at_either_end_with_a_mark() {
         let words = || Words::new().text("abc").muted("def").text("ghi");
-        assert_eq!(plain(&words().head(9)), "abcdefghi");
-        assert_eq!(plain(&words().head(8)), "abcdefg…");
-        assert_eq!(plain(&words().head(6)), "abcde…");
-        assert_eq!(plain(&words().head(4)), "abc…");
-        assert_eq!(plain(&words().head(0)), "");
-        assert_eq!(plain(&words().tail(5)), "…fghi");
-        assert_eq!(plain(&words().tail(3)), "…hi");
+        assert_eq!(words().head(9).plain(), "abcdefghi");
+        assert_eq!(words().head(8).plain(), "abcdefg…");
+        assert_eq!(words().head(6).plain(), "abcde…");
+        assert_eq!(words().head(4).plain(), "abc…");
+        assert_eq!(words().head(0).plain(), "");
+        assert_eq!(words().tail(5).plain(), "…fghi");
+        assert_eq!(words().tail(3).plain(), "…hi");
     }
 
     #[test]
@@ -360,7 +360,7 @@ mod tests {
             .text("about ")
             .bold("2m50s", Role::Text)
             .text(" if nothing changes\x1b now");
-        let lines: Vec<String> = words.wrap(12).iter().map(plain).collect();
+        let lines: Vec<String> = words.wrap(12).iter().map(Words::plain).collect();
         assert_eq!(lines, ["about 2m50s", "if nothing", "changes⟨ESC⟩", "now"]);
         assert!(words.wrap(12)[0].spans()[1].ink.bold);
     }
