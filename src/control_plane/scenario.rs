@@ -1,7 +1,7 @@
 //! What happens in a demo: who works, what is asked for, and what goes wrong when.
 //!
-//! A scenario is a TOML file ([`format`]); with a seed and a start it becomes a
-//! [`Plan`], a pure step function that says what is due at an instant. [`run`] is
+//! A scenario is a TOML file ([`mod@format`]); with a seed and a start it becomes a
+//! [`Plan`], a pure step function that says what is due at an instant. [`run()`] is
 //! the thin shell that publishes what the plan says. The same seed gives the same
 //! packets with the same stamps; nothing here reads a clock or a global generator.
 //! How workers act on what they get is [`super::worker`]'s business.

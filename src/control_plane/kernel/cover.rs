@@ -1,6 +1,6 @@
 //! Rules that never decide, because an earlier one matches whatever they match.
 //!
-//! [`unreachable`] compares rules condition by condition and says only what is
+//! [`unreachable()`] compares rules condition by condition and says only what is
 //! certain: a rule that it names never decides, whatever is asked. A rule that it
 //! does not name may still be hidden, by several earlier rules together or by what
 //! patterns happen to have in common.

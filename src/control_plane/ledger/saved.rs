@@ -2,12 +2,11 @@
 //! ledger made anew from them.
 //!
 //! A ledger that is [`Ledger::keeping`] notes which jobs and rollbacks changed, and what
-//! the breaker learned.
-//! [`Ledger::take_changes`] hands them out, [`Changes::documents`] writes them, and
-//! [`Ledger::restored`] reads them again in another process. What a process alone
-//! knows is not kept: a question that was asked and not answered is asked again, a
-//! place in line is taken anew, and a request that may or may not have left for its
-//! worker is sent again under the same attempt.
+//! the breaker learned. [`Ledger::take_changes`] hands them out, each with its document,
+//! as [`ChangedJob::document`], and [`Ledger::restored`] reads them again in another
+//! process. What a process alone knows is not kept: a question that was asked and not
+//! answered is asked again, a place in line is taken anew, and a request that may or may
+//! not have left for its worker is sent again under the same attempt.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

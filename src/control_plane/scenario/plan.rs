@@ -44,7 +44,7 @@ pub enum Move {
 /// A job on its way to the scheduler, with what must be stored before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// The request in its envelope, for [`wire::SUBMIT`].
+    /// The request in its envelope, for [`crate::wire::SUBMIT`].
     pub packet: Packet,
     /// Store keys and their bytes: its context, and that of its undo.
     pub contexts: Vec<(String, Bytes)>,

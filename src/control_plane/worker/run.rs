@@ -30,7 +30,7 @@ type Deliveries = SelectAll<std::pin::Pin<Box<dyn Stream<Item = Delivery> + Send
 ///
 /// Every worker listens on its own subject and on [`wire::CANCEL`]. Heartbeats and
 /// progress that cannot be published are dropped; results are kept and tried again.
-/// `incidents` comes from [`crate::control_plane::scenario::run`]; a fleet that
+/// `incidents` comes from [`crate::control_plane::scenario::run()`]; a fleet that
 /// nothing befalls gets a receiver whose sender is gone.
 pub async fn run(
     mut fleet: Fleet,
