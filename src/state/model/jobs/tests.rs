@@ -544,3 +544,14 @@ fn jobs_with_the_same_labels_share_them() {
     assert!(std::sync::Arc::ptr_eq(&labels("a"), &labels("b")));
     assert_ne!(labels("a"), labels("c"));
 }
+
+#[test]
+fn a_sender_whose_clock_is_ahead_does_not_hide_what_the_plane_says() {
+    for ahead in ["0s", "20s", "120s"] {
+        let told = "told=2s decision=REQUIRE_APPROVAL";
+        check(
+            &format!("1s submit a topic=job.x sent={ahead} | 3s told a APPROVAL_REQUIRED {told}"),
+            "a APPROVAL_REQUIRED",
+        );
+    }
+}

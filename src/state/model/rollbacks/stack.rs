@@ -212,13 +212,14 @@ pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
     let failed_at = failed.iter().map(|job| job.since).min();
     let started = ran.map(|ran| ran.started).or(failed_at);
     let mut last = failed.iter().chain(&targets).map(|job| job.since).max();
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<Step> = Vec::with_capacity(jobs.len());
     for id in jobs {
         let job = model.jobs.get(id);
         last = last.max(job.map(|job| job.since));
         let told = told_steps.iter().find(|step| step.job.as_ref() == Some(id));
         steps.push(ran_step(model, id, job, told));
     }
+    let mut steps = without_earlier_tries(steps, told_steps);
     // Some planes stop at a step that fails and others go on, and few say which.
     let is_quiet = last.is_some_and(|last| now.since(last).as_millis() >= QUIET.as_millis())
         || steps.last().is_some_and(|step| step.state.is_broken());
@@ -274,6 +275,31 @@ pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
         last: last.or(started).unwrap_or_default(),
         steps,
     })
+}
+
+/// A step that is tried again is another job, and that one tells how it stands: the one
+/// that the plane names, else the one that was heard of last.
+fn without_earlier_tries(steps: Vec<Step>, told: &[ToldStep]) -> Vec<Step> {
+    let counts: Vec<bool> = steps
+        .iter()
+        .enumerate()
+        .map(|(place, step)| {
+            let Some(undoes) = &step.undoes else {
+                return true;
+            };
+            let named = told.iter().filter(|it| it.undoes.as_ref() == Some(undoes));
+            let named = named.filter_map(|it| it.job.as_ref()).next();
+            let named = named.filter(|named| steps.iter().any(|it| it.job.as_ref() == Some(named)));
+            match named {
+                Some(named) => step.job.as_ref() == Some(named),
+                None => !steps[place + 1..].iter().any(|it| it.undoes == step.undoes),
+            }
+        })
+        .collect();
+    let mut counts = counts.into_iter();
+    let mut steps = steps;
+    steps.retain(|_| counts.next().unwrap_or(true));
+    steps
 }
 
 /// All that is known, what runs or is broken first, then the newest, armed last.
@@ -413,6 +439,34 @@ mod tests {
             })
             .collect();
         assert_eq!(rows, expected, "{script}");
+    }
+
+    #[test]
+    fn a_step_that_is_tried_again_stands_as_the_last_try_does() {
+        let undo = |id: &str, of: &str| {
+            format!(
+                "9s submit {id} topic=job.undo_{of} workflow=wf parent={of} \
+                 labels=saga_compensation:true,saga_workflow_id:wf"
+            )
+        };
+        let denied = format!(
+            "{FAILS} | {} | 10s succeed u1 w1 | {} | 11s denied u2 w1",
+            undo("u1", "d"),
+            undo("u2", "c")
+        );
+        check(
+            &denied,
+            &["wf broken 1 of 3, d:u1 SUCCEEDED, c:u2 DENIED, a:- ?"],
+        );
+        let again = format!(
+            "{denied} | {} | 12s succeed u3 w1 | {} | 13s succeed u4 w1",
+            undo("u3", "c"),
+            undo("u4", "a")
+        );
+        check(
+            &again,
+            &["wf undone 3 of 3, d:u1 SUCCEEDED, c:u3 SUCCEEDED, a:u4 SUCCEEDED"],
+        );
     }
 
     #[test]
