@@ -106,12 +106,7 @@ fn draw_rules(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
 }
 
 fn draw_title(scene: &Scene<'_>, view: &PolicyView, area: Rect, buf: &mut Buffer) {
-    let mut facts = Words::new();
-    if let Some(old) = view.old {
-        facts = facts
-            .bold(format!("{} old", text::age(old)), Role::Warn)
-            .gap(3);
-    }
+    let mut facts = old_words(view);
     if !view.filter.is_empty() {
         facts = facts
             .text(view.passing.to_string())
@@ -217,9 +212,23 @@ fn health(health: Health) -> (Glyph, Ink) {
 
 fn kernel_words(view: &PolicyView, glyphs: Glyphs) -> Words {
     let (glyph, ink) = health(view.kernel.health);
-    Words::new()
+    let ink = match view.old {
+        Some(_) => Role::Stale.into(),
+        None => ink,
+    };
+    old_words(view)
         .glyph(glyphs, glyph, ink)
         .ink(format!(" {}", view.kernel.word), ink)
+}
+
+/// `35s old` before what nobody told again since.
+fn old_words(view: &PolicyView) -> Words {
+    match view.old {
+        Some(old) => Words::new()
+            .bold(format!("{} old", text::age(old)), Role::Warn)
+            .gap(3),
+        None => Words::new(),
+    }
 }
 
 /// Kernel and snapshot in two lines.
