@@ -26,8 +26,9 @@ const NO_LOG: &str = "`capdeck get decisions ID` asks for those about one job";
 /// Pages of 500 records that are read of a log at most, the latest.
 const PAGES: usize = 4;
 
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 8] = [
     ("AT", "checked_at"),
+    ("TIMES", "times"),
     ("DECISION", "decision"),
     ("RULE", "rule_id"),
     ("JOB", "job_id"),
@@ -65,6 +66,8 @@ impl Made {
                 "job_hash": null,
                 "remediations": null,
                 "check": known(&of.check),
+                "times": of.times.unwrap_or(1),
+                "first_checked_at": first(of.first_timestamp, of.timestamp),
             }),
             of.timestamp,
         )
@@ -91,6 +94,8 @@ impl Made {
                 "job_hash": known(&of.job_hash),
                 "remediations": of.remediations,
                 "check": known(&of.check),
+                "times": of.times.unwrap_or(1),
+                "first_checked_at": first(of.first_checked_at, of.checked_at),
             }),
             of.checked_at,
         )
@@ -115,6 +120,11 @@ impl Made {
         let words = words.map(|name| self.text(name).unwrap_or_default());
         words.join(" ")
     }
+}
+
+/// When policy said it first: once, unless it was told otherwise.
+fn first(first: Option<Timestamp>, last: Option<Timestamp>) -> Option<String> {
+    first.or(last).map(|at| at.to_string())
 }
 
 /// What is empty was not told.
@@ -309,5 +319,39 @@ async fn watch(
         // As many as are read in one round.
         printed = made.iter().map(Made::key).collect();
         sleep(&SystemClock, WATCH_LOG).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_policy_said_again_is_one_decision_with_its_number() {
+        let at = |ms| Some(Timestamp::from_millis(ms));
+        let record = DecisionRecord {
+            times: Some(3),
+            first_checked_at: at(1_000),
+            checked_at: at(9_000),
+            ..DecisionRecord::default()
+        };
+        let said = |made: Made| {
+            (
+                made.item["times"].clone(),
+                made.item["first_checked_at"].clone(),
+            )
+        };
+        assert_eq!(
+            said(Made::kept(&record, &JobDetail::default())),
+            (json!(3), json!("1970-01-01T00:00:01.000Z"))
+        );
+        let once = LoggedDecision {
+            timestamp: at(9_000),
+            ..LoggedDecision::default()
+        };
+        assert_eq!(
+            said(Made::logged(&once)),
+            (json!(1), json!("1970-01-01T00:00:09.000Z"))
+        );
     }
 }

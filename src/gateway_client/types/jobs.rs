@@ -199,6 +199,10 @@ pub struct DecisionRecord {
     pub approval_decision: String,
     /// As in the log: `submit`, `dispatch` or `approval`.
     pub check: String,
+    /// How often policy said this while the job waited, where the gateway tells.
+    pub times: Option<u32>,
+    #[serde(deserialize_with = "instant")]
+    pub first_checked_at: Option<Timestamp>,
 }
 
 /// A job that waits, or waited, for a person.

@@ -111,6 +111,10 @@ pub struct LoggedDecision {
     /// What it is a record of, where the gateway tells: `submit`, `dispatch`, or
     /// `approval` for a person's yes.
     pub check: String,
+    /// How often policy said this while the job waited, where the gateway tells.
+    pub times: Option<u32>,
+    #[serde(deserialize_with = "instant")]
+    pub first_timestamp: Option<Timestamp>,
     #[serde(deserialize_with = "instant")]
     pub timestamp: Option<Timestamp>,
 }

@@ -176,8 +176,10 @@ fn decisions_are_the_same_in_a_table_and_as_json_and_can_be_asked_for_by_job_and
         &Forms::of(&plane, "decisions"),
         "decisions",
         &[],
-        &["AT", "DECISION", "RULE", "JOB", "TOPIC", "CHECK", "REASON"],
-        ("job_id", 3),
+        &[
+            "AT", "TIMES", "DECISION", "RULE", "JOB", "TOPIC", "CHECK", "REASON",
+        ],
+        ("job_id", 4),
     );
     let items = |more: &[&str]| {
         let ran = plane.run(&[&["get", "decisions", "-o", "json"], more].concat());
