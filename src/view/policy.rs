@@ -342,15 +342,24 @@ fn snapshots(model: &Model, now: Timestamp) -> Vec<SnapshotRow> {
     if let Some(current) = current.filter(|current| !names.contains(current)) {
         names.insert(0, Arc::clone(current));
     }
+    // The plane tells since when of the newest one that it listed.
+    let loaded_at = told
+        .filter(|told| told.snapshots.first() == current)
+        .and_then(|told| told.kernel.as_ref()?.loaded_at);
+    // One that was taken back to stands in the list for each time.
+    let newest = names.iter().position(|name| Some(name) == current);
     names
         .into_iter()
-        .map(|name| SnapshotRow {
-            current: Some(&name) == current,
-            since: match model.policy.seen(&name) {
-                Some(Some(at)) => text::clock_near(at, now),
-                Some(None) | None => "earlier".to_owned(),
-            },
-            name,
+        .enumerate()
+        .map(|(place, name)| {
+            let is_current = newest == Some(place);
+            let seen = model.policy.seen(&name).flatten();
+            let since = loaded_at.filter(|_| is_current).or(seen);
+            SnapshotRow {
+                current: is_current,
+                since: since.map_or_else(|| "earlier".to_owned(), |at| text::clock_near(at, now)),
+                name,
+            }
         })
         .collect()
 }
@@ -521,5 +530,31 @@ pub fn short(snapshot: &str) -> String {
     match snapshot.split_once(':') {
         Some((version, digest)) => format!("{version}:{}", text::digest(digest)),
         None => text::digest(snapshot),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::script;
+
+    #[test]
+    fn the_policy_in_force_is_named_once_and_since_the_plane_loaded_it() {
+        let script =
+            "0s link gateway up | 1s policy v3 | 9s rules snapshots=v3,v4,v3 answers=yes loaded=8s";
+        let state = script::run(script).expect("a script");
+        let rows = snapshots(&state.model, state.now);
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (&*row.name, row.current, row.since.as_str()))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("v3", true, "00:00:08Z"),
+                ("v4", false, "earlier"),
+                ("v3", false, "earlier"),
+            ]
+        );
     }
 }

@@ -52,12 +52,14 @@ impl Step<'_> {
         let count = |key| -> Result<Option<u64>, String> {
             Ok(self.number(key)?.and_then(|it| u64::try_from(it).ok()))
         };
+        let loaded_at = self.value("loaded").map(instant).transpose()?;
         fact.kernel = self.value("answers").map(|answers| Kernel {
             answers: Some(answers == "yes"),
             error: self.optional("error"),
             address: self.optional("address"),
             fails_open: self.value("fails").map(|it| it == "open"),
             broken: self.optional("broken"),
+            loaded_at,
             ..Kernel::default()
         });
         if let Some(kernel) = &mut fact.kernel {
