@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ids::{JobId, PoolName, WorkerId};
 use crate::state::State;
 use crate::state::model::Model;
+use crate::state::model::approvals::ApprovalStatus;
 use crate::state::model::jobs::{Asked, Decision, Job, JobState, WaitingOn};
 use crate::state::model::pools::Pool;
 use crate::state::ui::ListId;
@@ -325,7 +326,14 @@ fn why(model: &Model, job: &Job, pools: &[Pool], now: Timestamp) -> Why {
             },
         },
         Some(JobState::Denied) => Why::Ended {
-            said: rule_said().or_else(|| said(job)),
+            // The rule asked a person; it did not say no.
+            said: if was_invalidated(model, job) {
+                Some(Arc::from(
+                    "the policy moved while it waited, nobody decided",
+                ))
+            } else {
+                rule_said().or_else(|| said(job))
+            },
             code: job.error_code().map(Arc::from),
             asked_by: None,
             stopped_after: None,
@@ -357,6 +365,11 @@ fn why(model: &Model, job: &Job, pools: &[Pool], now: Timestamp) -> Why {
         None if job.cancel.is_some() => Why::OnlyCancel,
         None => Why::Unknown,
     }
+}
+
+fn was_invalidated(model: &Model, job: &Job) -> bool {
+    let approval = model.approvals.get(&job.id);
+    approval.is_some_and(|it| it.fact.status == ApprovalStatus::Invalidated)
 }
 
 /// The cause or the last word, behind the status where no state stands for it.
@@ -537,5 +550,34 @@ fn sentences(job: &Job, now: Timestamp) -> Prose {
     match job.error_code() {
         Some(code) => says.own("Code ").outside(code).own("."),
         None => says,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::script;
+
+    #[track_caller]
+    fn check(script: &str, expected: &str) {
+        let state = script::run(script).expect("a script");
+        let job = state.model.jobs.by_birth().next().expect("a job");
+        let Why::Ended { said, .. } = row(&state.model, job, &[], state.now).why else {
+            panic!("{script}: it has not ended");
+        };
+        assert_eq!(said.as_deref(), Some(expected), "{script}");
+    }
+
+    #[test]
+    fn a_job_whose_approval_the_policy_ended_was_not_denied_by_its_rule() {
+        let held = "0s approval a rule=w reason=\"needs a person\"";
+        check(
+            &format!("{held} | 9s told a DENIED rule=w reason=\"needs a person\""),
+            "w: needs a person",
+        );
+        check(
+            &format!("{held} | 9s told a DENIED rule=w | 9s approval a status=invalidated rule=w"),
+            "the policy moved while it waited, nobody decided",
+        );
     }
 }
