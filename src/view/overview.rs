@@ -11,7 +11,7 @@ use crate::state::model::alerts::Alert;
 use crate::state::model::decisions::SPANS_SHOWN;
 use crate::state::model::jobs::{Decision, Job, JobState};
 use crate::state::model::pools::Outlook;
-use crate::state::model::rollbacks::{self, Rollback, Undone};
+use crate::state::model::rollbacks::{Rollback, Undone};
 use crate::state::model::traffic::Kind;
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
@@ -242,7 +242,7 @@ fn rollback_row(model: &Model, undone: &Undone, rollback: &Rollback) -> Rollback
                 let status = job.result.as_ref().and_then(|it| it.status);
                 let happened = job.state == Some(JobState::Succeeded)
                     || status == Some(JobStatus::FailedFatal);
-                undo && happened && rollbacks::undone_by(job).is_none()
+                undo && happened && model.rollbacks.undone_by(job).is_none()
             });
             (Arc::clone(workflow), known.count())
         }

@@ -137,7 +137,7 @@ pub fn trace(state: &State, height: usize) -> Option<TraceView> {
             selected: list.state.selected() == Some(subject),
         })
     });
-    let path = path(&jobs, now);
+    let path = path(model, &jobs, now);
     let waiting = jobs
         .iter()
         .filter(|job| job.state == Some(JobState::ApprovalRequired))
@@ -145,7 +145,7 @@ pub fn trace(state: &State, height: usize) -> Option<TraceView> {
     let spent = spent(&jobs, now);
     Some(TraceView {
         name: Arc::from(of.name()),
-        trace: one_trace(of, &jobs),
+        trace: one_trace(model, of, &jobs),
         rows: rows.collect(),
         first,
         passing: list.state.order().len(),
@@ -177,19 +177,21 @@ fn start(jobs: &[&Arc<Job>]) -> Start {
     }
 }
 
-fn one_trace(of: &TraceOf, jobs: &[&Arc<Job>]) -> Option<Arc<str>> {
+fn one_trace(model: &Model, of: &TraceOf, jobs: &[&Arc<Job>]) -> Option<Arc<str>> {
     let TraceOf::Workflow(_) = of else {
         return None;
     };
     // What undoes a job has a trace of its own.
-    let mut own = jobs.iter().filter(|job| traces::undoes(job).is_none());
+    let mut own = jobs
+        .iter()
+        .filter(|job| traces::undoes(model, job).is_none());
     let first = own.next()?.trace.as_ref()?;
     own.all(|job| job.trace.as_ref().is_none_or(|it| it == first))
         .then(|| Arc::from(first.as_str()))
 }
 
 fn job_row(model: &Model, job: &Job, now: Timestamp) -> JobRow {
-    let undoes = traces::undoes(job).map(|id| {
+    let undoes = traces::undoes(model, job).map(|id| {
         let topic = model.jobs.get(id).and_then(|job| job.topic());
         Arc::from(topic.map_or(text::id_tail(id.as_str()), short))
     });

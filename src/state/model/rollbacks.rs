@@ -44,10 +44,19 @@ pub struct Rollback {
     pub told: Option<Arc<RollbackFact>>,
 }
 
+/// What a job undoes, as the gateway gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ToldUndo {
+    of: Undone,
+    undoes: Option<JobId>,
+}
+
 /// The rollbacks that are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollbacks {
     rows: BTreeMap<Undone, Arc<Rollback>>,
+    /// What each job undoes that the gateway named as a step of one of `rows`.
+    told: BTreeMap<JobId, ToldUndo>,
     armed: BTreeMap<Undone, Timestamp>,
     armed_by_age: BTreeSet<(Timestamp, Undone)>,
     dropped: u64,
@@ -75,6 +84,17 @@ impl Rollbacks {
     /// The jobs that undo the work of `of`.
     pub fn get(&self, of: &Undone) -> Option<&Arc<Rollback>> {
         self.rows.get(of)
+    }
+
+    /// Whose work a job undoes, by its own labels or else as the gateway tells, whose
+    /// lists leave labels out; `None` if it is an ordinary one.
+    pub fn undone_by(&self, job: &Job) -> Option<Undone> {
+        undone_by(job).or_else(|| Some(self.told.get(&job.id)?.of.clone()))
+    }
+
+    /// The job that `job` undoes, as the gateway tells; `None` if it did not tell.
+    pub fn told_undoes(&self, job: &JobId) -> Option<&JobId> {
+        self.told.get(job)?.undoes.as_ref()
     }
 
     /// Rollbacks that were forgotten because [`limits::ROLLBACKS`] were kept, and
@@ -107,7 +127,10 @@ impl Rollbacks {
         if self.rows.len() > limits::ROLLBACKS {
             let oldest = self.rows.iter().min_by_key(|(_, row)| row.started);
             if let Some(oldest) = oldest.map(|(undone, _)| undone.clone()) {
-                self.rows.remove(&oldest);
+                let gone = self.rows.remove(&oldest);
+                for job in gone.iter().flat_map(|row| &row.jobs) {
+                    self.told.remove(job);
+                }
                 self.dropped += 1;
             }
         }

@@ -11,7 +11,7 @@ use crate::ids::{JobId, TraceId};
 use crate::state::limits;
 use crate::state::model::Model;
 use crate::state::model::jobs::Job;
-use crate::state::model::rollbacks::{Undone, undone_by};
+use crate::state::model::rollbacks::Undone;
 
 mod doing;
 mod path;
@@ -99,7 +99,7 @@ pub fn members<'a>(model: &'a Model, of: &TraceOf) -> Vec<&'a Arc<Job>> {
     // What they came from, although it is in another trace.
     let mut open: Vec<&Arc<Job>> = known.values().copied().collect();
     while let Some(job) = open.pop() {
-        let parent = parent_of(job).and_then(|parent| model.jobs.get(parent));
+        let parent = parent_of(model, job).and_then(|parent| model.jobs.get(parent));
         if let Some(parent) = parent
             && known.len() < limits::TRACE_JOBS
             && known.insert(&parent.id, parent).is_none()
@@ -112,14 +112,16 @@ pub fn members<'a>(model: &'a Model, of: &TraceOf) -> Vec<&'a Arc<Job>> {
     jobs
 }
 
-fn parent_of(job: &Job) -> Option<&JobId> {
-    job.request.as_ref()?.parent.as_ref()
+/// The parent that a job names, else the job that it undoes as the gateway tells.
+fn parent_of<'a>(model: &'a Model, job: &'a Job) -> Option<&'a JobId> {
+    let named = job.request.as_ref().and_then(|it| it.parent.as_ref());
+    named.or_else(|| model.rollbacks.told_undoes(&job.id))
 }
 
-/// Whether a job stands under the one that it undoes.
-pub fn undoes(job: &Job) -> Option<&JobId> {
-    undone_by(job)?;
-    parent_of(job)
+/// The job that a job undoes, under which it stands; `None` if it is an ordinary one.
+pub fn undoes<'a>(model: &'a Model, job: &'a Job) -> Option<&'a JobId> {
+    model.rollbacks.undone_by(job)?;
+    parent_of(model, job)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::ids::{JobId, PoolName};
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
 use crate::state::model::Model;
-use crate::state::model::rollbacks::{self, Undone};
+use crate::state::model::rollbacks::Undone;
 use crate::state::model::traces::{self, TraceOf};
 use crate::time::Timestamp;
 
@@ -526,7 +526,7 @@ impl UiState {
             let job = model.jobs.get(job)?;
             let workflow = || job.request.as_ref()?.workflow_id.clone();
             [
-                rollbacks::undone_by(job),
+                model.rollbacks.undone_by(job),
                 workflow().map(Undone::Workflow),
                 Some(Undone::Job(job.id.clone())),
             ]

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::wire_name;
+use crate::ids::JobId;
 use crate::state::State;
 use crate::state::model::Model;
 use crate::state::model::jobs::{Job, JobState};
-use crate::state::model::rollbacks::Undone;
+use crate::state::model::rollbacks::{Rollback, StepState, Undone};
 use crate::state::model::traces;
 use crate::text;
 use crate::time::Timestamp;
@@ -140,16 +141,34 @@ fn undone(model: &Model, job: &Job) -> Option<Prose> {
     let rollback = model.rollbacks.get(&of)?;
     let jobs = rollback.jobs.iter().filter_map(|id| model.jobs.get(id));
     let by = jobs
-        .filter(|undo| traces::undoes(undo) == Some(&job.id))
-        .max_by_key(|undo| undo.first_seen)?;
-    let state = by.state.map_or("unknown", JobState::name);
-    let says = Prose::new()
-        .own("by ")
-        .outside(text::id_tail(by.id.as_str()));
+        .filter(|undo| traces::undoes(model, undo) == Some(&job.id))
+        .max_by_key(|undo| undo.first_seen);
+    let (id, state) = match by {
+        Some(by) => (&by.id, by.state),
+        None => told_undone(rollback, &job.id)?,
+    };
+    let state = state.map_or("unknown", JobState::name);
+    let says = Prose::new().own("by ").outside(text::id_tail(id.as_str()));
     Some(says.own(format!(
         ", {}",
         state.to_ascii_lowercase().replace('_', " ")
     )))
+}
+
+/// The job that undoes `job`, and how it stands, as the gateway tells it.
+fn told_undone<'a>(rollback: &'a Rollback, job: &JobId) -> Option<(&'a JobId, Option<JobState>)> {
+    let mut steps = rollback.told.as_ref()?.steps.iter();
+    let step = steps.find(|step| step.job.is_some() && step.undoes.as_ref() == Some(job))?;
+    let state = match step.state {
+        StepState::Job(state) => state,
+        StepState::Armed
+        | StepState::WillRun
+        | StepState::NotRun
+        | StepState::Refused
+        | StepState::Skipped
+        | StepState::Unknown => None,
+    };
+    Some((step.job.as_ref()?, state))
 }
 
 pub(super) fn request(job: &Job, now: Timestamp) -> Vec<Fact> {
@@ -305,6 +324,23 @@ mod tests {
         check_outcome(
             &format!("0s submit j1 topic=job.a undo=job.undo_a {saga} | 4s succeed u w1"),
             "rollback job.undo_a | its key j1/undo | undone by u, succeeded | result SUCCEEDED",
+        );
+    }
+
+    #[test]
+    fn a_job_says_what_undid_it_where_only_the_gateway_tells_which_undoes_which() {
+        let list = "0s told j1 SUCCEEDED topic=job.a workflow=wf undo=job.undo_a \
+                    | 0s told u SUCCEEDED topic=job.undo_a partial=1";
+        let told = format!("{list} | 1s rollback wf started=0s steps=j1:u:SUCCEEDED");
+        check_outcome(
+            &told,
+            "rollback job.undo_a | undone by u, succeeded | result none yet",
+        );
+        // Before its job is known, the step itself says how it stands.
+        let first = list.split(" | ").next().expect("a step");
+        check_outcome(
+            &format!("{first} | 1s rollback wf started=0s steps=j1:u:DENIED"),
+            "rollback job.undo_a | undone by u, denied | result none yet",
         );
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Rollback, Rollbacks, StepState, Undone};
+use super::{Rollback, Rollbacks, StepState, ToldUndo, Undone};
 use crate::ids::JobId;
 use crate::state::limits;
 use crate::state::model::jobs::Decision;
@@ -65,10 +65,21 @@ impl Rollbacks {
             }
             let mut fact = fact.clone();
             fact.steps.truncate(limits::ROLLBACK_STEPS);
-            for job in fact.steps.iter().filter_map(|step| step.job.as_ref()) {
-                if !row.jobs.contains(job) && row.jobs.len() < limits::ROLLBACK_STEPS {
+            for step in &fact.steps {
+                let Some(job) = &step.job else {
+                    continue;
+                };
+                if !row.jobs.contains(job) {
+                    if row.jobs.len() >= limits::ROLLBACK_STEPS {
+                        continue;
+                    }
                     row.jobs.push(job.clone());
                 }
+                let told = ToldUndo {
+                    of: fact.of.clone(),
+                    undoes: step.undoes.clone(),
+                };
+                self.told.insert(job.clone(), told);
             }
             row.told = Some(Arc::new(fact));
             self.forget();

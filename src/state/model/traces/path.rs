@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{end_of, parent_of, undoes};
 use crate::ids::JobId;
+use crate::state::model::Model;
 use crate::state::model::jobs::{Job, JobState};
 use crate::time::Timestamp;
 
@@ -27,7 +28,7 @@ pub struct Path {
 ///
 /// What waits for a person decides alone, the longest wait first: nothing else can
 /// move it. Else it is the job that goes on, or ended, last, with those it came from.
-pub fn path(jobs: &[&Arc<Job>], now: Timestamp) -> Option<Path> {
+pub fn path(model: &Model, jobs: &[&Arc<Job>], now: Timestamp) -> Option<Path> {
     let known: BTreeMap<&JobId, &Arc<Job>> = jobs.iter().map(|job| (&job.id, *job)).collect();
     let waits = |job: &&&Arc<Job>| job.state == Some(JobState::ApprovalRequired);
     let longest_wait = jobs
@@ -47,7 +48,7 @@ pub fn path(jobs: &[&Arc<Job>], now: Timestamp) -> Option<Path> {
     if longest_wait.is_none() {
         let mut seen = BTreeSet::from([&last.id]);
         let mut at = *last;
-        while let Some(before) = came_from(at, jobs, &known)
+        while let Some(before) = came_from(model, at, jobs, &known)
             && seen.insert(&before.id)
         {
             chain.push(before);
@@ -58,7 +59,7 @@ pub fn path(jobs: &[&Arc<Job>], now: Timestamp) -> Option<Path> {
     let longest = chain.iter().max_by_key(|job| took(job))?;
     let behind: Vec<&&Arc<Job>> = jobs
         .iter()
-        .filter(|job| !job.is_ended() && stands_behind(job, &last.id, &known))
+        .filter(|job| !job.is_ended() && stands_behind(model, job, &last.id, &known))
         .collect();
     Some(Path {
         longest: longest.id.clone(),
@@ -72,26 +73,34 @@ pub fn path(jobs: &[&Arc<Job>], now: Timestamp) -> Option<Path> {
 /// What had to end before `job` could begin: its parent; but for what undoes a job the
 /// undo before it, or the failure that began the rollback.
 fn came_from<'a>(
+    model: &Model,
     job: &Job,
     jobs: &[&'a Arc<Job>],
     known: &BTreeMap<&JobId, &'a Arc<Job>>,
 ) -> Option<&'a Arc<Job>> {
-    let parent = parent_of(job).and_then(|parent| known.get(parent)).copied();
-    if undoes(job).is_none() {
+    let parent = parent_of(model, job)
+        .and_then(|parent| known.get(parent))
+        .copied();
+    if undoes(model, job).is_none() {
         return parent;
     }
     let ended_before = jobs.iter().filter(|other| {
         let failed = other.state == Some(JobState::Failed);
-        let counts = undoes(other).is_some() || failed;
+        let counts = undoes(model, other).is_some() || failed;
         counts && other.is_ended() && other.since <= job.first_seen && other.id != job.id
     });
     let last = ended_before.max_by_key(|other| (other.since, other.first_seen));
     last.copied().or(parent)
 }
 
-fn stands_behind(job: &Job, ancestor: &JobId, known: &BTreeMap<&JobId, &Arc<Job>>) -> bool {
+fn stands_behind(
+    model: &Model,
+    job: &Job,
+    ancestor: &JobId,
+    known: &BTreeMap<&JobId, &Arc<Job>>,
+) -> bool {
     let mut seen = BTreeSet::from([&job.id]);
-    let mut at = parent_of(job);
+    let mut at = parent_of(model, job);
     while let Some(parent) = at {
         if parent == ancestor {
             return true;
@@ -99,7 +108,7 @@ fn stands_behind(job: &Job, ancestor: &JobId, known: &BTreeMap<&JobId, &Arc<Job>
         if !seen.insert(parent) {
             return false;
         }
-        at = known.get(parent).and_then(|job| parent_of(job));
+        at = known.get(parent).and_then(|job| parent_of(model, job));
     }
     false
 }
@@ -115,7 +124,7 @@ mod tests {
     fn what_waits_for_a_person_is_the_path_and_who_stands_behind_it_is_counted() {
         let state = script::run(&format!("{TICKET} | 40s tick")).expect("a script");
         let jobs = members(&state.model, &of("wf"));
-        let path = path(&jobs, state.now).expect("a path");
+        let path = path(&state.model, &jobs, state.now).expect("a path");
         assert_eq!(path.jobs, [JobId::from("c")]);
         assert_eq!((path.behind, path.started, path.waits), (1, 0, true));
     }
@@ -132,7 +141,7 @@ mod tests {
         for (script, chain, longest) in [(script, "a c", "c"), (&ended, "a c", "c")] {
             let state = script::run(script).expect("a script");
             let jobs = members(&state.model, &TraceOf::Trace("t".into()));
-            let path = path(&jobs, state.now).expect("a path");
+            let path = path(&state.model, &jobs, state.now).expect("a path");
             let ids: Vec<&str> = path.jobs.iter().map(JobId::as_str).collect();
             assert_eq!(
                 (ids.join(" ").as_str(), path.longest.as_str()),
@@ -170,8 +179,35 @@ mod tests {
         .join(" | ");
         let state = script::run(&script).expect("a script");
         let jobs = members(&state.model, &of("wf"));
-        let path = path(&jobs, state.now).expect("a path");
+        let path = path(&state.model, &jobs, state.now).expect("a path");
         let ids: Vec<&str> = path.jobs.iter().map(JobId::as_str).collect();
         assert_eq!(ids, ["a", "b", "c", "undo-b", "undo-a"]);
+    }
+
+    #[test]
+    fn a_rollback_whose_labels_are_in_no_list_is_a_path_as_the_gateway_tells_it() {
+        let told = |at: u32, name: &str, state: &str, ended: u32, more: &str| {
+            format!(
+                "{at}s told {name} {state} topic=job.{name} partial=1 born={}s told={ended}s {more}",
+                ended - 2
+            )
+        };
+        let jobs = [
+            told(20, "a", "SUCCEEDED", 2, "workflow=wf"),
+            told(20, "b", "SUCCEEDED", 4, "workflow=wf parent=a"),
+            told(20, "c", "FAILED", 6, "workflow=wf parent=b"),
+            told(20, "undo-b", "SUCCEEDED", 8, ""),
+            told(20, "undo-a", "SUCCEEDED", 10, ""),
+        ]
+        .join(" | ");
+        let steps = "steps=b:undo-b:SUCCEEDED,a:undo-a:SUCCEEDED";
+        let script = format!("{jobs} | 21s rollback wf failed=c started=6s {steps}");
+        let state = script::run(&script).expect("a script");
+        let jobs = members(&state.model, &of("wf"));
+        let path = path(&state.model, &jobs, state.now).expect("a path");
+        let ids: Vec<&str> = path.jobs.iter().map(JobId::as_str).collect();
+        assert_eq!(ids, ["a", "b", "c", "undo-b", "undo-a"]);
+        let job = state.model.jobs.get(&"undo-b".into()).expect("a job");
+        assert_eq!(undoes(&state.model, job), Some(&JobId::from("b")));
     }
 }

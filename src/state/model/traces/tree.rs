@@ -32,7 +32,7 @@ pub fn tree(model: &Model, of: &TraceOf) -> Vec<Node> {
     let mut children: BTreeMap<&JobId, Vec<&Arc<Job>>> = BTreeMap::new();
     let (mut roots, mut orphans) = (Vec::new(), Vec::new());
     for job in &jobs {
-        match parent_of(job) {
+        match parent_of(model, job) {
             Some(parent) if known.contains(parent) && *parent != job.id => {
                 children.entry(parent).or_default().push(job);
             }
@@ -179,7 +179,7 @@ mod tests {
         check(script, &of("wf"), &["a +1", "└u"]);
         let state = script::run(script).expect("a script");
         let u = state.model.jobs.get(&"u".into()).expect("a job");
-        assert_eq!(undoes(u), Some(&JobId::from("a")));
+        assert_eq!(undoes(&state.model, u), Some(&JobId::from("a")));
         // From the undo alone one still sees what it undoes.
         check(script, &TraceOf::Trace("u".into()), &["a +1", "└u"]);
     }
@@ -195,7 +195,7 @@ mod tests {
         );
         let state = script::run(script).expect("a script");
         let jobs = members(&state.model, &TraceOf::Trace("t".into()));
-        assert!(path(&jobs, state.now).is_some());
+        assert!(path(&state.model, &jobs, state.now).is_some());
     }
 
     #[test]
