@@ -13,6 +13,7 @@ use crate::ids::JobId;
 use crate::runtime::{Identity, Runtime};
 use crate::state::event::Source;
 use crate::state::filter::FilterError;
+use crate::state::model::rollbacks::Undone;
 use crate::time::{Elapsed, SystemClock};
 
 mod decisions;
@@ -215,6 +216,9 @@ async fn get(
             crate::text::duration(listen)
         ));
     }
+    if kind == Kind::Rollbacks && !args.watch {
+        note_unordered(&snapshot);
+    }
     if args.watch {
         return watch(&mut runtime, &mut snapshot, kind, wanted, asked).await;
     }
@@ -231,6 +235,29 @@ async fn get(
             }
         ))),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Names on stderr the rollbacks whose steps nobody told the order of.
+fn note_unordered(snapshot: &Snapshot) {
+    let rows = snapshot.model.rollbacks.latest().into_iter();
+    let unordered = rows.filter(|(_, row)| !row.is_order_known());
+    let names: Vec<&str> = unordered
+        .map(|(of, _)| match of {
+            Undone::Workflow(workflow) => &**workflow,
+            Undone::Job(job) => job.as_str(),
+        })
+        .collect();
+    if let [first, others @ ..] = names.as_slice() {
+        let others = match others.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        print::note(&format!(
+            "note: which step ran first is unknown of {}{others}: they are printed as they were \
+             heard of",
+            operate::shown(first)
+        ));
     }
 }
 

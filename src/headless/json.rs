@@ -309,7 +309,7 @@ fn approval(approval: &Approval, model: &Model, now: Timestamp) -> Value {
 }
 
 /// A step of an undo. A job that is not known yet is `null`; the steps of one
-/// workflow come in the order in which they run.
+/// workflow come in the order in which they run, as far as that is known.
 ///
 /// What policy would say of a step is of the policy in force, where it was asked.
 fn rollback_step(model: &Model, stack: &Stack, step: &Step) -> Value {

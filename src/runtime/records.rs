@@ -74,7 +74,7 @@ fn dead_letter_key(id: &JobId) -> String {
 /// How much of a job is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// What a list shows: its hash.
+    /// What a list shows: its hash. What undoes another job is read as for a review.
     Row,
     /// What a decision needs: also the stored request and when it came.
     Review,
@@ -108,6 +108,11 @@ pub(super) async fn record(
     let fields = one(store.hash(&meta_key(id)).await, troubles)?;
     let Some(meta) = parse::Meta::of(id, &fields) else {
         return Ok(None);
+    };
+    // What it undoes and when it ran are told by no row.
+    let depth = match depth {
+        Depth::Row if meta.is_compensation() => Depth::Review,
+        depth => depth,
     };
     let stored = match depth {
         Depth::Row => None,

@@ -224,9 +224,8 @@ impl Model {
                 self.policy.judged(&rule, decision, moments.decided);
             }
         }
-        if (change.new || change.from != change.to || change.asked)
-            && let Some(job) = self.jobs.get(&change.id)
-        {
+        // When a job was submitted can be learnt last.
+        if let Some(job) = self.jobs.get(&change.id) {
             self.rollbacks.changed(job);
         }
         if change.from == Some(jobs::JobState::ApprovalRequired)

@@ -122,6 +122,8 @@ pub struct StackView {
     pub started: Prose,
     /// The steps that can be seen, in the order in which they run.
     pub steps: Vec<StepRow>,
+    /// Whether that order is known; else it is that in which they were heard of.
+    pub is_order_known: bool,
     /// Place of the first of them, from 0.
     pub first: usize,
     /// How many there are.
@@ -162,6 +164,8 @@ pub fn under_cursor(state: &State, height: usize) -> Option<StackView> {
     let stack = stack(model, &of, now)?;
     let list = state.ui.list(ListId::Steps);
     let total = stack.steps.len();
+    let ran = model.rollbacks.get(&of);
+    let is_order_known = ran.is_none_or(|ran| ran.is_order_known());
     // The order is recomputed now and then, the stack is what is now.
     let window = list.state.window(height);
     let first = window.start.min(total);
@@ -204,7 +208,8 @@ pub fn under_cursor(state: &State, height: usize) -> Option<StackView> {
             .collect(),
         first,
         total,
-        notice: notice(model, &stack),
+        notice: notice(model, &stack, is_order_known),
+        is_order_known,
     })
 }
 
@@ -266,10 +271,14 @@ fn happened(model: &Model, step: &Step, next: bool, now: Timestamp) -> Prose {
         Some(JobState::Succeeded | JobState::OutputQuarantined) => {
             let took = job.result.as_ref().map_or(0, |it| it.execution_ms);
             let took = match u64::try_from(took) {
-                Ok(ms) if ms > 0 => Elapsed::from_millis(ms),
-                _ => job.since.since(job.first_seen),
+                Ok(ms) if ms > 0 => Some(Elapsed::from_millis(ms)),
+                _ if job.is_birth_known() => Some(job.since.since(job.first_seen)),
+                _ => None,
             };
-            let tail = tail.own(format!(", {}", text::duration(took)));
+            let tail = match took {
+                Some(took) => tail.own(format!(", {}", text::duration(took))),
+                None => tail.own(", it is unknown how long it took"),
+            };
             on(tail, job.worker(), ", worker ")
         }
         Some(JobState::Denied) => said(
@@ -369,7 +378,7 @@ fn places(stack: &Stack, is: impl Fn(&Step) -> bool) -> Vec<usize> {
 }
 
 /// What state the world is in, what nobody will do, and the one next step.
-fn notice(model: &Model, stack: &Stack) -> Vec<Prose> {
+fn notice(model: &Model, stack: &Stack, is_order_known: bool) -> Vec<Prose> {
     let says = Prose::new();
     let were = |count: usize| if count == 1 { "was" } else { "were" };
     match stack.state {
@@ -386,7 +395,7 @@ fn notice(model: &Model, stack: &Stack) -> Vec<Prose> {
                 .into_iter()
                 .filter(|at| *at > first && !broken.contains(at))
                 .collect();
-            if !after.is_empty() {
+            if !after.is_empty() && is_order_known {
                 lines.push(Prose::new().own(format!(
                     "{} went on without it.",
                     capital(&numbered(&after))

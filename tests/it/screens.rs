@@ -268,6 +268,45 @@ fn what_a_stopped_rollback_did_not_come_to_is_not_called_to_come() {
 }
 
 #[test]
+fn steps_that_nobody_told_the_order_of_are_not_said_to_have_one() {
+    let screen = |births: [&str; 2]| {
+        let saga = "labels=saga_compensation:true,saga_workflow_id:wf";
+        let [one, other] = births;
+        let script = format!(
+            "0s link redis up | 9s told u1 DENIED topic=job.undo_1 told=4s {one} {saga} \
+             | 9s told u2 SUCCEEDED topic=job.undo_2 told=7s {other} {saga} | 10s tick"
+        );
+        let found = lines_with(
+            &script,
+            &[Action::Rollbacks],
+            &[
+                "ran first",
+                "last success first",
+                "how long",
+                "u2",
+                "went on",
+            ],
+        );
+        let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        found.iter().map(words).collect::<Vec<_>>().join(" / ")
+    };
+    let unknown = screen(["", ""]);
+    for says in [
+        "as they were heard of: which ran first is unknown",
+        "u2, it is unknown how long it took",
+    ] {
+        assert!(unknown.contains(says), "{unknown}");
+    }
+    for invented in ["last success first", "went on"] {
+        assert!(!unknown.contains(invented), "{unknown}");
+    }
+    let known = screen(["born=3s", "born=5s"]);
+    for says in ["last success first", "u2, 2s", "Step 2 went on without it."] {
+        assert!(known.contains(says), "{known}");
+    }
+}
+
+#[test]
 fn the_traces_are_drawn_in_every_condition() {
     check_view_in(
         saga_conditions(),

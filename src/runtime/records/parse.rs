@@ -125,6 +125,18 @@ impl<'a> Meta<'a> {
         state
     }
 
+    fn labels(&self, troubles: &mut Troubles) -> BTreeMap<String, String> {
+        self.json("labels", troubles).unwrap_or_default()
+    }
+
+    /// Whether the job undoes another, as its labels say.
+    pub(super) fn is_compensation(&self) -> bool {
+        // What is wrong with them is told where the request is read.
+        let labels = self.labels(&mut Troubles::default());
+        let says = |name: &str| labels.get(name).is_some_and(|it| it == "true");
+        says("saga_compensation") || says("is_compensation")
+    }
+
     /// Whether the job waits for a person, whatever an index says.
     pub(super) fn waits(&self) -> bool {
         self.raw("state") == JobState::ApprovalRequired.name()
@@ -186,7 +198,7 @@ fn request(meta: &Meta<'_>, stored: Option<&JobRequest>, troubles: &mut Troubles
     }
     let actor_type = meta.raw("actor_type").to_ascii_uppercase();
     let actor_type = ActorType::from_name(actor_type.trim_start_matches("ACTOR_TYPE_"));
-    let named: BTreeMap<String, String> = meta.json("labels", troubles).unwrap_or_default();
+    let named = meta.labels(troubles);
     Request {
         topic: meta.text("topic"),
         tenant: meta.text("tenant"),

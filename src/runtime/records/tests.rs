@@ -156,6 +156,29 @@ async fn a_job_of_either_generation_is_the_same_job() {
 }
 
 #[tokio::test]
+async fn a_row_that_undoes_a_job_tells_also_which_and_when_it_was_submitted() {
+    let labels = r#"{"saga_compensation":"true","saga_workflow_id":"wf-1"}"#;
+    let request = r#"{"jobId":"job-1","topic":"job.undo","parentJobId":"job-0","labels":{"saga_compensation":"true","saga_workflow_id":"wf-1"}}"#;
+    let row = |labels: &str| {
+        [
+            ("job:meta:job-1", meta(json!({"labels": labels}))),
+            ("job:req:job-1", json!(request)),
+            ("job:events:job-1", json!(["1767225600000000|PENDING"])),
+        ]
+    };
+    let told = async |labels: &str| {
+        let (record, troubles) = read(&row(labels), Depth::Row).await;
+        assert_eq!(troubles, [""; 0]);
+        let job = record.expect("a record").job;
+        let parent = job.request.and_then(|it| it.parent);
+        (parent, job.created_at.map(Timestamp::as_millis))
+    };
+    let whole = (Some(JobId::from("job-0")), Some(1_767_225_600_000));
+    assert_eq!(told(labels).await, whole);
+    assert_eq!(told(r#"{"app":"a"}"#).await, (None, None));
+}
+
+#[tokio::test]
 async fn the_hash_of_the_stored_request_is_computed_here() {
     let waits = meta(json!({
         "state": "APPROVAL_REQUIRED", "safety_decision": "REQUIRE_APPROVAL",

@@ -33,15 +33,62 @@ pub enum Undone {
     Job(JobId),
 }
 
-/// A rollback: the jobs that undo something, in the order in which they were heard of.
+/// A rollback: the jobs that undo something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollback {
     /// When the first of them was heard of.
     pub started: Timestamp,
-    /// The jobs.
+    /// The jobs: as the gateway named them, else in the order in which they were
+    /// submitted, as far as [`Rollback::is_order_known`].
     pub jobs: Vec<JobId>,
+    /// For the jobs that were heard of when that was first, and whether it is when they
+    /// were submitted.
+    begun: BTreeMap<JobId, Begun>,
     /// What the gateway said of it last; `None` if it never did.
     pub told: Option<Arc<RollbackFact>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Begun {
+    at: Timestamp,
+    is_birth: bool,
+}
+
+impl Rollback {
+    fn new(started: Timestamp) -> Self {
+        Self {
+            started,
+            jobs: Vec::new(),
+            begun: BTreeMap::new(),
+            told: None,
+        }
+    }
+
+    /// Whether the jobs are known to have run in the order that they have here: the
+    /// gateway tells it, or it is known of each but the first when it was submitted.
+    pub fn is_order_known(&self) -> bool {
+        let is_born = |id: &JobId| self.begun.get(id).is_some_and(|it| it.is_birth);
+        self.told.is_some() || self.jobs.iter().skip(1).all(is_born)
+    }
+
+    /// Takes in when a job began.
+    fn begin(&mut self, job: &Job) {
+        let begun = Begun {
+            at: job.first_seen,
+            is_birth: job.is_birth_known(),
+        };
+        self.begun.insert(job.id.clone(), begun);
+        // What the gateway named stands as it named it.
+        if self.told.is_none() {
+            let begun = &self.begun;
+            self.jobs.sort_by_key(|id| begun.get(id).map(|it| it.at));
+        }
+    }
+
+    fn knows(&self, job: &Job) -> bool {
+        let known = self.begun.get(&job.id);
+        known.is_some_and(|it| it.at == job.first_seen && it.is_birth == job.is_birth_known())
+    }
 }
 
 /// What a job undoes, as the gateway gave it.
@@ -108,17 +155,17 @@ impl Rollbacks {
         let Some(undone) = undone_by(job) else {
             return self.arm(job);
         };
-        let row = self.rows.entry(undone).or_insert_with(|| {
-            Arc::new(Rollback {
-                started: job.first_seen,
-                jobs: Vec::new(),
-                told: None,
-            })
-        });
-        if row.jobs.contains(&job.id) || row.jobs.len() >= limits::ROLLBACK_STEPS {
+        let new = || Arc::new(Rollback::new(job.first_seen));
+        let row = self.rows.entry(undone).or_insert_with(new);
+        let is_known = row.jobs.contains(&job.id);
+        if row.knows(job) || (!is_known && row.jobs.len() >= limits::ROLLBACK_STEPS) {
             return;
         }
-        Arc::make_mut(row).jobs.push(job.id.clone());
+        let row = Arc::make_mut(row);
+        if !is_known {
+            row.jobs.push(job.id.clone());
+        }
+        row.begin(job);
         self.forget();
     }
 
@@ -233,5 +280,39 @@ mod tests {
              | 5s submit c4 topic=job.b labels=saga_compensation:no",
             &["Job(\"j9\") c3", "Workflow(\"wf-1\") c1 c2"],
         );
+    }
+
+    #[test]
+    fn the_jobs_of_a_rollback_stand_in_the_order_of_their_submission_or_it_is_unknown() {
+        let order = |script: &str| {
+            let state = script::run(script).expect("a script");
+            let rows = state.model.rollbacks.latest();
+            let (_, row) = rows.first().expect("a rollback");
+            let jobs: Vec<&str> = row.jobs.iter().map(JobId::as_str).collect();
+            (jobs.join(" "), row.is_order_known())
+        };
+        let told = |id: &str, more: &str| {
+            let saga = "labels=saga_compensation:true,saga_workflow_id:wf";
+            format!("20s told {id} SUCCEEDED topic=job.u {saga} {more}")
+        };
+        // A store gives them by their ids.
+        let script = [
+            told("u1", "told=9s born=8s"),
+            told("u3", "told=7s born=4s"),
+            told("u4", "told=3s born=2s"),
+        ];
+        assert_eq!(order(&script.join(" | ")), ("u4 u3 u1".to_owned(), true));
+        // The first may have begun at any time before it was heard of.
+        let script = [told("u1", "told=9s born=8s"), told("u3", "told=7s")];
+        assert_eq!(order(&script.join(" | ")), ("u3 u1".to_owned(), true));
+        let script = [told("u1", "told=9s"), told("u3", "told=7s")];
+        assert_eq!(order(&script.join(" | ")), ("u3 u1".to_owned(), false));
+        // What was not told is learnt later.
+        let later = [script.join(" | "), told("u1", "born=1s")].join(" | ");
+        assert_eq!(order(&later).0, "u1 u3");
+        assert!(!order(&later).1);
+        let heard = "0s submit u9 topic=job.u labels=saga_compensation:true,saga_workflow_id:wf \
+            | 1s submit u1 topic=job.u labels=saga_compensation:true,saga_workflow_id:wf";
+        assert_eq!(order(heard), ("u9 u1".to_owned(), true));
     }
 }

@@ -263,6 +263,8 @@ impl Panes<'_> {
         let view = rollbacks::under_cursor(scene.state, usize::from(height)).unwrap_or(all);
         self.showed(ListId::Steps, height);
         let order = match (view.state, area.width) {
+            (_, ..60) if !view.is_order_known => "order unknown",
+            _ if !view.is_order_known => "as they were heard of: which ran first is unknown",
             (StackState::Armed, _) => "in the order they would run: last success first",
             (_, ..60) => "in the order they run",
             _ => "in the order they run: last success first",

@@ -49,13 +49,8 @@ impl Rollbacks {
     pub(crate) fn told(&mut self, facts: &[RollbackFact], now: Timestamp) {
         for fact in facts {
             let started = fact.started.map_or(now, |told| told.min(now));
-            let row = self.rows.entry(fact.of.clone()).or_insert_with(|| {
-                Arc::new(Rollback {
-                    started,
-                    jobs: Vec::new(),
-                    told: None,
-                })
-            });
+            let new = || Arc::new(Rollback::new(started));
+            let row = self.rows.entry(fact.of.clone()).or_insert_with(new);
             if row.told.as_deref() == Some(fact) {
                 continue;
             }
