@@ -141,12 +141,12 @@ pub(super) fn run(args: &GetArgs) -> Result<(), CliError> {
         .hint("CORDUM_GATEWAY or REDIS_URL name one for every call"));
     }
     let of_the_bus = matches!(kind, Kind::Alerts | Kind::Senders);
-    if of_the_bus && servers.nats.is_none() && servers.gateway.is_none() {
+    if of_the_bus && servers.nats.is_none() {
         return Err(CliError::usage(anyhow!(
-            "{} are heard on the bus alone, and Redis keeps none",
+            "{} are heard on the bus alone; give --nats",
             kind.name()
         ))
-        .hint("give --nats URL"));
+        .hint("NATS_URL names one for every call"));
     }
     operate::block_on(get(args, kind, &wanted, &servers))
 }

@@ -71,8 +71,8 @@ pub struct Header {
     pub malformed: u64,
     /// Approvals that wait for a person.
     pub approvals: usize,
-    /// Alerts that fire.
-    pub alerts: usize,
+    /// Alerts that fire; `None` where no bus is configured, on which alone they travel.
+    pub alerts: Option<usize>,
     /// The present instant.
     pub now: Timestamp,
 }
@@ -99,9 +99,14 @@ pub fn header(state: &State) -> Header {
         dropped: model.links.dropped(),
         malformed: model.traffic.malformed() + model.unreadable.records,
         approvals: approvals_waiting(model),
-        alerts: model.alerts.firing(now),
+        alerts: hears_alerts(model).then(|| model.alerts.firing(now)),
         now,
     }
+}
+
+/// Whether alerts are heard, or were: they travel on the bus alone.
+pub fn hears_alerts(model: &Model) -> bool {
+    model.links.of(Source::Bus).state != LinkState::Absent
 }
 
 /// Approvals that wait for a person: those that the plane lists, else the jobs that

@@ -44,6 +44,13 @@ fn what_was_asked_wrong_is_exit_code_2_and_says_what_to_do() {
         2,
         "approvals do not travel on the bus; give --gateway or --redis",
     );
+    for kind in ["alerts", "senders"] {
+        refuses(
+            &["get", kind, "--gateway", "http://127.0.0.1:8081"],
+            2,
+            &format!("{kind} are heard on the bus alone; give --nats"),
+        );
+    }
     refuses(
         &get(&["jobs", "--filter", "state:running age>5x"]),
         2,

@@ -259,7 +259,7 @@ async fn what_redis_cannot_tell_is_said_with_its_exit_code() {
     for kind in ["alerts", "senders"] {
         let (code, says) = get(&[kind]);
         assert_eq!(code, 2);
-        let expected = format!("error: {kind} are heard on the bus alone, and Redis keeps none\n");
+        let expected = format!("error: {kind} are heard on the bus alone; give --nats\n");
         assert!(says.starts_with(&expected), "{says}");
     }
     assert_eq!(get(&["jobs"]), (0, String::new()));

@@ -463,6 +463,28 @@ fn lines_with(script: &str, actions: &[Action], words: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn alerts_are_unknown_where_no_bus_is_attached_and_none_where_one_is() {
+    let says = |servers: &str| {
+        let words = ["Alerts ", "No alert", "is attached", " alerts"];
+        let script = format!("{servers} | 1s nothing-waits | 3s tick");
+        lines_with(&script, &[Action::Overview], &words).join("\n")
+    };
+    let gateway = says("0s link gateway up");
+    for word in [
+        "unknown",
+        "Alerts are heard on the bus alone, and",
+        "none is attached.",
+        "— alerts",
+    ] {
+        assert!(gateway.contains(word), "{gateway}");
+    }
+    let zero = ["0 firing", "No alert fires.", "0 alerts"];
+    assert!(zero.iter().all(|it| !gateway.contains(it)), "{gateway}");
+    let bus = says("0s link nats up | 0s link gateway up");
+    assert!(zero.iter().all(|it| bus.contains(it)), "{bus}");
+}
+
+#[test]
 fn the_overview_tells_how_counts_changed_in_five_minutes() {
     let script = "0s link nats up | 0s submit a topic=job.a | 1s submit b topic=job.a \
                   | 200s dispatch a w1 topic=job.a | 201s succeed a w1 | 305s submit c topic=job.a | 312s tick";

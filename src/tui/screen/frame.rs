@@ -199,10 +199,15 @@ fn counted(words: Words, label: &str, count: u64) -> Words {
     }
 }
 
+/// How many alerts fire, or that nobody tells.
+pub(super) fn counted_alerts(alerts: Option<usize>) -> String {
+    alerts.map_or_else(|| "—".to_owned(), |count| text::thousands(count as u64))
+}
+
 fn header_right(pen: Pen<'_>, facts: &Header, wide: bool, brevity: Brevity) -> Words {
     let (approvals, alerts) = (
         text::thousands(facts.approvals as u64),
-        text::thousands(facts.alerts as u64),
+        counted_alerts(facts.alerts),
     );
     let (gap, with_words) = if wide {
         (2, brevity == Brevity::Whole)
@@ -222,7 +227,8 @@ fn header_right(pen: Pen<'_>, facts: &Header, wide: bool, brevity: Brevity) -> W
         }
     };
     let human = ink(facts.approvals, Role::Human);
-    let crit = ink(facts.alerts, Role::Crit);
+    let firing = facts.alerts.unwrap_or(0);
+    let crit = ink(firing, Role::Crit);
     Words::new()
         .ink(
             format!(
@@ -237,7 +243,7 @@ fn header_right(pen: Pen<'_>, facts: &Header, wide: bool, brevity: Brevity) -> W
             format!(
                 "{} {alerts}{}",
                 pen.glyph(Glyph::Critical),
-                word("alert", "alerts", facts.alerts)
+                word("alert", "alerts", firing)
             ),
             crit,
         )

@@ -8,7 +8,7 @@ use crate::state::model::jobs::JobState;
 use crate::state::ui::{ListId, View};
 use crate::text::{self, Shown};
 use crate::tui::glyph::Glyph;
-use crate::tui::screen::frame::lamp_sign;
+use crate::tui::screen::frame::{counted_alerts, lamp_sign};
 use crate::tui::screen::{
     LEAST, NARROW, Scene, approvals as approvals_screen, jobs as jobs_screen,
     policy as policy_screen, review as review_screen, rollbacks as rollbacks_screen, signs,
@@ -167,7 +167,11 @@ fn urgent(pen: Pen<'_>, facts: &Header) -> Words {
         )
         .gap(1)
         .bold(
-            format!("{} {}", pen.glyph(Glyph::Critical), facts.alerts),
+            format!(
+                "{} {}",
+                pen.glyph(Glyph::Critical),
+                counted_alerts(facts.alerts)
+            ),
             Role::Crit,
         )
 }

@@ -537,7 +537,9 @@ fn draw_alerts(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
     let alerts = overview::alerts(model, now);
     let is_focused = focused(scene, ListId::Alerts);
     let (title, table) = split_row(area);
+    let is_heard = view::frame::hears_alerts(model);
     let facts = match alerts.len() {
+        0 if !is_heard => Words::new().muted("unknown"),
         0 => Words::new().muted("0 firing"),
         n => Words::new().bold(format!("{n} firing"), Role::Crit),
     };
@@ -551,6 +553,9 @@ fn draw_alerts(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) {
                 "No alert fires. The last one was heard at {}.",
                 text::clock_near(last, now)
             )),
+            None if !is_heard => {
+                Words::new().muted("Alerts are heard on the bus alone, and none is attached.")
+            }
             None => Words::new().muted("No alert fires."),
         };
         missing_screen::sentence_here(scene, words, table, buf);
