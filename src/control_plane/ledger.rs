@@ -180,6 +180,7 @@ pub struct Ledger {
     by_state: BTreeMap<JobState, BTreeSet<(Timestamp, u64)>>,
     resolved: BTreeSet<(Timestamp, u64)>,
     alarms: BTreeSet<(Timestamp, u64)>,
+    /// Jobs at work by tenant, in lower case.
     active: HashMap<String, u32>,
     lines: BTreeMap<PoolName, BTreeSet<(u8, u64)>>,
     homeless: BTreeSet<u64>,

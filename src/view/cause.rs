@@ -185,13 +185,14 @@ fn wait(jobs: u64) -> String {
     text::count(jobs, "job waits", "jobs wait")
 }
 
-/// Jobs of a tenant that are known to be with workers.
+/// Jobs of a tenant that are known to be with workers, letter case aside as in policy.
 fn at_work(model: &Model, tenant: &str) -> usize {
+    let tenant = tenant.to_lowercase();
     let in_flight = model.jobs.by_attention().take_while(|job| !job.is_ended());
     in_flight
         .take(LINE)
         .filter(|job| job.state.is_some_and(JobState::is_with_worker))
-        .filter(|job| job.tenant() == Some(tenant))
+        .filter(|job| job.tenant().is_some_and(|it| it.to_lowercase() == tenant))
         .count()
 }
 
@@ -517,6 +518,17 @@ mod tests {
         );
         check_blocks(
             TENANT,
+            "batch",
+            [
+                "tenant acme at its limit, 1 at work",
+                "tenant acme at its limit",
+            ],
+        );
+        check_blocks(
+            &TENANT.replace(
+                "r topic=job.batch.x tenant=acme",
+                "r topic=job.batch.x tenant=Acme",
+            ),
             "batch",
             [
                 "tenant acme at its limit, 1 at work",

@@ -376,9 +376,13 @@ impl Ledger {
         }
     }
 
-    /// How many jobs of a tenant are at work.
+    /// How many jobs of a tenant are at work. The names of tenants are compared without
+    /// regard to letter case, as policy does.
     pub fn at_work(&self, tenant: &str) -> u32 {
-        self.active.get(tenant).copied().unwrap_or(0)
+        self.active
+            .get(&tenant.to_lowercase())
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Lets a job wait for a worker: it is looked at again after a pause that grows
@@ -521,7 +525,7 @@ impl Ledger {
     }
 
     fn count_active(&mut self, seq: u64, begins: bool) {
-        let tenant = self.at(seq).tenant().to_owned();
+        let tenant = self.at(seq).tenant().to_lowercase();
         if begins {
             *self.active.entry(tenant).or_default() += 1;
         } else if let Some(active) = self.active.get_mut(&tenant) {

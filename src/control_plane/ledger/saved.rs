@@ -413,7 +413,7 @@ impl Ledger {
         let seq = if taken { self.next_seq } else { seq };
         self.next_seq = self.next_seq.max(seq.saturating_add(1));
         if job.state.is_active() {
-            *self.active.entry(job.tenant().to_owned()).or_default() += 1;
+            *self.active.entry(job.tenant().to_lowercase()).or_default() += 1;
             if let Some(worker) = &job.slot {
                 self.fleet.give(worker);
             }

@@ -414,3 +414,19 @@ fn a_pending_job_always_says_why_once_it_was_looked_at() {
         assert_eq!(job.waiting_on.map(WaitingOn::name), Some(name), "{script}");
     }
 }
+
+#[test]
+fn the_limit_of_a_tenant_counts_its_jobs_in_whatever_case_they_write_its_name() {
+    check(
+        "0s beat w1@a 0/9 | 1s submit j1 job.a.limit tenant=acme | 1s submit j2 job.a.limit tenant=ACME \
+         | 1s submit j3 job.a.limit tenant=other | 2s succeed j1 | 4s tick",
+        &[
+            "1s dispatch j1#1 w1",
+            "1s dispatch j3#1 w1",
+            "3s dispatch j2#1 w1",
+            "j1 SUCCEEDED w1",
+            "j2 RUNNING w1",
+            "j3 RUNNING w1",
+        ],
+    );
+}
