@@ -62,7 +62,7 @@ pub(super) async fn submit(
 }
 
 /// Makes a request the caller's: it is of their tenant, and of them if it names no
-/// principal.
+/// principal or their key does.
 fn own(request: &mut JobRequest, caller: &Caller) -> Result<(), Refusal> {
     if let Some(tenant) = &caller.tenant {
         let meta = request.meta.as_ref().map_or("", |meta| &meta.tenant_id);
@@ -73,7 +73,13 @@ fn own(request: &mut JobRequest, caller: &Caller) -> Result<(), Refusal> {
         }
         request.tenant_id.clone_from(tenant);
     }
-    if caller.personal && request.principal_id.is_empty() {
+    if let Some(principal) = caller.bound() {
+        principal.clone_into(&mut request.principal_id);
+        // What undoes it is of the same principal unless it names one.
+        if let Some(compensation) = &mut request.compensation {
+            compensation.principal_id.clear();
+        }
+    } else if caller.personal && request.principal_id.is_empty() {
         request.principal_id = caller.name.clone().unwrap_or_default();
     }
     Ok(())
@@ -110,10 +116,11 @@ pub(super) async fn cancel(
     let id = job_id(id)?;
     let body: CancelBody = optional_json(request).await?;
     app.needs_bus()?;
-    let by = body
-        .requested_by
-        .filter(|by| !by.is_empty())
-        .or_else(|| caller.name.clone());
+    let by = match caller.bound() {
+        Some(principal) => Some(principal.to_owned()),
+        None => body.requested_by.filter(|by| !by.is_empty()),
+    };
+    let by = by.or_else(|| caller.name.clone());
     let by = shorten(by.as_deref().unwrap_or(SENDER_GATEWAY), MAX_NAME);
     let reason = shorten(body.reason.as_deref().unwrap_or_default(), MAX_SAID);
     let reason = if reason.is_empty() {

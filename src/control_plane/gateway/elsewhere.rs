@@ -77,6 +77,8 @@ struct Question {
     name: Option<String>,
     key_id: String,
     personal: bool,
+    #[serde(default)]
+    named_by_key: bool,
     body: String,
 }
 
@@ -319,6 +321,7 @@ impl Question {
             name: caller.name.clone(),
             key_id: caller.key_id.clone(),
             personal: caller.personal,
+            named_by_key: caller.named_by_key,
             body: STANDARD.encode(body),
         })
     }
@@ -339,6 +342,7 @@ impl Question {
             name: asked.name,
             key_id: asked.key_id,
             personal: asked.personal,
+            named_by_key: asked.named_by_key,
         });
         request.extensions_mut().insert(Passed);
         Some((asked.from, request))
@@ -475,6 +479,7 @@ mod tests {
             name: None,
             key_id: String::new(),
             personal: false,
+            named_by_key: false,
         });
         let question = Question::of("capdeck-b", request)
             .await

@@ -137,6 +137,7 @@ pub(super) fn judge(
             name,
             key_id: String::new(),
             personal: false,
+            named_by_key: false,
         });
     }
     let Some(key) = given_key(headers).and_then(|key| rules.keys.find(&key)) else {
@@ -170,6 +171,7 @@ pub(super) fn judge(
             .or_else(|| key.personal.then(|| key.id.clone())),
         key_id: key.id.clone(),
         personal: key.personal,
+        named_by_key: key.principal.is_some(),
     })
 }
 

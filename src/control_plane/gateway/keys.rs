@@ -285,9 +285,18 @@ pub(super) struct Caller {
     pub(super) key_id: String,
     /// Whether the key is theirs alone.
     pub(super) personal: bool,
+    /// Whether the key says who they are.
+    pub(super) named_by_key: bool,
 }
 
 impl Caller {
+    /// Who they are, whatever a body says of it: the principal of their key. An admin may
+    /// speak for others.
+    pub(super) fn bound(&self) -> Option<&str> {
+        let bound = self.named_by_key && self.role < Role::Admin;
+        self.name.as_deref().filter(|_| bound)
+    }
+
     /// Whether they reach what belongs to a tenant.
     pub(super) fn reaches(&self, tenant: &str) -> bool {
         self.tenant.as_deref().is_none_or(|own| own == tenant)

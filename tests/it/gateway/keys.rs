@@ -59,6 +59,53 @@ async fn each_role_may_do_what_it_is_for() {
 }
 
 #[tokio::test]
+async fn the_principal_of_a_key_holds_whatever_the_body_says_unless_it_is_an_admins() {
+    let ring = "acme:kann:user:ann, acme:kany:user, acme:kboss:admin:boss, acme:kada:admin:ada";
+    let bench = Bench::with(Keyring::parse(ring).unwrap()).await;
+    let policy = "version: v1
+default_decision: deny
+rules:
+  - {id: undo, match: {topics: [job.undo]}, decision: allow}
+  - {id: boss, match: {actor_ids: [boss], topics: [job.a]}, decision: require_approval}
+";
+    std::fs::write(&bench.policy, policy).unwrap();
+    bench.refresh().await;
+    let job = json!({
+        "topic": "job.a", "principal_id": "boss",
+        "compensation": {"topic": "job.undo", "principal_id": "boss"},
+    });
+    for (key, expected) in [
+        ("kann", "403 policy_denied"),
+        ("kany", "200"),
+        ("kada", "200"),
+    ] {
+        let reply = call(&bench, key, "POST", "/jobs", job.clone()).await;
+        assert_eq!(reply.short(), expected, "{key}: {}", reply.body);
+        let id = reply.job_id();
+        let seen = call(&bench, key, "GET", &format!("/jobs/{id}"), Value::Null).await;
+        let (principal, undo) = match key {
+            "kann" => ("ann", Value::Null),
+            _ => ("boss", json!("boss")),
+        };
+        assert_eq!(seen.body["principal"], principal, "{key}");
+        let compensation = &seen.body["request"]["compensation"];
+        assert_eq!(compensation["topic"], "job.undo", "{key}: {}", seen.body);
+        assert_eq!(compensation["principalId"], undo, "{key}: {}", seen.body);
+    }
+
+    let held = json!({"topic": "job.a", "principal_id": "boss"});
+    for (key, by) in [("kann", "ann"), ("kany", "boss"), ("kada", "boss")] {
+        let id = call(&bench, "kada", "POST", "/jobs", held.clone()).await;
+        let path = format!("/jobs/{}", id.job_id());
+        let wish = json!({"requested_by": "boss"});
+        let reply = call(&bench, key, "POST", &format!("{path}/cancel"), wish).await;
+        assert_eq!(reply.short(), "200", "{key}: {}", reply.body);
+        let seen = call(&bench, key, "GET", &path, Value::Null).await;
+        assert_eq!(seen.body["cancel_requested_by"], by, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_decides_with_the_key_they_asked_with() {
     let ring = "acme:k1:admin, acme:k2:admin:ada, acme:k3:admin:ada, acme:k4:admin:bob";
     let bench = Bench::with(Keyring::parse(ring).unwrap()).await;

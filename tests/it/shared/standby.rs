@@ -147,7 +147,7 @@ fn a_key_of_one_tenant_hears_of_its_jobs_also_where_the_record_is_not() {
 fn a_caller_is_to_the_leader_who_their_key_says_also_through_a_plane_that_stands_by() {
     let ground = Ground::new();
     let (first, second) = two_with_keys(&ground);
-    let held = |id: &str| json!({"job_id": id, "topic": "job.toil.run", "labels": {"ask": "yes"}, "risk_tags": ["prod"]});
+    let held = |id: &str| json!({"job_id": id, "topic": "job.toil.run", "principal_id": "boss", "labels": {"ask": "yes"}, "risk_tags": ["prod"]});
     let short = |(status, answer): (u16, Value)| match answer["code"].as_str() {
         Some(code) => format!("{status} {code}"),
         None => status.to_string(),
