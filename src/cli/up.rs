@@ -80,9 +80,9 @@ pub(super) struct PlaneArgs {
 #[command(after_help = "\
 With both --nats and --redis the record of jobs, decisions and approvals is on Redis,
 and several planes with the same policy share the work: one leads and schedules, the
-others take in requests, run workers, and take over when it dies. With one of the two
-alone, or with none, jobs stay in the memory of this process and are gone with it; run
-one plane on one bus then. Beside another scheduler it does not start: one of Cordum's is
+others take in requests, run workers, and take over when it dies. Planes on one bus need
+the same Redis. With one of the two alone, or with none, jobs stay in the memory of this
+process and are gone with it; run one plane on one bus then. Beside another scheduler it does not start: one of Cordum's is
 seen by its signs on Redis, and on NATS where the server tells who listens. Where it does
 not tell, one that sends nothing for two seconds is not seen, which is said.")]
 pub(super) struct UpArgs {
@@ -313,14 +313,20 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         _ = terminate.recv() => return Ok(()),
     };
     let name = neighbours::name(&*clock);
+    let mut record = None;
     if args.nats.is_some() && args.redis.is_some() {
-        if !args.join {
-            tokio::select! {
-                alone = neighbours::refuse(&*store, &*bus, &*clock) => alone?,
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+        let alone = async {
+            neighbours::refuse_other_records(&*store, &*bus, &*clock).await?;
+            if !args.join {
+                neighbours::refuse(&*store, &*bus, &*clock).await?;
             }
-        }
+            neighbours::Record::of(Arc::clone(&store), Arc::clone(&clock)).await
+        };
+        record = Some(tokio::select! {
+            alone = alone => alone?,
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        });
         let tag = name.trim_start_matches("capdeck");
         options.scenario = options.scenario.tagged(tag);
         options.shared_as = Some(name.clone());
@@ -336,7 +342,7 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         .map_err(start_error)?;
     if args.nats.is_some() {
         // It ends with the process.
-        tokio::spawn(neighbours::show_oneself(bus, name));
+        tokio::spawn(neighbours::show_oneself(bus, name, record));
     }
     let kernel = args.plane.kernel.as_deref();
     print::line(&format!(

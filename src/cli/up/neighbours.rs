@@ -11,7 +11,7 @@ use crate::cli::policy::safe;
 use crate::cli::{CliError, print};
 use crate::control_plane::keeper::{LEASE, LEASE_LIVES, Standing};
 use crate::control_plane::scheduler::QUEUE;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::time::{Clock, Elapsed, Timestamp, sleep};
 use crate::wire::{self, decode};
 
@@ -19,7 +19,7 @@ use crate::wire::{self, decode};
 const WORKERS: &str = "sys:workers:snapshot";
 /// Where each living scheduler leaves a sign, for 15 s.
 const INSTANCE: &str = "cordum:instance:scheduler:";
-/// Signs that are looked at.
+/// Signs that are looked at, and answers that are listened to.
 const NEIGHBOURS: usize = 100;
 /// What the names of our planes begin with.
 const OURS: &str = "capdeck-";
@@ -31,6 +31,8 @@ const ASKED: &str = "capdeck.here.asked";
 const ANSWERED: &str = "capdeck.here.answered";
 /// How long an answer is waited for.
 const ANSWER_LIMIT: Elapsed = Elapsed::from_millis(500);
+/// How long the store is waited for before that is answered.
+const STORE_LIMIT: Elapsed = Elapsed::from_millis(200);
 /// What schedulers of CAP deployments share with each other in their group, with JetStream
 /// or without: cancels at least, which are never durable.
 const SHARED: &str = "sys.job.*";
@@ -42,6 +44,9 @@ const SENDERS: [&str; 2] = [wire::SENDER_SCHEDULER, wire::SENDER_SAGA];
 const LISTEN: Elapsed = Elapsed::from_secs(2);
 /// How often a lease is looked at.
 const LOOK: Elapsed = Elapsed::from_millis(250);
+/// What tells one record from those on other servers: made once, by the first plane, and
+/// never written again.
+const RECORD: &str = "capdeck:record";
 
 /// A name that no other plane has.
 pub(super) fn name(clock: &dyn Clock) -> String {
@@ -61,15 +66,61 @@ pub(super) fn told(standing: Option<&Standing>) -> String {
     }
 }
 
-/// Tells whoever asks that this plane is on the bus, for ever.
-pub(super) async fn show_oneself(bus: Arc<dyn Bus>, name: String) {
+/// A record that planes share, and what tells it from others.
+pub(super) struct Record {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    id: String,
+}
+
+impl Record {
+    /// The record in `store`, which is marked as one if it was not.
+    ///
+    /// # Errors
+    /// Exit code 3 when the store does not answer.
+    pub(super) async fn of(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, CliError> {
+        let seed = (clock.now().as_micros(), std::process::id());
+        let made = format!("{:016x}", RandomState::new().hash_one(seed));
+        let id = id_in(&*store, made).await.map_err(CliError::unreachable)?;
+        Ok(Self { store, clock, id })
+    }
+
+    /// What tells it apart now: a store that lost everything is marked as before, and one
+    /// that is away is what it was.
+    async fn id(&mut self) -> &str {
+        let now = tokio::select! {
+            id = id_in(&*self.store, self.id.clone()) => id.ok(),
+            () = sleep(&*self.clock, STORE_LIMIT) => None,
+        };
+        if let Some(id) = now {
+            self.id = id;
+        }
+        &self.id
+    }
+}
+
+/// What tells the record in `store` apart; `made` from now on if nothing did.
+async fn id_in(store: &dyn Store, made: String) -> Result<String, StoreError> {
+    let new = Bytes::from(made.clone());
+    if store.compare_and_set(RECORD, None, new, None).await? {
+        return Ok(made);
+    }
+    let id = store.get(RECORD).await?;
+    Ok(id.map_or(made, |id| String::from_utf8_lossy(&id).into_owned()))
+}
+
+/// Tells whoever asks that this plane is on the bus, and on which record, for ever.
+pub(super) async fn show_oneself(bus: Arc<dyn Bus>, name: String, mut record: Option<Record>) {
     let asked = Pattern::from(&subject(ASKED));
     loop {
         let Ok(mut questions) = bus.subscribe(&asked, None).await else {
             return;
         };
         while questions.recv().await.is_some() {
-            let answer = Bytes::from(name.clone());
+            let answer = Bytes::from(match &mut record {
+                None => name.clone(),
+                Some(record) => format!("{name} {}", record.id().await),
+            });
             if let Err(error) = bus.publish(&subject(ANSWERED), answer).await {
                 tracing::debug!(%error, "a plane that asked gets no answer");
             }
@@ -106,6 +157,52 @@ pub(super) async fn refuse_on_bus(
 }
 
 async fn refuse_ours(bus: &dyn Bus, clock: &dyn Clock) -> Result<(), CliError> {
+    let Some((name, _)) = planes(bus, clock, true).await?.into_iter().next() else {
+        return Ok(());
+    };
+    let says = format!("the plane {} works on this bus", safe(&name));
+    Err(CliError::usage(anyhow::anyhow!(says))
+        .hint("planes share the work only on one Redis server: give --redis URL to both")
+        .hint("each of two planes without it would dispatch every job"))
+}
+
+/// Refuses to start with the record in `store` on a bus where a plane is that has
+/// another one, or none: they can never share the work.
+///
+/// # Errors
+/// Exit code 2 when one is there, 3 when the bus or the store does not answer.
+pub(super) async fn refuse_other_records(
+    store: &dyn Store,
+    bus: &dyn Bus,
+    clock: &dyn Clock,
+) -> Result<(), CliError> {
+    let planes = planes(bus, clock, false).await?;
+    // Read last: whoever answered has marked its record before.
+    let ours = store.get(RECORD).await.map_err(CliError::unreachable)?;
+    let ours = ours.map(|id| String::from_utf8_lossy(&id).into_owned());
+    let other = planes
+        .into_iter()
+        .find(|(_, record)| record.is_none() || *record != ours);
+    let Some((name, record)) = other else {
+        return Ok(());
+    };
+    let says = format!(
+        "the plane {} works on this bus, with {}",
+        safe(&name),
+        record.map_or("no record that it shares", |_| "a record on other servers")
+    );
+    Err(CliError::usage(anyhow::anyhow!(says))
+        .hint("planes share the work only on one Redis server: give the same --redis URL to all")
+        .hint("each of two planes without it would dispatch every job"))
+}
+
+/// The planes that answer on a bus, each with what tells its record apart; only the
+/// `first` that does, or all.
+async fn planes(
+    bus: &dyn Bus,
+    clock: &dyn Clock,
+    first: bool,
+) -> Result<Vec<(String, Option<String>)>, CliError> {
     let answered = Pattern::from(&subject(ANSWERED));
     let mut answers = bus
         .subscribe(&answered, None)
@@ -114,16 +211,24 @@ async fn refuse_ours(bus: &dyn Bus, clock: &dyn Clock) -> Result<(), CliError> {
     bus.publish(&subject(ASKED), Bytes::new())
         .await
         .map_err(CliError::unreachable)?;
-    let answer = tokio::select! {
-        answer = answers.recv() => answer,
-        () = sleep(clock, ANSWER_LIMIT) => None,
+    let mut found = Vec::new();
+    let hearing = async {
+        while let Some(answer) = answers.recv().await {
+            let answer = String::from_utf8_lossy(&answer.payload).into_owned();
+            found.push(match answer.split_once(' ') {
+                None => (answer, None),
+                Some((name, record)) => (name.to_owned(), Some(record.to_owned())),
+            });
+            if first || found.len() >= NEIGHBOURS {
+                return;
+            }
+        }
     };
-    let Some(answer) = answer else { return Ok(()) };
-    let name = String::from_utf8_lossy(&answer.payload).into_owned();
-    let says = format!("the plane {} works on this bus", safe(&name));
-    Err(CliError::usage(anyhow::anyhow!(says))
-        .hint("planes share the work only on one Redis server: give --redis URL to both")
-        .hint("each of two planes without it would dispatch every job"))
+    tokio::select! {
+        () = hearing => {}
+        () = sleep(clock, ANSWER_LIMIT) => {}
+    }
+    Ok(found)
 }
 
 /// Whether a bus tells who listens on it.

@@ -7,13 +7,17 @@ use std::time::{Duration, Instant};
 
 use capdeck::bus::nats::NatsBus;
 use capdeck::bus::{Bus as _, LinkState, Pattern};
+use capdeck::store::Store as _;
+use capdeck::store::redis::RedisStore;
 use capdeck::wire;
 use capdeck::wire::encode::encode;
 use capdeck::wire::packet::{Body, JobRequest, Packet};
 
 use super::ground::Ground;
 use crate::acting::Plane;
-use crate::support::{Capdeck, NatsProcess, PATIENCE, Ran, clock, eventually, link_is};
+use crate::support::{
+    Capdeck, NatsProcess, PATIENCE, Ran, RedisProcess, clock, eventually, link_is,
+};
 
 /// A server of which nobody may ask who listens.
 const MUM: &str = "authorization { users: [
@@ -98,6 +102,44 @@ async fn a_scheduler_in_the_group_of_schedulers_is_left_alone_unless_one_is_told
     drop(tokio::task::block_in_place(|| {
         Plane::up(Capdeck::new(), &free)
     }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn planes_with_two_records_never_work_on_one_bus() {
+    let ground = Ground::new();
+    let elsewhere = RedisProcess::start();
+    let (nats, redis) = (ground.nats.url(), elsewhere.url());
+    let there = ["--nats", &nats, "--redis", &redis];
+    let joining = [&there[..], &["--join"]].concat();
+    let first = tokio::task::block_in_place(|| ground.plane(&[]));
+    first.leads();
+    for servers in [&there[..], &joining] {
+        let words = [
+            "the plane capdeck-",
+            " works on this bus, with a record on other servers",
+            "give the same --redis URL to all",
+        ];
+        refused(&up(servers), &words);
+    }
+    let store = RedisStore::connect(&elsewhere.config(), clock()).unwrap();
+    let left = store.keys("", 10).await.unwrap();
+    assert_eq!(left, [] as [String; 0], "nothing is done there before");
+    // Whoever shares the record may stand beside it, after the store forgot it too.
+    let ours = RedisStore::connect(&ground.redis.config(), clock()).unwrap();
+    assert!(ours.delete("capdeck:record").await.unwrap());
+    let second = tokio::task::block_in_place(|| ground.plane(&["--join"]));
+    assert!(second.says.contains("stands by for"), "{}", second.says);
+    first.dies();
+    second.dies();
+
+    let starts = [&ALONE[..], &there].concat();
+    let other = tokio::task::block_in_place(|| Plane::up(Capdeck::new(), &starts));
+    drop(other);
+    let alone = [&ALONE[..], &["--nats", &nats]].concat();
+    let without = tokio::task::block_in_place(|| Plane::up(Capdeck::new(), &alone));
+    let words = [" works on this bus, with no record that it shares"];
+    refused(&up(&joining), &words);
+    drop(without);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
