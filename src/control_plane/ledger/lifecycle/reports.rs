@@ -280,7 +280,19 @@ impl Ledger {
             was,
             worker: job.slot.clone(),
         };
-        self.transition(seq, JobState::Cancelled, format!("cancelled by {by}"), now);
+        let undoes = job.undoes.is_some();
+        let mut says = format!("cancelled by {by}");
+        if undoes {
+            // Its rollback stops here, and goes on when its dead letter is tried again.
+            if !reason.is_empty() {
+                says.push_str(": ");
+                says.push_str(reason);
+            }
+            let (state, status) = (JobState::Cancelled, JobStatus::Cancelled);
+            self.fail(seq, state, status, "cancelled", &says, now);
+        } else {
+            self.transition(seq, JobState::Cancelled, says, now);
+        }
         self.cancel_children(id, by, now);
         Ok(cancelled)
     }

@@ -126,7 +126,12 @@ fn an_undo_that_ends_in_any_other_way_than_well_stops_the_rollback_and_is_told()
             "902s",
             "it ended TIMEOUT: timeout: timeout: RUNNING for too long",
         ),
-        ("allow", "4s halt undo1", "4s", "it ended CANCELLED"),
+        (
+            "allow",
+            "4s halt undo1",
+            "4s",
+            "it ended CANCELLED: cancelled: cancelled by ada",
+        ),
         (
             "allow",
             "4s stopped undo1",
@@ -150,4 +155,30 @@ fn an_undo_that_ends_in_any_other_way_than_well_stops_the_rollback_and_is_told()
             assert_eq!(rollback.steps[1].state, UndoState::Waiting, "{script}");
         }
     }
+}
+
+#[test]
+fn a_rollback_whose_step_was_cancelled_goes_on_when_its_dead_letter_is_retried() {
+    let before = "0s beat w1@a 0/9 | 1s submit j1 job.a.allow wf=w undo=job.a.u1 | 2s succeed j1 \
+         | 3s submit j2 job.a.allow wf=w undo=job.a.u2 | 4s fatal j2";
+    for cancel in ["halt", "cancel"] {
+        for taken_over in [false, true] {
+            let script = format!("{before} | 5s {cancel} undo1 | 6s again undo1 | 7s tick");
+            let play = play(&script, taken_over);
+            assert!(
+                play.log.contains("5s dlq undo1 CANCELLED cancelled"),
+                "{}",
+                play.log
+            );
+            let rollback = play.ledger.rollback("w").expect("it has begun");
+            assert_eq!(rollback.state, RollbackState::Running, "{}", play.log);
+            assert_eq!(rollback.stopped, None, "{}", play.log);
+            assert!(!play.log.contains("undoes j1"), "{}", play.log);
+        }
+    }
+    let story = run(&format!(
+        "{before} | 5s halt undo1 | 6s again undo1 | 7s succeed undo1again | 8s succeed undo3"
+    ));
+    let rollback = story.ledger.rollback("w").expect("it has begun");
+    assert_eq!(rollback.state, RollbackState::Done, "{}", story.log);
 }
