@@ -22,7 +22,7 @@ use super::types::{self, Object, Payloads};
 use super::{App, actions, again, governance, policy, replay, stream};
 use crate::bus::LinkState;
 use crate::control_plane::kernel::live::SNAPSHOTS_KEPT;
-use crate::control_plane::ledger::{self, Job, JobState, JobsQuery};
+use crate::control_plane::ledger::{self, Job, JobState, JobsQuery, Ledger};
 use crate::ids::{JobId, TraceId};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
@@ -330,19 +330,15 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
             .build()
     });
     let plane = app.post.as_ref().map(|post| post.standing());
+    // One that stands by keeps no jobs: what it does not know is left out.
+    let keeps_jobs = plane.as_ref().is_none_or(|it| it["leads"] == true);
     let ledger = ledger::lock(&app.ledger);
-    let counts: serde_json::Map<String, Value> = ledger
-        .counts()
-        .into_iter()
-        .map(|(state, count)| (state.name().to_lowercase(), Value::from(count)))
-        .collect();
-    let counters = ledger.counters();
     if let Some(latency) = ledger.kernel_latency(now) {
         kernel["p50_ms"] = json!(latency.p50.as_millis());
         kernel["p99_ms"] = json!(latency.p99.as_millis());
         kernel["asked_per_minute"] = json!(latency.asked);
     }
-    ok(&json!({
+    let mut status = json!({
         "time": now.to_string(),
         "uptime_seconds": now.since(app.started_at).as_secs(),
         "build": { "name": "capdeck", "version": env!("CARGO_PKG_VERSION") },
@@ -352,28 +348,49 @@ async fn status(State(app): State<Arc<App>>) -> Answer {
         "policy": policy,
         "plane": plane,
         "workers": { "count": ledger.fleet().iter().filter(|(_, it)| it.is_live(now)).count() },
-        "pipeline": counts,
-        "dead_letters": ledger.dead_letters().count(),
-        "counters": {
-            "repeated_submits": counters.repeated_submits,
-            "late_results": counters.late_results,
-            "unknown_jobs": counters.unknown_jobs,
-            "late_progress": counters.late_progress,
-            "forgotten_jobs": counters.forgotten_jobs,
-            "forgotten_keys": counters.forgotten_keys,
-            "refused_submits": counters.refused_submits,
-            "forgotten_undos": counters.forgotten_undos,
-        },
-        "circuit_breakers": { "input": types::governance::breaker_item(ledger.breaker(), now) },
         "fail_mode": if ledger.fails_open() { "open" } else { "closed" },
-        "input_fail_open_total": counters.bypassed_jobs,
         "active_ws_clients": stream::MAX_CLIENTS - app.stream_places.available_permits(),
         // Decisions may name what they were made on, and are compared with it.
         "capabilities": [
             "expect", "cancel_reason", "compensation", "stored_request", "rollbacks",
             "dead_letter_retry", "decision_log", "approval_context", "stream", "policy_replay",
         ],
-    }))
+    });
+    if keeps_jobs && let Value::Object(status) = &mut status {
+        status.extend(of_the_record(&ledger, now));
+    }
+    ok(&status)
+}
+
+/// What only the plane that keeps the record can tell of itself.
+fn of_the_record(ledger: &Ledger, now: Timestamp) -> [(String, Value); 5] {
+    let counts: serde_json::Map<String, Value> = ledger
+        .counts()
+        .into_iter()
+        .map(|(state, count)| (state.name().to_lowercase(), Value::from(count)))
+        .collect();
+    let counters = ledger.counters();
+    let breaker = types::governance::breaker_item(ledger.breaker(), now);
+    [
+        ("pipeline", Value::Object(counts)),
+        ("dead_letters", json!(ledger.dead_letters().count())),
+        (
+            "counters",
+            json!({
+                "repeated_submits": counters.repeated_submits,
+                "late_results": counters.late_results,
+                "unknown_jobs": counters.unknown_jobs,
+                "late_progress": counters.late_progress,
+                "forgotten_jobs": counters.forgotten_jobs,
+                "forgotten_keys": counters.forgotten_keys,
+                "refused_submits": counters.refused_submits,
+                "forgotten_undos": counters.forgotten_undos,
+            }),
+        ),
+        ("circuit_breakers", json!({ "input": breaker })),
+        ("input_fail_open_total", json!(counters.bypassed_jobs)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 /// The description of this interface.

@@ -324,6 +324,17 @@ fn a_stranger_who_reads_the_document_meets_nothing_untold_at_a_plane_that_stands
     let held = json!({"topic": "job.toil.run", "labels": {"ask": "yes"}});
     assert_eq!(second.post("/jobs", &held).0, 200);
     run_peer("interface.py", &[&format!("http://{}", second.url)]);
-    first.get("/status");
-    assert_eq!(second.get("/status")["plane"]["leads"], false);
+    let (leads, beside) = (first.get("/status"), second.get("/status"));
+    assert_eq!(beside["plane"]["leads"], false);
+    // Of jobs it knows nothing, which is not that there are none.
+    for name in [
+        "pipeline",
+        "dead_letters",
+        "counters",
+        "circuit_breakers",
+        "input_fail_open_total",
+    ] {
+        assert!(!leads[name].is_null(), "{name}: {leads}");
+        assert_eq!(beside.get(name), None, "{name}: {beside}");
+    }
 }
