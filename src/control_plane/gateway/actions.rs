@@ -4,6 +4,7 @@
 //! changes the ledger under its lock in one go, then publishes. A refusal has
 //! changed nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -26,7 +27,7 @@ use crate::control_plane::ledger::{self, Expected, LedgerError, Submitted, Via, 
 use crate::ids::{JobId, SenderId, TraceId, WorkerId};
 use crate::time::Timestamp;
 use crate::wire::job_hash::sha256_hex;
-use crate::wire::packet::{Body, JobCancel, JobRequest, JobResult, JobStatus};
+use crate::wire::packet::{Body, JobCancel, JobMetadata, JobRequest, JobResult, JobStatus};
 use crate::wire::pointer::{Pointer, context_of};
 use crate::wire::{CANCEL, DLQ, RESULT, SENDER_GATEWAY, SUBMIT};
 
@@ -65,10 +66,18 @@ pub(super) async fn submit(
 /// principal or their key does.
 fn own(request: &mut JobRequest, caller: &Caller) -> Result<(), Refusal> {
     if let Some(tenant) = &caller.tenant {
-        let meta = request.meta.as_ref().map_or("", |meta| &meta.tenant_id);
-        let env = request.env.get("tenant_id").map_or("", String::as_str);
-        let named = [env, request.tenant_id.as_str(), meta];
-        if named.iter().any(|it| !it.is_empty() && it != tenant) {
+        let of = |own: &str, meta: Option<&JobMetadata>, env: &BTreeMap<String, String>| {
+            let meta = meta.map_or("", |meta| &meta.tenant_id);
+            let env = env.get("tenant_id").map_or("", String::as_str);
+            [own, meta, env]
+                .iter()
+                .all(|it| it.is_empty() || it == tenant)
+        };
+        // What undoes it would be judged and run as the tenant that it names.
+        let undo = request.compensation.as_ref();
+        if !of(&request.tenant_id, request.meta.as_ref(), &request.env)
+            || !undo.is_none_or(|it| of(&it.tenant_id, it.meta.as_ref(), &it.env))
+        {
             return Err(Refusal::other_tenant());
         }
         request.tenant_id.clone_from(tenant);

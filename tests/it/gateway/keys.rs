@@ -133,6 +133,15 @@ async fn a_key_of_one_tenant_neither_sees_nor_moves_what_is_another_ones() {
     let smuggled = json!({"job_id": "s", "topic": "job.a", "tenant_id": "acme", "env": {"tenant_id": "other"}});
     let smuggled = call(&bench, "ka", "POST", "/jobs", smuggled).await;
     assert_eq!(smuggled.short(), "403 tenant_access_denied");
+    for undo in [
+        json!({"topic": "job.a", "tenant_id": "other"}),
+        json!({"topic": "job.a", "meta": {"tenant_id": "other"}}),
+        json!({"topic": "job.a", "env": {"tenant_id": "other"}}),
+    ] {
+        let body = json!({"topic": "job.a", "compensation": undo});
+        let undone_as_another = call(&bench, "ka", "POST", "/jobs", body).await;
+        assert_eq!(undone_as_another.short(), "403 tenant_access_denied");
+    }
 
     let id = call(&bench, "ka", "POST", "/jobs", job("")).await.job_id();
     let denied = json!({"topic": "job.nowhere"});
