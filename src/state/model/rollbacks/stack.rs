@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{ToldStep, Undone, is_fatal, undone_by};
+use super::{ToldStep, Undone, is_fatal};
 use crate::ids::JobId;
 use crate::state::model::Model;
 use crate::state::model::jobs::{Decision, Job, JobState};
@@ -190,7 +190,9 @@ pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
         Undone::Workflow(workflow) => model.jobs.of_workflow(workflow).collect(),
         Undone::Job(job) => model.jobs.get(job).into_iter().collect(),
     };
-    let members = members.into_iter().filter(|job| undone_by(job).is_none());
+    let rollbacks = &model.rollbacks;
+    let members = members.into_iter();
+    let members = members.filter(|job| rollbacks.undone_by(job).is_none());
     let (mut failed, mut targets) = (Vec::new(), Vec::new());
     for job in members {
         if is_fatal(job) {
