@@ -224,8 +224,9 @@ impl Model {
                 self.policy.judged(&rule, decision, moments.decided);
             }
         }
-        // When a job was submitted can be learnt last.
-        if let Some(job) = self.jobs.get(&change.id) {
+        if (change.new || change.from != change.to || change.asked)
+            && let Some(job) = self.jobs.get(&change.id)
+        {
             self.rollbacks.changed(job);
         }
         if change.from == Some(jobs::JobState::ApprovalRequired)

@@ -130,7 +130,7 @@ pub(crate) struct Change {
     pub(crate) to: Option<JobState>,
     pub(crate) new: bool,
     pub(crate) decided: Option<Decision>,
-    /// Whether more became known of what was asked for.
+    /// Whether more became known of what was asked for, or of when.
     pub(crate) asked: bool,
 }
 
@@ -338,6 +338,7 @@ impl Jobs {
         };
         let before = (!new).then(|| (Keys::of(row), row.decision()));
         let asked_before = row.request.clone();
+        let birth_before = (row.first_seen, row.is_birth_known());
         let job = Arc::make_mut(row);
         let changed = edit(job);
         if !changed && !new {
@@ -363,6 +364,7 @@ impl Jobs {
             (None, None) => false,
             (Some(_), None) | (None, Some(_)) => true,
         };
+        let asked = asked || birth_before != (job.first_seen, job.is_birth_known());
         if let Some(due) = due {
             self.stall_due.insert((due, id));
         }
