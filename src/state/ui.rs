@@ -23,6 +23,7 @@ use crate::state::model::traces::TraceOf;
 use crate::time::{Elapsed, Timestamp};
 
 mod act;
+mod aim;
 mod asking;
 pub mod bell;
 pub mod command;

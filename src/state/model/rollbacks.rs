@@ -19,9 +19,11 @@ use crate::time::Timestamp;
 use crate::wire::packet::JobStatus;
 
 mod stack;
+mod step;
 mod told;
 
-pub use stack::{Stack, StackState, Step, StepState, stack, stacks};
+pub use stack::{Stack, StackState, stack, stacks};
+pub use step::{Step, StepState};
 pub use told::{RollbackFact, ToldStep};
 
 /// Whose work is undone.
