@@ -345,7 +345,8 @@ fn named_like(job: &Job, worker: &str) -> WorkerId {
 }
 
 /// A report that a terminal result overtook still tells the last percent; one that
-/// was sent after it shows a worker that goes on.
+/// was sent after it shows a worker that goes on. Instants are whole milliseconds, so
+/// one of the same instant may be either: it counts where it takes nothing back.
 fn reported_after_end(job: &mut Job, when: When, report: &JobProgress) -> bool {
     let ended = job
         .result
@@ -355,7 +356,9 @@ fn reported_after_end(job: &mut Job, when: When, report: &JobProgress) -> bool {
     if let (Some(sent), Some(ended)) = (when.sent, ended)
         && sent <= ended
     {
-        return learn_progress(job, when, report);
+        let goes_back = |known: &Progress| report.percent < known.percent;
+        let may_be_later = sent == ended && job.progress.as_ref().is_some_and(goes_back);
+        return !may_be_later && learn_progress(job, when, report);
     }
     if let Some(cancel) = &mut job.cancel
         && job.state == Some(JobState::Cancelled)

@@ -236,6 +236,18 @@ fn a_report_that_its_result_overtook_still_tells_the_last_percent() {
         "0s dispatch j1 w1 | 3s succeed j1 w1 | 4s progress j1 100% sent=2.9s",
         "j1 SUCCEEDED w1 100%",
     );
+    check(
+        "0s dispatch j1 w1 | 1s progress j1 90% | 3s succeed j1 w1 | 4s progress j1 100% sent=3s",
+        "j1 SUCCEEDED w1 100%",
+    );
+}
+
+#[test]
+fn a_report_of_the_instant_in_which_its_job_ended_takes_nothing_back() {
+    check(
+        "0s dispatch j1 w1 | 1s progress j1 90% | 3s succeed j1 w1 | 4s progress j1 10% sent=3s",
+        "j1 SUCCEEDED w1 90%",
+    );
 }
 
 #[test]
