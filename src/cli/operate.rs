@@ -315,7 +315,7 @@ fn words(
                 ),
                 Conflict::Idempotency => (
                     format!("{id} was not {done}: {text}"),
-                    "its idempotency key belongs to another job",
+                    "its job id or idempotency key belongs to a job that asks for something else; take another",
                 ),
                 Conflict::Other => (format!("{id} was not {done}: {text}"), ""),
             };

@@ -383,6 +383,27 @@ async fn an_envelope_travels_unchanged() {
 }
 
 #[tokio::test]
+async fn one_job_id_is_one_body() {
+    let mut bench = Bench::start().await;
+    let body = |topic: &str, prompt: &str| {
+        json!({"job_id": "mine", "topic": topic, "labels": {"mcp.action": "read"},
+            "prompt": prompt})
+    };
+    let first = bench.submit(body("job.a", "one")).await;
+    bench.heard();
+    let again = bench.submit(body("job.a", "one")).await;
+    assert_eq!(again.body, first.body);
+    for other in [body("job.a", "two"), body("job.b", "one")] {
+        let refused = bench.submit(other).await;
+        assert_eq!(refused.short(), "409 IDEMPOTENCY_CONFLICT");
+        assert_eq!(refused.body["existing_job_id"], "mine");
+    }
+    assert_eq!(bench.heard(), Vec::<String>::new());
+    let detail = bench.detail("mine").await;
+    assert_eq!(detail["context"]["prompt"], "one");
+}
+
+#[tokio::test]
 async fn one_idempotency_key_is_one_job() {
     let mut bench = Bench::start().await;
     let body = json!({"topic":"job.a","labels":{"mcp.action":"read"},"idempotency_key":"k1"});

@@ -398,7 +398,7 @@ impl App {
     }
 
     /// The job that a submission repeats, so that policy is not asked again. One that
-    /// asks for something else under the same key is not a repetition.
+    /// asks for something else under the same id or key is refused.
     fn repeats(
         &self,
         request: &JobRequest,
@@ -411,13 +411,7 @@ impl App {
             return Ok(ledger.repeats_forgotten(request, body_digest, now)?);
         };
         caller.must_reach(Some(job.tenant()))?;
-        let other = !body_digest.is_empty()
-            && !job.body_digest.is_empty()
-            && job.id != request.job_id
-            && job.body_digest != body_digest;
-        if other || job.request.topic != request.topic {
-            return Ok(None);
-        }
+        job.must_be_asked_for(request, body_digest)?;
         Ok(Some(Submitted {
             job_id: job.id.clone(),
             trace: job.trace.clone(),

@@ -50,14 +50,12 @@ pub struct Wanted {
 
 impl Wanted {
     /// The digest of what is asked for, whatever its id and the spelling of its body:
-    /// two submissions with one idempotency key have to share it. Empty without a key.
+    /// two submissions with one job id or idempotency key have to share it. Empty where
+    /// nobody can ask again, for the caller named neither.
     pub fn digest(&self) -> String {
-        let keyed = self
-            .request
-            .meta
-            .as_ref()
-            .is_some_and(|meta| !meta.idempotency_key.is_empty());
-        if !keyed {
+        let meta = self.request.meta.as_ref();
+        let keyed = meta.is_some_and(|meta| !meta.idempotency_key.is_empty());
+        if !keyed && self.request.job_id.is_empty() {
             return String::new();
         }
         let mut request = self.request.clone();

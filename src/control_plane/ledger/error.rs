@@ -15,10 +15,10 @@ pub enum LedgerError {
     /// The request cannot be a job.
     #[error("the request has no {0}")]
     Invalid(&'static str),
-    /// Another job was submitted with the same idempotency key.
-    #[error("the idempotency key belongs to job {existing}, which was asked for differently")]
+    /// Another job was submitted with the same idempotency key or job id.
+    #[error("that job id or idempotency key is of job {existing}, which was asked for differently")]
     IdempotencyConflict {
-        /// The job that has the key.
+        /// The job that has it.
         existing: JobId,
     },
     /// So many jobs are under way that no more is taken.

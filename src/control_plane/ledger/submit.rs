@@ -38,8 +38,8 @@ pub struct Submission {
     /// The key that whoever submits proved themselves with, by its public id; empty
     /// without one.
     pub submitter_key: String,
-    /// The digest of what was asked for, which a second submission with the same
-    /// idempotency key has to share; empty where it is not known.
+    /// The digest of what was asked for, which a second submission with the same job id
+    /// or idempotency key has to share; empty where it is not known.
     pub body_digest: String,
     /// How it came.
     pub via: Via,
@@ -63,7 +63,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Invalid`] without job id or topic;
     /// [`LedgerError::IdempotencyConflict`] when the key belongs to a job of another
-    /// topic, or one that was asked for in another body; [`LedgerError::Full`].
+    /// topic, or key or id to one that was asked for in another body;
+    /// [`LedgerError::Full`].
     pub fn submit(
         &mut self,
         mut submission: Submission,
@@ -126,26 +127,13 @@ impl Ledger {
             via,
             ..
         } = submission;
-        if let Some(seq) = self.ids.get(&request.job_id).copied() {
-            return Ok(Some(self.repeated(seq, *via, now)));
-        }
         // A retry takes the key over.
-        if *via == Via::Retry {
+        let by_id = self.ids.contains_key(&request.job_id);
+        if *via == Via::Retry && !by_id {
             return Ok(None);
         }
-        let key = idempotency_key(request);
-        if let Some(seq) = key.and_then(|key| self.keys.get(&key)).copied() {
-            let first = self.at(seq);
-            if asks_for_another(
-                request,
-                body_digest,
-                &first.request.topic,
-                &first.body_digest,
-            ) {
-                return Err(LedgerError::IdempotencyConflict {
-                    existing: first.id.clone(),
-                });
-            }
+        if let Some(seq) = self.seq_of_first(request) {
+            self.at(seq).must_be_asked_for(request, body_digest)?;
             return Ok(Some(self.repeated(seq, *via, now)));
         }
         let first = self.repeats_forgotten(request, body_digest, now)?;
@@ -156,9 +144,12 @@ impl Ledger {
     /// The job that submitting `request` would repeat: the one of its id, else the
     /// first one with its idempotency key.
     pub fn repeats(&self, request: &JobRequest) -> Option<&Job> {
+        self.jobs.get(&self.seq_of_first(request)?)
+    }
+
+    fn seq_of_first(&self, request: &JobRequest) -> Option<u64> {
         let of_key = || self.keys.get(&idempotency_key(request)?);
-        let seq = self.ids.get(&request.job_id).or_else(of_key)?;
-        self.jobs.get(seq)
+        self.ids.get(&request.job_id).or_else(of_key).copied()
     }
 
     fn repeated(&mut self, seq: u64, via: Via, now: Timestamp) -> Submitted {
@@ -174,6 +165,32 @@ impl Ledger {
             self.counters.repeated_submits += 1;
         }
         submitted
+    }
+}
+
+impl Job {
+    /// Refuses a request that has the job's id or idempotency key and asks for something
+    /// else. Of a request with its id only a body that is known says so: on the bus a
+    /// job is told of more than once, and not always whole.
+    ///
+    /// # Errors
+    /// [`LedgerError::IdempotencyConflict`].
+    pub fn must_be_asked_for(
+        &self,
+        request: &JobRequest,
+        body_digest: &str,
+    ) -> Result<(), LedgerError> {
+        let (topic, digest) = (&self.request.topic, &self.body_digest);
+        let own_id = self.id == request.job_id;
+        if own_id && (body_digest.is_empty() || digest.is_empty()) {
+            return Ok(());
+        }
+        if asks_for_another(request, body_digest, topic, digest) {
+            return Err(LedgerError::IdempotencyConflict {
+                existing: self.id.clone(),
+            });
+        }
+        Ok(())
     }
 }
 
