@@ -11,6 +11,7 @@ use crate::state::model::workers::{Standing, Worker};
 use crate::time::{Elapsed, Timestamp};
 use crate::wire::packet::WireEnum as _;
 
+/// The names of the contract, and the words of the tables that are others.
 const STATES: &[&str] = &[
     "PENDING",
     "APPROVAL_REQUIRED",
@@ -24,6 +25,8 @@ const STATES: &[&str] = &[
     "TIMEOUT",
     "DENIED",
     "OUTPUT_QUARANTINED",
+    "approval",
+    "quarantined",
 ];
 /// What policy can decide, by the names of the contract.
 pub const DECISIONS: &[&str] = &[
@@ -33,6 +36,29 @@ pub const DECISIONS: &[&str] = &[
     "THROTTLE",
     "DENY",
     "UNAVAILABLE",
+];
+/// The same, and the words of the tables that are others.
+const VERDICTS: &[&str] = &[
+    "ALLOW",
+    "ALLOW_WITH_CONSTRAINTS",
+    "REQUIRE_APPROVAL",
+    "THROTTLE",
+    "DENY",
+    "UNAVAILABLE",
+    "limits",
+    "approval",
+    "unknown",
+];
+/// What a rule can do: the names, and the words of the list of rules that are others.
+const EFFECTS: &[&str] = &[
+    "ALLOW",
+    "ALLOW_WITH_CONSTRAINTS",
+    "REQUIRE_APPROVAL",
+    "THROTTLE",
+    "DENY",
+    "UNAVAILABLE",
+    "constrained",
+    "unknown",
 ];
 const WAITS: &[&str] = &[
     "approval",
@@ -105,7 +131,7 @@ impl Subject for Job {
         Field::text("capability"),
         Field::text("pack"),
         Field::text("risk"),
-        Field::one_of("decision", DECISIONS),
+        Field::one_of("decision", VERDICTS),
         Field::text("rule"),
         Field::one_of("waiting", WAITS),
         Field::text("error"),
@@ -120,7 +146,9 @@ impl Subject for Job {
         let verdict = self.verdict.as_deref();
         match field {
             "id" | "job" => look(self.id.as_str()),
-            "state" => self.state.is_some_and(|state| look(state.name())),
+            "state" => self
+                .state
+                .is_some_and(|it| look(it.name()) || look(it.word())),
             "is" => {
                 let with_worker = self.state.is_some_and(|state| state.is_with_worker());
                 (self.is_ended() && look("ended"))
@@ -130,7 +158,9 @@ impl Subject for Job {
             }
             "worker" => self.worker().is_some_and(|it| look(it.as_str())),
             "trace" => self.trace.as_ref().is_some_and(|it| look(it.as_str())),
-            "decision" => self.decision().is_some_and(|it| look(it.name())),
+            "decision" => self
+                .decision()
+                .is_some_and(|it| look(it.name()) || look(it.word())),
             "rule" => verdict
                 .and_then(|it| it.rule_id.as_deref())
                 .is_some_and(look),
@@ -162,7 +192,9 @@ impl Subject for Job {
             || ["topic", "tenant", "workflow", "actor", "principal", "risk"]
                 .iter()
                 .any(|field| request_texts(self.request.as_deref(), field, look))
-            || self.state.is_some_and(|state| look(state.name()))
+            || self
+                .state
+                .is_some_and(|it| look(it.name()) || look(it.word()))
             || self.worker().is_some_and(|it| look(it.as_str()))
             || self.message().is_some_and(&mut *look)
             || self.error_code().is_some_and(&mut *look)
@@ -343,7 +375,7 @@ impl Subject for RuleRow {
     const FIELDS: &'static [Field] = &[
         Field::text("id"),
         Field::text("rule"),
-        Field::one_of("does", DECISIONS),
+        Field::one_of("does", EFFECTS),
         Field::text("reason"),
         Field::number("hits"),
     ];
@@ -351,7 +383,9 @@ impl Subject for RuleRow {
     fn texts(&self, field: &str, _now: Timestamp, look: &mut dyn FnMut(&str) -> bool) -> bool {
         match field {
             "id" | "rule" => self.id.as_deref().is_some_and(look),
-            "does" => self.decision.is_some_and(|decision| look(decision.name())),
+            "does" => self
+                .decision
+                .is_some_and(|it| look(it.name()) || look(it.effect())),
             "reason" => self.reason.as_deref().is_some_and(look),
             _ => false,
         }
@@ -370,7 +404,9 @@ impl Subject for RuleRow {
 
     fn words(&self, look: &mut dyn FnMut(&str) -> bool) -> bool {
         self.id.as_deref().is_some_and(&mut *look)
-            || self.decision.is_some_and(|decision| look(decision.name()))
+            || self
+                .decision
+                .is_some_and(|it| look(it.name()) || look(it.effect()))
             || self.reason.as_deref().is_some_and(look)
     }
 }
@@ -581,19 +617,29 @@ impl Subject for Alert {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::filter::Filter;
     use crate::state::model::jobs::{Decision, JobState, WaitingOn};
 
     #[test]
     fn the_words_of_a_field_are_those_that_the_model_uses() {
         let names = |names: Vec<&'static str>| names;
-        assert_eq!(
-            names(JobState::ALL.iter().map(|it| it.name()).collect()),
-            STATES
-        );
-        assert_eq!(
-            names(Decision::ALL.iter().map(|it| it.name()).collect()),
-            DECISIONS
-        );
+        // The names of the contract, then the words of the tables that are others.
+        let and_words = |pairs: Vec<(&'static str, &'static str)>| {
+            let other = |(name, word): &(&'static str, &'static str)| {
+                (!name.eq_ignore_ascii_case(word)).then_some(*word)
+            };
+            let words: Vec<&str> = pairs.iter().filter_map(other).collect();
+            let names = pairs.into_iter().map(|(name, _)| name);
+            names.chain(words).collect::<Vec<&str>>()
+        };
+        let states = JobState::ALL.iter().map(|it| (it.name(), it.word()));
+        assert_eq!(and_words(states.collect()), STATES);
+        let decisions = Decision::ALL.iter().map(|it| (it.name(), it.word()));
+        assert_eq!(and_words(decisions.collect()), VERDICTS);
+        let decisions = Decision::ALL.iter().map(|it| it.name());
+        assert_eq!(names(decisions.collect()), DECISIONS);
+        let effects = Decision::ALL.iter().map(|it| (it.name(), it.effect()));
+        assert_eq!(and_words(effects.collect()), EFFECTS);
         assert_eq!(
             names(WaitingOn::ALL.iter().map(|it| it.name()).collect()),
             WAITS
@@ -602,5 +648,29 @@ mod tests {
             names(Standing::ALL.iter().map(|it| it.name()).collect()),
             STANDINGS
         );
+    }
+
+    #[test]
+    fn what_a_table_says_of_a_job_finds_it() {
+        let script = "0s submit a | 1s told a APPROVAL_REQUIRED decision=REQUIRE_APPROVAL | 2s submit b \
+                      | 3s told b PENDING decision=ALLOW_WITH_CONSTRAINTS | 3s dispatch b w1";
+        let state = crate::state::script::run(script).expect("a script");
+        let now = Timestamp::from_millis(4_000);
+        for (filter, found) in [
+            ("state:approval", "a"),
+            ("state:APPROVAL_REQUIRED", "a"),
+            ("decision:approval", "a"),
+            ("decision:limits", "b"),
+            ("state:dispatched", "b"),
+            ("limits", ""),
+        ] {
+            let asked = Filter::parse::<Job>(filter).expect("a filter");
+            let jobs = state.model.jobs.by_attention();
+            let ids: Vec<&str> = jobs
+                .filter(|job| asked.matches_job(job, now))
+                .map(|job| job.id.as_str())
+                .collect();
+            assert_eq!(ids.join(" "), found, "{filter}");
+        }
     }
 }

@@ -151,16 +151,16 @@ fn columns(all: bool) -> Vec<Column> {
 
 /// What a rule decides: its sign and its word.
 pub(in crate::tui) fn does(decision: Option<Decision>) -> (Glyph, &'static str, Ink) {
-    match decision {
-        Some(Decision::Allow) => (Glyph::Check, "allow", Role::Text.into()),
-        Some(Decision::AllowWithConstraints) => {
-            (Glyph::Constrained, "constrained", Role::Limit.into())
-        }
-        Some(Decision::RequireApproval) => (Glyph::Human, "require_approval", Role::Human.into()),
-        Some(Decision::Throttle) => (Glyph::Throttle, "throttle", Role::Warn.into()),
-        Some(Decision::Deny) => (Glyph::Denied, "deny", Role::Crit.into()),
-        Some(Decision::Unavailable) | None => (Glyph::Dot, "unknown", Role::Muted.into()),
-    }
+    let (glyph, role) = match decision {
+        Some(Decision::Allow) => (Glyph::Check, Role::Text),
+        Some(Decision::AllowWithConstraints) => (Glyph::Constrained, Role::Limit),
+        Some(Decision::RequireApproval) => (Glyph::Human, Role::Human),
+        Some(Decision::Throttle) => (Glyph::Throttle, Role::Warn),
+        Some(Decision::Deny) => (Glyph::Denied, Role::Crit),
+        Some(Decision::Unavailable) | None => (Glyph::Dot, Role::Muted),
+    };
+    let word = decision.map_or("unknown", Decision::effect);
+    (glyph, word, role.into())
 }
 
 fn rule_row(row: &RuleRow, all: bool, glyphs: Glyphs) -> Row {

@@ -10,21 +10,22 @@ use crate::view::workers::WorkerLamp;
 /// A state of a job: its sign, its word, its look.
 pub(in crate::tui) fn job_state(state: Option<JobState>) -> (Glyph, &'static str, Ink) {
     let plain = Ink::new;
-    match state {
-        Some(JobState::Pending) => (Glyph::Open, "pending", plain(Role::Text)),
-        Some(JobState::ApprovalRequired) => (Glyph::Human, "approval", plain(Role::Human).bold()),
-        Some(JobState::Scheduled) => (Glyph::Scheduled, "scheduled", plain(Role::Text)),
-        Some(JobState::Dispatched) => (Glyph::Dispatched, "dispatched", plain(Role::Text)),
-        Some(JobState::Running) => (Glyph::Running, "running", plain(Role::Text)),
-        Some(JobState::Retrying) => (Glyph::Retrying, "retrying", plain(Role::Warn)),
-        Some(JobState::Succeeded) => (Glyph::Check, "succeeded", plain(Role::Muted)),
-        Some(JobState::Failed) => (Glyph::Cross, "failed", plain(Role::Crit)),
-        Some(JobState::Cancelled) => (Glyph::Cancelled, "cancelled", plain(Role::Muted)),
-        Some(JobState::Timeout) => (Glyph::Timeout, "timeout", plain(Role::Warn)),
-        Some(JobState::Denied) => (Glyph::Denied, "denied", plain(Role::Crit)),
-        Some(JobState::OutputQuarantined) => (Glyph::Quarantined, "quarantined", plain(Role::Crit)),
-        None => (Glyph::Dot, "unknown", plain(Role::Muted)),
-    }
+    let (glyph, ink) = match state {
+        Some(JobState::Pending) => (Glyph::Open, plain(Role::Text)),
+        Some(JobState::ApprovalRequired) => (Glyph::Human, plain(Role::Human).bold()),
+        Some(JobState::Scheduled) => (Glyph::Scheduled, plain(Role::Text)),
+        Some(JobState::Dispatched) => (Glyph::Dispatched, plain(Role::Text)),
+        Some(JobState::Running) => (Glyph::Running, plain(Role::Text)),
+        Some(JobState::Retrying) => (Glyph::Retrying, plain(Role::Warn)),
+        Some(JobState::Succeeded) => (Glyph::Check, plain(Role::Muted)),
+        Some(JobState::Failed) => (Glyph::Cross, plain(Role::Crit)),
+        Some(JobState::Cancelled) => (Glyph::Cancelled, plain(Role::Muted)),
+        Some(JobState::Timeout) => (Glyph::Timeout, plain(Role::Warn)),
+        Some(JobState::Denied) => (Glyph::Denied, plain(Role::Crit)),
+        Some(JobState::OutputQuarantined) => (Glyph::Quarantined, plain(Role::Crit)),
+        None => (Glyph::Dot, plain(Role::Muted)),
+    };
+    (glyph, state.map_or("unknown", JobState::word), ink)
 }
 
 /// A state of a job as sign and word.
@@ -61,15 +62,13 @@ pub(super) fn standing_words(glyphs: Glyphs, stands: Standing) -> Words {
 
 /// What policy decided, in the word of the tables.
 pub(super) fn decision(decision: Option<Decision>) -> Words {
-    let (word, role) = match decision {
-        Some(Decision::Allow) => ("allow", Role::Muted),
-        Some(Decision::AllowWithConstraints) => ("limits", Role::Muted),
-        Some(Decision::RequireApproval) => ("approval", Role::Human),
-        Some(Decision::Throttle) => ("throttle", Role::Warn),
-        Some(Decision::Deny) => ("deny", Role::Crit),
-        Some(Decision::Unavailable) => ("unknown", Role::Warn),
-        None => ("—", Role::Muted),
+    let role = match decision {
+        Some(Decision::Allow | Decision::AllowWithConstraints) | None => Role::Muted,
+        Some(Decision::RequireApproval) => Role::Human,
+        Some(Decision::Throttle | Decision::Unavailable) => Role::Warn,
+        Some(Decision::Deny) => Role::Crit,
     };
+    let word = decision.map_or("—", Decision::word);
     Words::new().ink(word, role)
 }
 

@@ -71,6 +71,24 @@ words! {
 }
 
 impl JobState {
+    /// The word of the tables, which is also found by a filter.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::ApprovalRequired => "approval",
+            Self::Scheduled => "scheduled",
+            Self::Dispatched => "dispatched",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::Denied => "denied",
+            Self::OutputQuarantined => "quarantined",
+        }
+    }
+
     /// Whether it has ended.
     pub fn is_terminal(self) -> bool {
         match self {
@@ -170,6 +188,31 @@ words! {
 }
 
 impl Decision {
+    /// The word of the tables, which is also found by a filter.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::AllowWithConstraints => "limits",
+            Self::RequireApproval => "approval",
+            Self::Throttle => "throttle",
+            Self::Deny => "deny",
+            Self::Unavailable => "unknown",
+        }
+    }
+
+    /// What a rule with this decision does, in the word of the list of rules, which is
+    /// also found by a filter.
+    pub fn effect(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::AllowWithConstraints => "constrained",
+            Self::RequireApproval => "require_approval",
+            Self::Throttle => "throttle",
+            Self::Deny => "deny",
+            Self::Unavailable => "unknown",
+        }
+    }
+
     /// Reads any of the names that gateways, stores and policies use.
     pub fn read(name: &str) -> Option<Self> {
         let name = name.to_ascii_uppercase().replace('-', "_");
