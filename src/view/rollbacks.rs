@@ -435,12 +435,13 @@ fn next_step(model: &Model, step: &Step) -> Prose {
     let says = Prose::new();
     let job = step.job.as_ref().and_then(|id| model.jobs.get(id));
     let topic: Arc<str> = step.topic.clone().unwrap_or_else(|| Arc::from("its undo"));
-    let again = "Undo it by hand, or submit it again with the key above.";
+    // Submitted again with its key it would only be named again: a retry takes the key over.
+    let again = "Undo it by hand, or press T on its dead letter.";
     match step.state {
         StepState::Refused => says
             .own("The plane could not make a job of ")
             .outside(topic)
-            .own(format!(". {again}")),
+            .own(". Undo it by hand, or submit it again with the key above."),
         StepState::Job(Some(JobState::Denied)) => {
             let rejected = job.is_some_and(|job| job.error_code() == Some("approval_rejected"));
             if rejected {
@@ -455,17 +456,17 @@ fn next_step(model: &Model, step: &Step) -> Prose {
                 Some(rule) => says.own(" by rule ").outside(rule),
                 None => says,
             };
-            says.own(". Undo it by hand, or submit it again with the key above once policy allows it.")
+            says.own(". Undo it by hand, or press T on its dead letter once policy allows it.")
         }
-        StepState::Job(Some(JobState::Timeout)) => {
-            says.outside(topic).own(format!(" ran out of time, so it may have half happened. {again}"))
-        }
-        StepState::Job(Some(JobState::Cancelled)) => {
-            says.outside(topic).own(format!(" was cancelled, so it may have half happened. {again}"))
-        }
+        StepState::Job(Some(JobState::Timeout)) => says.outside(topic).own(format!(
+            " ran out of time, so it may have half happened. {again}"
+        )),
+        StepState::Job(Some(JobState::Cancelled)) => says.outside(topic).own(format!(
+            " was cancelled, so it may have half happened. {again}"
+        )),
         _ => says
             .outside(topic)
-            .own(" failed, so it may have half happened. Undo it by hand, or press T on its dead letter."),
+            .own(format!(" failed, so it may have half happened. {again}")),
     }
 }
 
