@@ -317,12 +317,13 @@ impl UiState {
             return;
         };
         self.history.leave(self.here());
-        if self.view != View::Jobs {
+        let from = self.view;
+        if from != View::Jobs {
             self.view = View::Jobs;
             self.current_mut().state.aim(Subject::Job(job.clone()));
         }
         self.review = None;
-        self.detail = Some(Detail::open(job.clone()));
+        self.detail = Some(Detail::open(job.clone(), from));
         self.read_job(&job, model, effects, now);
     }
 
@@ -346,10 +347,18 @@ impl UiState {
         }
     }
 
-    /// Closes the review or the detail. Says whether one was open.
+    /// Closes the review or the detail. Says whether one was open. A detail leads back
+    /// to the view from which it was opened, with the cursor where it was.
     fn close_what_is_open(&mut self, model: &Model) -> bool {
         let subject = self.subject();
-        let was_open = self.review.take().is_some() | self.detail.take().is_some();
+        let review = self.review.take().is_some();
+        let from = self.detail.take().map(|detail| detail.from);
+        if let Some(from) = from.filter(|from| *from != self.view) {
+            self.view = from;
+            self.order_anew();
+            return true;
+        }
+        let was_open = review || from.is_some();
         if was_open && let Some(subject) = subject {
             self.aim_at(subject, model);
         }
@@ -435,7 +444,7 @@ impl UiState {
                     self.reopen_review(job, model, effects, now);
                 }
                 (_, Subject::Job(job)) => {
-                    self.detail = Some(Detail::open(job.clone()));
+                    self.detail = Some(Detail::open(job.clone(), place.view));
                     self.read_job(&job, model, effects, now);
                 }
                 (

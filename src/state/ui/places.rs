@@ -320,6 +320,8 @@ impl List {
 pub struct Detail {
     /// The job.
     pub job: JobId,
+    /// The view that is shown again when it is closed.
+    pub from: View,
     /// Which pane has the keyboard, from 0.
     pub pane: usize,
     /// Lines scrolled, for each pane.
@@ -330,9 +332,10 @@ impl Detail {
     /// Timeline, verdict, undo and result, payload, request, packets.
     pub const PANES: usize = 6;
 
-    pub(super) fn open(job: JobId) -> Self {
+    pub(super) fn open(job: JobId, from: View) -> Self {
         Self {
             job,
+            from,
             pane: 0,
             scroll: [0; Self::PANES],
         }

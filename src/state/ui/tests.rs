@@ -117,6 +117,16 @@ fn escape_clears_one_thing_and_never_quits() {
 }
 
 #[test]
+fn a_detail_leads_back_to_where_it_was_opened() {
+    let open = "letters a b c | rollbacks | left | down | detail";
+    check(open, "jobs detail=b []");
+    check(&format!("{open} | back"), "rollbacks [c >b a]");
+    check(&format!("{open} | close"), "rollbacks [c >b a]");
+    let traced = "tell a:running | jobs | detail | back";
+    check(traced, "jobs [>a]");
+}
+
+#[test]
 fn a_cancel_names_its_job_and_leaves_once_confirmed() {
     check(
         "tell a:running | jobs | cancel | \"why\" | next-field | next-field | confirm",
