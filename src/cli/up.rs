@@ -313,10 +313,14 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         _ = terminate.recv() => return Ok(()),
     };
     let name = neighbours::name(&*clock);
+    let obeys = match options.http.keys.is_empty() {
+        true => neighbours::Obeys::Everybody,
+        false => neighbours::Obeys::Keys,
+    };
     let mut record = None;
     if args.nats.is_some() && args.redis.is_some() {
         let alone = async {
-            neighbours::refuse_other_records(&*store, &*bus, &*clock).await?;
+            neighbours::refuse_other_records(&*store, &*bus, &*clock, obeys).await?;
             if !args.join {
                 neighbours::refuse(&*store, &*bus, &*clock).await?;
             }
@@ -342,7 +346,7 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         .map_err(start_error)?;
     if args.nats.is_some() {
         // It ends with the process.
-        tokio::spawn(neighbours::show_oneself(bus, name, record));
+        tokio::spawn(neighbours::show_oneself(bus, name, record, obeys));
     }
     let kernel = args.plane.kernel.as_deref();
     print::line(&format!(

@@ -109,18 +109,69 @@ async fn id_in(store: &dyn Store, made: String) -> Result<String, StoreError> {
     Ok(id.map_or(made, |id| String::from_utf8_lossy(&id).into_owned()))
 }
 
-/// Tells whoever asks that this plane is on the bus, and on which record, for ever.
-pub(super) async fn show_oneself(bus: Arc<dyn Bus>, name: String, mut record: Option<Record>) {
+/// Who a plane obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obeys {
+    /// Whoever has one of its keys.
+    Keys,
+    /// Everybody who reaches it.
+    Everybody,
+}
+
+impl Obeys {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Everybody => "everybody",
+        }
+    }
+}
+
+/// A plane on the bus, as it answers.
+struct Neighbour {
+    name: String,
+    /// What tells its record apart; `None` where it shares none.
+    record: Option<String>,
+    /// `None` where it does not say.
+    obeys: Option<Obeys>,
+}
+
+impl Neighbour {
+    /// `NAME RECORD OBEYS`, with a dash for no record.
+    fn read(answer: &str) -> Self {
+        let mut words = answer.split_whitespace();
+        let name = words.next().unwrap_or_default().to_owned();
+        let record = words.next().filter(|it| *it != "-").map(str::to_owned);
+        let says = words.next();
+        let all = [Obeys::Keys, Obeys::Everybody];
+        let obeys = all.into_iter().find(|it| says == Some(it.name()));
+        Self {
+            name,
+            record,
+            obeys,
+        }
+    }
+}
+
+/// Tells whoever asks that this plane is on the bus, on which record, and whom it obeys,
+/// for ever.
+pub(super) async fn show_oneself(
+    bus: Arc<dyn Bus>,
+    name: String,
+    mut record: Option<Record>,
+    obeys: Obeys,
+) {
     let asked = Pattern::from(&subject(ASKED));
     loop {
         let Ok(mut questions) = bus.subscribe(&asked, None).await else {
             return;
         };
         while questions.recv().await.is_some() {
-            let answer = Bytes::from(match &mut record {
-                None => name.clone(),
-                Some(record) => format!("{name} {}", record.id().await),
-            });
+            let record = match &mut record {
+                None => "-",
+                Some(record) => record.id().await,
+            };
+            let answer = Bytes::from(format!("{name} {record} {}", obeys.name()));
             if let Err(error) = bus.publish(&subject(ANSWERED), answer).await {
                 tracing::debug!(%error, "a plane that asked gets no answer");
             }
@@ -157,17 +208,19 @@ pub(super) async fn refuse_on_bus(
 }
 
 async fn refuse_ours(bus: &dyn Bus, clock: &dyn Clock) -> Result<(), CliError> {
-    let Some((name, _)) = planes(bus, clock, true).await?.into_iter().next() else {
+    let Some(plane) = planes(bus, clock, true).await?.into_iter().next() else {
         return Ok(());
     };
-    let says = format!("the plane {} works on this bus", safe(&name));
+    let says = format!("the plane {} works on this bus", safe(&plane.name));
     Err(CliError::usage(anyhow::anyhow!(says))
         .hint("planes share the work only on one Redis server: give --redis URL to both")
         .hint("each of two planes without it would dispatch every job"))
 }
 
 /// Refuses to start with the record in `store` on a bus where a plane is that has
-/// another one, or none: they can never share the work.
+/// another one, or none: they can never share the work. Refuses as well to obey everybody
+/// beside a plane that asks for keys: whoever has none would only have to wait until this
+/// one leads.
 ///
 /// # Errors
 /// Exit code 2 when one is there, 3 when the bus or the store does not answer.
@@ -175,34 +228,60 @@ pub(super) async fn refuse_other_records(
     store: &dyn Store,
     bus: &dyn Bus,
     clock: &dyn Clock,
+    obeys: Obeys,
 ) -> Result<(), CliError> {
     let planes = planes(bus, clock, false).await?;
     // Read last: whoever answered has marked its record before.
     let ours = store.get(RECORD).await.map_err(CliError::unreachable)?;
     let ours = ours.map(|id| String::from_utf8_lossy(&id).into_owned());
     let other = planes
-        .into_iter()
-        .find(|(_, record)| record.is_none() || *record != ours);
-    let Some((name, record)) = other else {
+        .iter()
+        .find(|plane| plane.record.is_none() || plane.record != ours);
+    let Some(plane) = other else {
+        if let Some(warning) = compare_keys(&planes, obeys)? {
+            print::note(&warning);
+        }
         return Ok(());
     };
     let says = format!(
         "the plane {} works on this bus, with {}",
-        safe(&name),
-        record.map_or("no record that it shares", |_| "a record on other servers")
+        safe(&plane.name),
+        match plane.record {
+            None => "no record that it shares",
+            Some(_) => "a record on other servers",
+        }
     );
     Err(CliError::usage(anyhow::anyhow!(says))
         .hint("planes share the work only on one Redis server: give the same --redis URL to all")
         .hint("each of two planes without it would dispatch every job"))
 }
 
-/// The planes that answer on a bus, each with what tells its record apart; only the
-/// `first` that does, or all.
-async fn planes(
-    bus: &dyn Bus,
-    clock: &dyn Clock,
-    first: bool,
-) -> Result<Vec<(String, Option<String>)>, CliError> {
+/// What to be warned of when `planes` on the same record do not obey whom this one does;
+/// an error when that would open what is closed.
+fn compare_keys(planes: &[Neighbour], obeys: Obeys) -> Result<Option<String>, CliError> {
+    let differs = |plane: &&Neighbour| plane.obeys.is_some_and(|theirs| theirs != obeys);
+    let Some(plane) = planes.iter().find(differs) else {
+        return Ok(None);
+    };
+    let name = safe(&plane.name);
+    match obeys {
+        Obeys::Everybody => {
+            let says = format!(
+                "the plane {name} on this record asks for API keys, and this one would obey everybody"
+            );
+            Err(CliError::usage(anyhow::anyhow!(says)).hint(
+                "give it the same CORDUM_API_KEYS: whichever plane leads says who may decide",
+            ))
+        }
+        Obeys::Keys => Ok(Some(format!(
+            "warning: the plane {name} on this record asks for no API key, so while it leads \
+             everybody who reaches it may decide"
+        ))),
+    }
+}
+
+/// The planes that answer on a bus; only the `first` that does, or all.
+async fn planes(bus: &dyn Bus, clock: &dyn Clock, first: bool) -> Result<Vec<Neighbour>, CliError> {
     let answered = Pattern::from(&subject(ANSWERED));
     let mut answers = bus
         .subscribe(&answered, None)
@@ -214,11 +293,8 @@ async fn planes(
     let mut found = Vec::new();
     let hearing = async {
         while let Some(answer) = answers.recv().await {
-            let answer = String::from_utf8_lossy(&answer.payload).into_owned();
-            found.push(match answer.split_once(' ') {
-                None => (answer, None),
-                Some((name, record)) => (name.to_owned(), Some(record.to_owned())),
-            });
+            let answer = String::from_utf8_lossy(&answer.payload);
+            found.push(Neighbour::read(&answer));
             if first || found.len() >= NEIGHBOURS {
                 return;
             }
@@ -380,6 +456,30 @@ async fn foreign_scheduler(store: &dyn Store, now: Timestamp) -> Result<Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn planes_that_obey_others_are_refused_or_warned_of() {
+        let told = |obeys, answers: &[&str]| {
+            let planes: Vec<Neighbour> = answers.iter().map(|it| Neighbour::read(it)).collect();
+            match compare_keys(&planes, obeys) {
+                Ok(None) => "nothing".to_owned(),
+                Ok(Some(warning)) => warning,
+                Err(error) => error.to_string(),
+            }
+        };
+        let (closed, open) = ("capdeck-a r keys", "capdeck-b r everybody");
+        assert_eq!(told(Obeys::Keys, &[closed]), "nothing");
+        assert_eq!(told(Obeys::Everybody, &[open, "capdeck-c r"]), "nothing");
+        assert_eq!(
+            told(Obeys::Everybody, &[open, closed]),
+            "the plane capdeck-a on this record asks for API keys, and this one would obey everybody"
+        );
+        assert_eq!(
+            told(Obeys::Keys, &[open]),
+            "warning: the plane capdeck-b on this record asks for no API key, so while it leads \
+             everybody who reaches it may decide"
+        );
+    }
 
     #[test]
     fn the_subjects_are_subjects_and_the_patterns_patterns() {

@@ -256,7 +256,7 @@ impl Post {
             let untouched = self.store.delete(&asked_key(&id)).await.unwrap_or(false);
             return Err(if untouched {
                 no_leader(format!(
-                    "the plane {leader} leads and does not answer; nothing was done"
+                    "the plane {leader} leads and does not answer on the bus of this one; nothing was done"
                 ))
             } else {
                 Refusal::new(

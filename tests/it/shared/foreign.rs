@@ -143,6 +143,22 @@ async fn planes_with_two_records_never_work_on_one_bus() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plane_without_keys_stands_beside_none_that_asks_for_them() {
+    let ground = Ground::new();
+    let (nats, redis) = (ground.nats.url(), ground.redis.url());
+    let keys = [("CORDUM_API_KEYS", "acme:ka:admin:ada")];
+    let first = tokio::task::block_in_place(|| ground.plane_where(&[], &keys));
+    let words = [
+        "on this record asks for API keys, and this one would obey everybody",
+        "give it the same CORDUM_API_KEYS",
+    ];
+    refused(&up(&["--nats", &nats, "--redis", &redis, "--join"]), &words);
+    let beside = tokio::task::block_in_place(|| ground.plane_where(&["--join"], &keys));
+    assert!(beside.says.contains("stands by for"), "{}", beside.says);
+    drop((first, beside));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nobody_tells_who_listens_a_scheduler_is_known_by_what_it_sends() {
     let (_dir, server) = NatsProcess::configured(MUM);
     let url = server.url();
