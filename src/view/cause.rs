@@ -13,7 +13,6 @@ use crate::state::model::pools::{Outlook, Pool};
 use crate::state::model::workers::{Standing, Worker};
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
-use crate::view::frame::header;
 use crate::view::{Prose, shown};
 
 /// Waiting jobs that are looked through, those that wait longest, so that a long line
@@ -110,7 +109,7 @@ pub(super) fn blocks(model: &Model, pool: &Pool, holds: &Holds, now: Timestamp) 
             };
             [long, overloaded()]
         }
-        Outlook::FullIn(_) | Outlook::DrainsIn(_) | Outlook::Steady => {
+        Outlook::FullIn(_) | Outlook::DrainsIn(_) | Outlook::Steady | Outlook::Unknown => {
             let approval = holds.approval.get(&pool.name);
             let tenant = holds.tenant.get(&pool.name);
             match (approval, tenant) {
@@ -228,7 +227,7 @@ pub(super) fn lasts(model: &Model, pool: &Pool, now: Timestamp) -> Option<Elapse
     match pool.outlook() {
         Outlook::Stuck => last_lost(model, pool, now).map(|(_, silence)| silence),
         Outlook::Full => Some(now.since(pool.full_since?)),
-        Outlook::FullIn(_) | Outlook::DrainsIn(_) | Outlook::Steady => None,
+        Outlook::FullIn(_) | Outlook::DrainsIn(_) | Outlook::Steady | Outlook::Unknown => None,
     }
 }
 
@@ -246,8 +245,7 @@ pub fn chain(state: &State, name: &PoolName) -> Vec<Prose> {
         taking.is_some_and(|taking| taking.name == pool.name)
     };
     let waiting: Vec<&Arc<Job>> = waiting(model).filter(of_pool).collect();
-    let hears = header(state).packets_per_second.is_some();
-    let mut links = vec![queue(pool, &waiting, now), outlook(pool, hears, now)];
+    let mut links = vec![queue(pool, &waiting, now), outlook(pool, now)];
     links.extend(workers(model, pool, now));
     links.extend(reasons(model, &waiting));
     links.extend(approvals(model, pool, &pools, now));
@@ -268,13 +266,9 @@ fn queue(pool: &Pool, waiting: &[&Arc<Job>], now: Timestamp) -> Prose {
     }
 }
 
-/// Without a bus nobody knows how many jobs come and end.
-fn outlook(pool: &Pool, hears: bool, now: Timestamp) -> Prose {
+fn outlook(pool: &Pool, now: Timestamp) -> Prose {
     let says = Prose::new().own("Pool ").outside(pool.name.as_str());
     let come_and_go = || {
-        if !hears {
-            return String::new();
-        }
         format!(
             ": {} and {} a minute",
             text::count(u64::from(pool.arrived), "job comes", "jobs come"),
@@ -299,6 +293,10 @@ fn outlook(pool: &Pool, hears: bool, now: Timestamp) -> Prose {
             come_and_go()
         )),
         Outlook::Steady => says.own(format!(" is steady{}.", come_and_go())),
+        Outlook::Unknown => Prose::new()
+            .own("Without the bus nobody tells how many jobs of pool ")
+            .outside(pool.name.as_str())
+            .own(" come and end, so what comes next is unknown."),
     }
 }
 

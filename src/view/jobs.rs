@@ -8,6 +8,7 @@ use crate::state::model::Model;
 use crate::state::model::approvals::ApprovalStatus;
 use crate::state::model::jobs::{Asked, Decision, Job, JobState, WaitingOn};
 use crate::state::model::pools::Pool;
+use crate::state::model::workers::Standing;
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
@@ -432,14 +433,23 @@ fn way_ahead(model: &Model, job: &Job, now: Timestamp) -> Prose {
     };
     let says = says.own("Pool ").outside(pool.name.as_str());
     if pool.able() == 0 {
-        return says.own(" has no live worker. ");
+        return says.own(match pool.workers(Standing::Unknown) {
+            0 => " has no live worker. ",
+            _ => ": its workers are not heard. ",
+        });
     }
     let says = says.own(format!(
-        ": {} of {} over 90%, {} a minute",
+        ": {} of {} over 90%",
         pool.overloaded,
         text::count(u64::from(pool.able()), "worker", "workers"),
-        text::count(u64::from(pool.ended), "job ends", "jobs end"),
     ));
+    let says = match pool.heard {
+        true => says.own(format!(
+            ", {} a minute",
+            text::count(u64::from(pool.ended), "job ends", "jobs end")
+        )),
+        false => says,
+    };
     let rank = model.jobs.attention_rank(&job.id).unwrap_or(0);
     let ahead = model
         .jobs
@@ -461,7 +471,7 @@ fn way_ahead(model: &Model, job: &Job, now: Timestamp) -> Prose {
         )),
     };
     match (pool.ended, rank) {
-        (1.., 0..LINE) => {
+        (1.., 0..LINE) if pool.heard => {
             let ms = (ahead as u64 + 1) * 60_000 / u64::from(pool.ended);
             let about = text::age(Elapsed::from_millis(ms));
             says.own(": about ")

@@ -13,6 +13,7 @@ use crate::state::model::jobs::{Decision, Job, JobState};
 use crate::state::model::pools::Outlook;
 use crate::state::model::rollbacks::{Rollback, Undone};
 use crate::state::model::traffic::Kind;
+use crate::state::model::workers::Standing;
 use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::time::{Elapsed, Timestamp};
@@ -36,11 +37,13 @@ pub struct PressureRow {
     pub arrived: u32,
     /// Jobs that ended in the last full minute.
     pub ended: u32,
+    /// Whether anybody tells how many came and ended.
+    pub heard: bool,
     /// Jobs its workers have.
     pub slots_used: u32,
     /// Jobs they may have at once.
     pub slots: u32,
-    /// Whether a worker of it can take jobs.
+    /// Whether a worker of it can take jobs, as far as is known.
     pub able: bool,
     /// What comes next if nothing changes.
     pub outlook: Outlook,
@@ -66,9 +69,10 @@ pub fn pressure(state: &State) -> Vec<PressureRow> {
             queued: pool.queued,
             arrived: pool.arrived,
             ended: pool.ended,
+            heard: pool.heard,
             slots_used: pool.slots_used,
             slots: pool.slots,
-            able: pool.able() > 0,
+            able: pool.able() + pool.workers(Standing::Unknown) > 0,
             outlook: pool.outlook(),
             lasts: cause::lasts(model, &pool, now),
             blocks: cause::blocks(model, &pool, &holds, now),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::PoolName;
-use crate::state::event::PoolFact;
+use crate::state::event::{PoolFact, Source};
 use crate::state::limits;
 use crate::state::model::Model;
 use crate::state::model::jobs::{Change, JobState};
@@ -67,6 +67,8 @@ pub struct Pool {
     pub arrived: u32,
     /// Jobs that ended in the last full minute.
     pub ended: u32,
+    /// Whether the bus is heard, which alone tells when jobs come and end.
+    pub heard: bool,
     /// Whether it takes no new jobs.
     pub draining: bool,
 }
@@ -100,6 +102,9 @@ impl Pool {
         if self.slots > 0 && free == 0 {
             return Outlook::Full;
         }
+        if !self.heard {
+            return Outlook::Unknown;
+        }
         if net > 0 && self.slots > 0 {
             let minutes = (free - i64::from(self.queued)).max(0);
             let ms = u64::try_from(minutes).unwrap_or(0) * 60_000 / net.unsigned_abs();
@@ -120,7 +125,7 @@ impl Pool {
             Outlook::Full => (1, 0),
             Outlook::FullIn(time) => (2, time.as_millis()),
             Outlook::DrainsIn(time) => (3, u64::MAX - time.as_millis()),
-            Outlook::Steady => (4, 0),
+            Outlook::Steady | Outlook::Unknown => (4, 0),
         }
     }
 }
@@ -138,6 +143,8 @@ pub enum Outlook {
     DrainsIn(Elapsed),
     /// Nothing.
     Steady,
+    /// Nobody tells how many jobs come and end.
+    Unknown,
 }
 
 impl Pools {
@@ -317,6 +324,7 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
         pool.arrived += arrived;
         pool.ended += ended;
     }
+    let heard = model.links.of(Source::Bus).is_up();
     let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     pools
         .into_iter()
@@ -338,6 +346,7 @@ pub(super) fn at(model: &Model, now: Timestamp) -> Vec<Pool> {
             approvals: it.approvals,
             arrived: small(it.arrived),
             ended: small(it.ended),
+            heard,
         })
         .collect()
 }
@@ -348,7 +357,7 @@ mod tests {
     use crate::state::script;
 
     fn pool(script: &str, name: &str) -> Pool {
-        let state = script::run(script).expect("a script");
+        let state = script::run(&format!("0s link nats up | {script}")).expect("a script");
         state
             .model
             .pools_at(state.now)
@@ -377,6 +386,17 @@ mod tests {
                 "{beats}"
             );
         }
+    }
+
+    #[test]
+    fn without_the_bus_nobody_knows_what_comes_next_but_who_is_there() {
+        let beat = "0s pool gpu topics=job.gpu | 0s beat w1 pool=gpu slots=2/12 | 1s submit a topic=job.gpu";
+        for (bus, outlook) in [("up", Outlook::Steady), ("down", Outlook::Unknown)] {
+            let script = format!("{beat} | 2s link nats {bus}");
+            assert_eq!(pool(&script, "gpu").outlook(), outlook, "{bus}");
+        }
+        let full = "0s beat w1 pool=gpu slots=2/2 | 2s link nats down";
+        assert_eq!(pool(full, "gpu").outlook(), Outlook::Full);
     }
 
     /// `count` events of a kind, one for each of the jobs `j0`, `j1` and so on.
@@ -426,7 +446,7 @@ mod tests {
         };
         let end = |name: &'static str| each(3, move |at| format!("100s succeed {name}{at} w"));
         let state = script::run(&format!(
-            "0s pool stuck topics=job.stuck | 0s pool short topics=job.short \
+            "0s link nats up | 0s pool stuck topics=job.stuck | 0s pool short topics=job.short \
              | 0s pool long topics=job.long | 0s pool rises topics=job.rises{}{}{} \
              | 90s submit rises0 topic=job.rises{}{} | 110s beat w1 pool=full slots=2/2 \
              | 110s beat w2 pool=steady slots=1/2 | 110s beat w3 pool=short slots=0/9 \

@@ -270,6 +270,7 @@ pub(super) fn outlook_words(pool: &PressureRow) -> (String, Role) {
         }
         Outlook::DrainsIn(left) => (format!("drains {}", text::age(left)), Role::Text),
         Outlook::Steady => ("steady".to_owned(), Role::Muted),
+        Outlook::Unknown => ("?".to_owned(), Role::Muted),
     }
 }
 
@@ -309,24 +310,21 @@ fn draw_pressure(
         Column::fixed("NEXT", 14).rank(1),
         Column::grow("WHAT BLOCKS IT", 24).rank(2),
     ];
-    let heard = view::frame::header(scene.state)
-        .packets_per_second
-        .is_some();
     let rows: Vec<Row> = pools
         .iter()
         .take(shown)
-        .map(|pool| pressure_row(scene, pool, heard, area.width < WIDE))
+        .map(|pool| pressure_row(scene, pool, area.width < WIDE))
         .collect();
     Table::new(&columns, &rows).draw(pen, buf, table);
 }
 
-fn pressure_row(scene: &Scene<'_>, pool: &PressureRow, heard: bool, short: bool) -> Row {
-    let rate = |count: u32| match heard {
+fn pressure_row(scene: &Scene<'_>, pool: &PressureRow, short: bool) -> Row {
+    let rate = |count: u32| match pool.heard {
         true => Words::new().text(format!("{count}.0")),
         false => Words::new().muted("?"),
     };
     let net = i64::from(pool.arrived) - i64::from(pool.ended);
-    let net = match (heard, net) {
+    let net = match (pool.heard, net) {
         (false, _) => Words::new().muted("?"),
         (true, 0) => Words::new().muted("0.0"),
         (true, net) if net > 0 => Words::new().ink(format!("+{net}.0"), Role::Warn),

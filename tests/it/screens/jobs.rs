@@ -74,6 +74,20 @@ fn a_job_that_waits_for_its_pool_names_it_and_tells_what_is_ahead() {
         says.contains("Pool gpu: 2 of 2 workers over 90%, 1 job ends a minute, 1 job is ahead: about 2m00s if nothing"),
         "{says}"
     );
+    // Without the bus nobody tells how fast the line moves, nor who is left to move it.
+    let gone = script.replace("21s tick", "21s link nats down");
+    let says = lines_with(&gone, &[Action::Jobs, Action::Down], &["gpu"]).join("\n");
+    assert!(
+        says.contains("Pool gpu: 2 of 2 workers over 90%, 1 job is ahead"),
+        "{says}"
+    );
+    assert!(!says.contains("about 2m"), "{says}");
+    let later = format!("{gone} | 120s tick");
+    let says = lines_with(&later, &[Action::Jobs, Action::Down], &["gpu"]).join("\n");
+    assert!(
+        says.contains("Pool gpu: its workers are not heard."),
+        "{says}"
+    );
 }
 
 #[test]
