@@ -51,7 +51,7 @@ impl Reader {
             match entry.key.as_str() {
                 "max_runtime_sec" => {
                     let most = i64::MAX / 1_000;
-                    let seconds = self.count(node, "constraints.max_runtime_sec", most);
+                    let seconds = self.limit(node, "constraints.max_runtime_sec", most);
                     let ms = seconds.map(|seconds| seconds * 1_000);
                     self.once(&mut budgets.max_runtime_ms, ms, entry, "max_runtime_ms");
                 }
@@ -71,12 +71,27 @@ impl Reader {
                 _ => {}
             }
         }
-        // Zero is no limit, except for retries.
+        // Only now, for what is said twice is compared as it was written.
         budgets.max_runtime_ms = budgets.max_runtime_ms.filter(|limit| *limit > 0);
         budgets.max_artifact_bytes = budgets.max_artifact_bytes.filter(|limit| *limit > 0);
         budgets.max_concurrent_jobs = budgets.max_concurrent_jobs.filter(|limit| *limit > 0);
         all.budgets = (budgets != BudgetConstraints::default()).then_some(budgets);
         (all != Constraints::default()).then_some(all)
+    }
+
+    /// A limit of which zero is none, unlike that of retries; who writes zero is told.
+    fn limit(&mut self, node: &Node, field: &str, most: i64) -> Option<i64> {
+        let limit = self.count(node, field, most)?;
+        if limit == 0 {
+            self.warning(node.place, format!("{field} is 0, which is no limit"));
+        }
+        Some(limit)
+    }
+
+    /// The same, of at most `i32::MAX`.
+    pub(super) fn small_limit(&mut self, node: &Node, field: &str) -> Option<i32> {
+        let limit = self.limit(node, field, i32::MAX.into())?;
+        i32::try_from(limit).ok()
     }
 
     fn budgets(&mut self, node: &Node, budgets: &mut BudgetConstraints) {
@@ -85,7 +100,7 @@ impl Reader {
             let node = &entry.node;
             match entry.key.as_str() {
                 "max_runtime_ms" => {
-                    let ms = self.count(node, &field, i64::MAX);
+                    let ms = self.limit(node, &field, i64::MAX);
                     self.once(&mut budgets.max_runtime_ms, ms, entry, "max_runtime_sec");
                 }
                 "max_retries" => {
@@ -93,10 +108,10 @@ impl Reader {
                     self.once(&mut budgets.max_retries, retries, entry, "max_retries");
                 }
                 "max_artifact_bytes" => {
-                    budgets.max_artifact_bytes = self.count(node, &field, i64::MAX);
+                    budgets.max_artifact_bytes = self.limit(node, &field, i64::MAX);
                 }
                 "max_concurrent_jobs" => {
-                    budgets.max_concurrent_jobs = self.small_count(node, &field);
+                    budgets.max_concurrent_jobs = self.small_limit(node, &field);
                 }
                 _ => {}
             }

@@ -60,8 +60,7 @@ impl Reader {
                 "deny_topics" => denied = self.placed_topics(&entry.node, &field),
                 "allow_topics" => allowed = self.placed_topics(&entry.node, &field),
                 "max_concurrent_jobs" => {
-                    let limit = self.small_count(&entry.node, &field);
-                    // Zero is no limit, as among constraints.
+                    let limit = self.small_limit(&entry.node, &field);
                     if let Some(limit) = limit.filter(|limit| *limit > 0) {
                         rules.limits.push((name.to_owned(), limit));
                     }

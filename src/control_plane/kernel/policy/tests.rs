@@ -407,6 +407,24 @@ fn what_is_probably_not_meant_is_a_warning() {
 }
 
 #[test]
+fn a_limit_of_nothing_is_a_warning_but_for_retries() {
+    let text = "tenants: {a: {max_concurrent_jobs: 0}}\nrules:\n  - id: a\n    decision: allow\n    \
+                constraints: {max_runtime_sec: 0, max_retries: 0, \
+                budgets: {max_artifact_bytes: 0, max_concurrent_jobs: 0}}\n";
+    let policy = Policy::parse(text.as_bytes()).expect("a policy");
+    let warnings: Vec<String> = policy.warnings.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "line 1, column 36: tenants.a.max_concurrent_jobs is 0, which is no limit",
+            "line 5, column 36: rule `a`: constraints.max_runtime_sec is 0, which is no limit",
+            "line 5, column 85: rule `a`: constraints.budgets.max_artifact_bytes is 0, which is no limit",
+            "line 5, column 109: rule `a`: constraints.budgets.max_concurrent_jobs is 0, which is no limit",
+        ]
+    );
+}
+
+#[test]
 fn at_most_twenty_problems_are_told_at_once() {
     let text: String = (0..100).map(|n| format!("k{n}: 1\n")).collect();
     let error = Policy::parse(text.as_bytes()).expect_err("not a policy");
