@@ -411,7 +411,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    fn of(output: impl Read + Send + 'static, name: String) -> Self {
+    pub fn of(output: impl Read + Send + 'static, name: String) -> Self {
         let (sender, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let lines = std::io::BufRead::lines(std::io::BufReader::new(output));

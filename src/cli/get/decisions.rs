@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 
 use super::{GetArgs, Output, WATCH_LOG, bad_filter};
-use crate::cli::{CliError, operate, print};
+use crate::cli::{CliError, Kind as ErrorKind, operate, print};
 use crate::gateway_client::types::{DecisionRecord, JobDetail, LoggedDecision};
 use crate::gateway_client::{GatewayClient, GatewayError};
 use crate::headless::json::{SCHEMA, harmless};
@@ -303,22 +303,38 @@ fn print_line(made: &Made) {
     print::line(&harmless(&Value::Object(line).to_string()));
 }
 
-/// Prints what is there, the oldest first, then what comes.
+/// Prints what is there, the oldest first, then what comes. A gateway that goes away once
+/// it has answered is waited for.
 async fn watch(
     args: &GetArgs,
     client: &GatewayClient,
     filter: Option<&Filter>,
 ) -> Result<(), CliError> {
+    let mut made = read(args, client, filter, true).await?;
     let mut printed = BTreeSet::new();
+    let mut away = false;
     loop {
-        let made = read(args, client, filter, printed.is_empty()).await?;
         let fresh = made.iter().rev();
         for made in fresh.filter(|made| !printed.contains(&made.key())) {
             print_line(made);
         }
         // As many as are read in one round.
         printed = made.iter().map(Made::key).collect();
-        sleep(&SystemClock, WATCH_LOG).await;
+        made = loop {
+            sleep(&SystemClock, WATCH_LOG).await;
+            match read(args, client, filter, false).await {
+                Ok(made) => break made,
+                Err(error) if error.kind == ErrorKind::Unreachable => {
+                    if !std::mem::replace(&mut away, true) {
+                        print::note(&format!("note: {error}; it is asked again and again"));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        if std::mem::take(&mut away) {
+            print::note("note: the gateway answers again");
+        }
     }
 }
 

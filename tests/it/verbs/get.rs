@@ -1,5 +1,7 @@
 //! `capdeck get`: its three forms tell of the same things.
 
+use std::process::Stdio;
+
 use capdeck::bus::nats::NatsBus;
 use capdeck::bus::{Bus as _, LinkState};
 use capdeck::control_plane::scenario::Scenario;
@@ -9,7 +11,8 @@ use capdeck::{text, wire};
 use serde_json::{Value, json};
 
 use crate::acting::{Plane, check, write};
-use crate::support::{Capdeck, NatsProcess, Ran, clock, link_is, wait_until};
+use crate::running::{Running, gateway};
+use crate::support::{Capdeck, Lines, NatsProcess, Ran, clock, link_is, wait_until};
 
 /// The items of a kind without what time alone changes, whichever way they came.
 fn steady(items: Vec<Value>, moves: &[&str]) -> Vec<Value> {
@@ -225,6 +228,53 @@ fn decisions_are_the_same_in_a_table_and_as_json_and_can_be_asked_for_by_job_and
     check(&bad, 2, "bad filter");
     let by_bus = Capdeck::new().run(&["get", "decisions", "--nats", "nats://127.0.0.1:1"]);
     check(&by_bus, 2, "give --gateway");
+}
+
+#[test]
+fn whoever_watches_decisions_is_told_when_the_gateway_is_away_and_goes_on_after() {
+    let home = Capdeck::new();
+    let start =
+        |http: &str| Running::start(&mut home.command(&["up", "--no-traffic", "--http", http]));
+    let mut plane = start("127.0.0.1:0");
+    let addr = gateway(&plane.ready).to_owned();
+    let server = format!("http://{addr}");
+    let submit = |id: &str| {
+        let job = json!({"job_id": id, "topic": "job.demo.echo"});
+        let file = home.home().join("job.json");
+        std::fs::write(&file, job.to_string()).unwrap();
+        let file = file.to_str().unwrap();
+        home.run(&["submit", "-f", file, "--gateway", &server]);
+    };
+    submit("before");
+    let arguments = ["get", "decisions", "--watch", "--gateway", &server];
+    let mut watch = home
+        .command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = Lines::of(watch.stdout.take().unwrap(), "the watch".to_owned());
+    let mut notes = Lines::of(watch.stderr.take().unwrap(), "its notes".to_owned());
+    let of = |id: &'static str| move |line: &str| line.contains(&format!("\"job_id\":\"{id}\""));
+    lines.wait_for("the first job", of("before"));
+    submit("later");
+    lines.wait_for("the next job", of("later"));
+    plane.crash();
+    notes.wait_for("the loss", |line| {
+        line.ends_with("it is asked again and again")
+    });
+    let again = start(&addr);
+    notes.wait_for("the return", |line| {
+        line == "note: the gateway answers again"
+    });
+    submit("after");
+    lines.wait_for("the job after it", of("after"));
+    let before = lines.seen().iter().filter(|line| of("before")(line));
+    let asked = before.filter(|line| line.contains("\"check\":\"submit\""));
+    assert_eq!(asked.count(), 1, "what was printed is not printed again");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    drop(again);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -81,3 +81,35 @@ impl Rollbacks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_of_a_rollback_goes_with_it() {
+        let at = |n: usize| Timestamp::from_millis(i64::try_from(n).expect("a small number"));
+        let fact = |n: usize| RollbackFact {
+            of: Undone::Workflow(format!("w{n}").into()),
+            failed: None,
+            started: Some(at(n)),
+            steps: vec![ToldStep {
+                undoes: Some(format!("j{n}").as_str().into()),
+                job: Some(format!("undo{n}").as_str().into()),
+                topic: None,
+                idempotency_key: None,
+                state: StepState::Job(None),
+                decision: None,
+            }],
+        };
+        let mut rollbacks = Rollbacks::default();
+        let most = limits::ROLLBACKS + 2;
+        let facts: Vec<RollbackFact> = (1..=most).map(fact).collect();
+        rollbacks.told(&facts, at(most));
+        assert_eq!(rollbacks.dropped(), 2);
+        let undoes = |n: usize| rollbacks.told_undoes(&format!("undo{n}").as_str().into());
+        assert_eq!([undoes(1), undoes(2)], [None, None]);
+        assert_eq!(undoes(3).map(JobId::as_str), Some("j3"));
+        assert_eq!(rollbacks.told.len(), limits::ROLLBACKS);
+    }
+}
