@@ -209,21 +209,26 @@ fn given_key(headers: &HeaderMap) -> Option<Vec<u8>> {
     if let Some(key) = headers.get(API_KEY) {
         return Some(key.as_bytes().to_vec());
     }
-    let protocols = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
     if let Some(token) = legacy_token(headers) {
         return from_base64url(token.strip_prefix(KEY_IN_PROTOCOL)?);
     }
-    let mut protocols = protocols.split(',').map(str::trim);
+    let mut protocols = offered(headers);
     protocols.find(|name| *name == KEY_PROTOCOL)?;
     from_base64url(protocols.next()?)
+}
+
+/// The subprotocols that a client offers, in its order: in one header or several, which
+/// RFC 6455 (section 11.3.4) takes for the same.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 /// The subprotocol of an older client, which is name and key in one. It is the one
 /// that it offers, so it is the one that has to be agreed to.
 pub(super) fn legacy_token(headers: &HeaderMap) -> Option<&str> {
-    let protocols = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
-    let mut protocols = protocols.split(',').map(str::trim);
-    protocols.find(|name| name.starts_with(KEY_IN_PROTOCOL))
+    offered(headers).find(|name| name.starts_with(KEY_IN_PROTOCOL))
 }
 
 fn named(headers: &HeaderMap, header: &str) -> Option<String> {
@@ -286,7 +291,7 @@ mod tests {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name: header::HeaderName = name.parse().expect("a name");
-            map.insert(name, value.parse().expect("a value"));
+            map.append(name, value.parse().expect("a value"));
         }
         match judge(&rules, &Method::GET, path, &map) {
             Ok(_) => "through".to_owned(),
@@ -433,8 +438,11 @@ mod tests {
 
     #[test]
     fn a_key_may_come_as_the_subprotocol_of_a_websocket() {
-        // `s3cret` in base64 for URLs.
+        // `s3cret` in base64 for URLs. A bar divides headers.
         for (protocol, expected) in [
+            ("cordum-api-key | czNjcmV0", "through"),
+            ("json | cordum-api-key.czNjcmV0", "through"),
+            ("czNjcmV0 | cordum-api-key", "401"),
             ("cordum-api-key, czNjcmV0", "through"),
             ("cordum-api-key,czNjcmV0", "through"),
             ("cordum-api-key.czNjcmV0", "through"),
@@ -445,12 +453,12 @@ mod tests {
             ("cordum-api-key", "401"),
             ("czNjcmV0", "401"),
         ] {
-            let headers = [("host", "localhost"), ("sec-websocket-protocol", protocol)];
+            let mut headers = vec![("host", "localhost")];
+            let lines = protocol.split(" | ");
+            headers.extend(lines.map(|line| ("sec-websocket-protocol", line)));
             let path = "/api/v1/stream";
-            assert_eq!(
-                judged("127.0.0.1:1", Some("s3cret"), path, &headers),
-                expected
-            );
+            let judged = judged("127.0.0.1:1", Some("s3cret"), path, &headers);
+            assert_eq!(judged, expected, "{protocol}");
         }
     }
 }
