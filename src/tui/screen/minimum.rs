@@ -349,7 +349,7 @@ fn overview_rows(scene: &Scene<'_>) -> Vec<(bool, Words)> {
     let mut pools = view::overview::pressure(scene.state);
     pools.truncate(4);
     for pool in pools {
-        let (next, role) = super::overview::outlook_words(&pool);
+        let (next, role) = super::overview::pressure::outlook_words(&pool);
         let words = Words::new()
             .shown(
                 Shown::head_of(pool.name.as_str(), 9),
