@@ -229,6 +229,15 @@ impl GatewayClient {
         JobDetail::from_value(raw).map_err(|says| self.not_understood(says))
     }
 
+    /// `GET /traces/{id}`: the jobs of a trace, and from our own gateway also those of a
+    /// workflow.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn trace(&self, id: &str) -> Result<List<JobRecord>, GatewayError> {
+        self.list(&["traces", id], &[]).await
+    }
+
     /// `GET /jobs/{id}/decisions`, newest first.
     ///
     /// # Errors

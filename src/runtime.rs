@@ -254,6 +254,7 @@ impl Runtime {
                 | Effect::Retry { .. }
                 | Effect::ReadPayload { .. }
                 | Effect::ReadJob(_)
+                | Effect::ReadTrace { .. }
                 | Effect::ReadLives { .. }
                 | Effect::ReadPolicy
                 | Effect::Explain { .. }

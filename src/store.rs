@@ -95,6 +95,23 @@ pub enum Write {
         /// The member.
         member: String,
     },
+    /// Puts a member into a set. The whole set lives for `ttl` from now; without one, its
+    /// time to live stays as it is.
+    Member {
+        /// The key.
+        key: String,
+        /// The member.
+        member: String,
+        /// How long the set lives.
+        ttl: Option<Elapsed>,
+    },
+    /// Takes a member out of a set; one without members is none.
+    Unmember {
+        /// The key.
+        key: String,
+        /// The member.
+        member: String,
+    },
     /// Sets a list, whatever it held; without elements there is none. It lives for `ttl`
     /// from now, or for ever.
     List {
@@ -135,6 +152,8 @@ impl Write {
             | Self::Fields { key, .. }
             | Self::Index { key, .. }
             | Self::Unindex { key, .. }
+            | Self::Member { key, .. }
+            | Self::Unmember { key, .. }
             | Self::List { key, .. }
             | Self::Newest { key, .. }
             | Self::Window { key, .. } => key,
@@ -212,6 +231,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         member: &'a str,
         score: i64,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Members of the set at `key`, in no order, at most `limit`.
+    fn members<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
 
     /// All elements of the list at `key`, oldest first.
     fn list<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>>;

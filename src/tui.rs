@@ -229,6 +229,7 @@ impl Tui {
                     | Effect::Retry { .. }
                     | Effect::ReadPayload { .. }
                     | Effect::ReadJob(_)
+                    | Effect::ReadTrace { .. }
                     | Effect::ReadLives { .. }
                     | Effect::ReadPolicy
                     | Effect::Explain { .. }

@@ -256,6 +256,7 @@ impl Console {
             }
             Effect::Refresh
             // A picture is of a bus on which all was heard.
+            | Effect::ReadTrace { .. }
             | Effect::ReadLives { .. }
             | Effect::Explain { .. }
             | Effect::Try { .. }

@@ -65,6 +65,7 @@ impl Outside {
                 Outcome::Done(None)
             }
             Effect::ReadJob(job) => self.read_job(job).await,
+            Effect::ReadTrace { names } => self.read_trace(names).await,
             Effect::ReadLives { jobs } => self.read_lives(jobs).await,
             Effect::ReadPolicy => self.read_policy().await,
             Effect::Explain { job } => self.explain(job).await,
@@ -397,6 +398,36 @@ impl Outside {
         };
         self.answer(Event::Jobs(vec![fact])).await;
         self.refresh.notify_waiters();
+        Outcome::Done(None)
+    }
+
+    /// Reads the jobs of traces. A gateway tells of workflows by the same route if it is
+    /// one of ours; one that has no such route has nothing to tell.
+    async fn read_trace(&self, names: &[Arc<str>]) -> Outcome {
+        for name in names {
+            let told = match (&self.sources.gateway, &self.sources.store) {
+                (Some(gateway), _) => match gateway.trace(name).await {
+                    Ok(list) => list.items.iter().map(facts::job_fact).collect(),
+                    Err(GatewayError::NotFound { .. }) => Vec::new(),
+                    Err(error) => return before_sending(&error),
+                },
+                (None, Some(store)) => {
+                    let mut troubles = Troubles::default();
+                    let read = records::of_trace(store, name, &mut troubles).await;
+                    troubles.log();
+                    match read {
+                        Ok(jobs) => jobs,
+                        Err(error) => return failed(&backfill::chain(&error)),
+                    }
+                }
+                (None, None) => {
+                    return failed("the jobs of a trace are read from a gateway or from Redis");
+                }
+            };
+            if !told.is_empty() {
+                self.answer(Event::Jobs(told)).await;
+            }
+        }
         Outcome::Done(None)
     }
 

@@ -172,6 +172,36 @@ pub(super) async fn records(
         .await
 }
 
+/// Reads the jobs of a trace, at most [`limits::TRACE_JOBS`].
+///
+/// # Errors
+/// As [`record`].
+pub(super) async fn of_trace(
+    store: &Arc<dyn Store>,
+    trace: &str,
+    troubles: &mut Troubles,
+) -> Result<Vec<JobFact>, StoreError> {
+    let key = format!("trace:{trace}");
+    let members = one(store.members(&key, limits::TRACE_JOBS).await, troubles)?;
+    let mut jobs = Vec::new();
+    let mut reading = stream::iter(members)
+        .map(|id| {
+            let store = Arc::clone(store);
+            async move {
+                let mut troubles = Troubles::default();
+                let id = JobId::from(id);
+                let read = record(&*store, &id, None, Depth::Row, &mut troubles).await?;
+                Ok((read, troubles))
+            }
+        })
+        .buffered(AT_ONCE);
+    while let Some((read, of_job)) = reading.try_next().await? {
+        troubles.join(of_job);
+        jobs.extend(read.map(|record| record.job));
+    }
+    Ok(jobs)
+}
+
 /// Adds to what a gateway told of a job what it does not tell: the timeline,
 /// limits, the stored request.
 pub(super) async fn complete(store: &dyn Store, job: &mut JobFact) -> Result<(), StoreError> {

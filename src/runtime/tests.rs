@@ -11,8 +11,8 @@ use crate::ids::{JobId, SenderId, TraceId};
 use crate::state::effect::{Binding, Effect, EffectQueue, Looked, Outcome, Ruling};
 use crate::state::event::{Event, Source};
 use crate::state::step::State;
-use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::store::{Store, Write};
 use crate::time::{Clock as _, SystemClock, Timestamp};
 use crate::wire::packet::{Body, JobRequest, Packet};
 use crate::wire::{SUBMIT, decode, encode, subject};
@@ -269,6 +269,81 @@ async fn what_jobs_were_before_is_read_past_one_that_nobody_keeps() {
     };
     run_until(&mut runtime, &mut state, told).await;
     runtime.shutdown().await;
+}
+
+/// What came of asking for two traces, and the jobs that are known then.
+async fn jobs_of_traces(sources: Sources, known: usize) -> (Outcome, Vec<String>) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+    let names = ["t1", "none"].map(Arc::from).to_vec();
+    let outcome = runtime.run_now(&Effect::ReadTrace { names }).await;
+    let mut state = State::default();
+    let all = |state: &State| state.model.jobs.len() == known;
+    run_until(&mut runtime, &mut state, all).await;
+    let jobs = state.model.jobs.by_birth();
+    let told = jobs.map(|job| {
+        let trace = job.trace.as_ref().map_or("-", |it| it.as_str());
+        let state = job.state.map_or("-", |it| it.name());
+        format!("{} of {trace} {state}", job.id)
+    });
+    let told = told.collect();
+    runtime.shutdown().await;
+    (outcome, told)
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_trace_are_read_where_no_list_tells_of_them() {
+    let store = MemoryStore::new(Arc::new(SystemClock));
+    let fields = [
+        ("state", "SUCCEEDED"),
+        ("topic", "job.a"),
+        ("trace_id", "t1"),
+    ];
+    store.hash_put("job:meta:j1", &fields).await.expect("room");
+    store
+        .put("guard", Bytes::from("1"), None)
+        .await
+        .expect("room");
+    // What is left of another one is its name.
+    let members = ["j1", "gone"].map(|member| Write::Member {
+        key: "trace:t1".to_owned(),
+        member: member.to_owned(),
+        ttl: None,
+    });
+    let done = store.commit(("guard", b"1"), &members).await;
+    assert!(done.expect("room"));
+    let of_store = Sources {
+        store: Some(Arc::new(store)),
+        ..Sources::default()
+    };
+    let told = (Outcome::Done(None), vec!["j1 of t1 SUCCEEDED".to_owned()]);
+    assert_eq!(jobs_of_traces(of_store, 1).await, told);
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let page = r#"[{"id":"j1","trace_id":"t1","state":"SUCCEEDED","updated_at":1767225602000000}]"#;
+    // Of the other trace it says that there is no such page.
+    let app = axum::Router::new().route(
+        "/api/v1/traces/t1",
+        axum::routing::get(move || async move { page }),
+    );
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let of_gateway = Sources {
+        gateway: Some(Arc::new(gateway_at(&url))),
+        ..Sources::default()
+    };
+    assert_eq!(jobs_of_traces(of_gateway, 1).await, told);
+    serving.abort();
+
+    let (outcome, _) = jobs_of_traces(Sources::default(), 0).await;
+    let says = "the jobs of a trace are read from a gateway or from Redis";
+    assert_eq!(
+        outcome,
+        Outcome::Failed {
+            reason: Arc::from(says)
+        }
+    );
 }
 
 #[tokio::test]

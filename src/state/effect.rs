@@ -95,6 +95,12 @@ pub enum Effect {
     /// Ask the gateway, or the store without one, for one job now, with its request,
     /// decisions and timeline.
     ReadJob(JobId),
+    /// Ask which jobs belong to a trace, or to a workflow with its traces, also those that
+    /// no list tells of any more.
+    ReadTrace {
+        /// Their names.
+        names: Vec<Arc<str>>,
+    },
     /// Ask for the pages of jobs, one after the other, for what they were before.
     ReadLives {
         /// The jobs.

@@ -54,6 +54,7 @@ enum Value {
     Hash(BTreeMap<String, String>),
     Index(BTreeMap<String, i64>),
     List(Vec<Bytes>),
+    Set(BTreeSet<String>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +182,7 @@ impl Store for MemoryStore {
         Box::pin(async move {
             self.read(key, |value| match value {
                 Value::Hash(fields) => Some(fields.clone()),
-                Value::Blob(_) | Value::Index(_) | Value::List(_) => None,
+                Value::Blob(_) | Value::Index(_) | Value::List(_) | Value::Set(_) => None,
             })
         })
     }
@@ -240,6 +241,19 @@ impl Store for MemoryStore {
         })
     }
 
+    fn members<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            self.read(key, |value| match value {
+                Value::Set(members) => Some(members.iter().take(limit).cloned().collect()),
+                Value::Blob(_) | Value::Hash(_) | Value::Index(_) | Value::List(_) => None,
+            })
+        })
+    }
+
     fn list<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
         self.list_end(key, usize::MAX)
     }
@@ -255,7 +269,7 @@ impl Store for MemoryStore {
                     let first = elements.len().saturating_sub(limit);
                     Some(elements[first..].to_vec())
                 }
-                Value::Blob(_) | Value::Hash(_) | Value::Index(_) => None,
+                Value::Blob(_) | Value::Hash(_) | Value::Index(_) | Value::Set(_) => None,
             })
         })
     }
@@ -355,6 +369,14 @@ impl Shelves {
             }
             Write::Index { key, member, score } => self.set_score(key, member, *score),
             Write::Unindex { key, member } => self.keep_members(key, |name, _| name != member),
+            Write::Member { key, member, ttl } => {
+                self.set_member(key, member)?;
+                if ttl.is_some() {
+                    self.expire_at(key, expiry(*ttl));
+                }
+                Ok(())
+            }
+            Write::Unmember { key, member } => self.remove_member(key, member),
             Write::List { key, elements, .. } if elements.is_empty() => {
                 self.remove(key);
                 Ok(())
@@ -412,6 +434,36 @@ impl Shelves {
             members.insert(member.to_owned(), score);
             Ok(())
         })
+    }
+
+    fn set_member(&mut self, key: &str, member: &str) -> Result<(), Refusal> {
+        let added_bytes = OVERHEAD_BYTES + member.len();
+        self.change(key, added_bytes, Value::Set(BTreeSet::new()), |value| {
+            let Value::Set(members) = value else {
+                return Err(value.wrong_shape());
+            };
+            members.insert(member.to_owned());
+            Ok(())
+        })
+    }
+
+    fn remove_member(&mut self, key: &str, member: &str) -> Result<(), Refusal> {
+        if !self.entries.contains_key(key) {
+            return Ok(());
+        }
+        let mut left = 0;
+        self.change(key, 0, Value::Set(BTreeSet::new()), |value| {
+            let Value::Set(members) = value else {
+                return Err(value.wrong_shape());
+            };
+            members.remove(member);
+            left = members.len();
+            Ok(())
+        })?;
+        if left == 0 {
+            self.remove(key);
+        }
+        Ok(())
     }
 
     /// Takes the other members out of an index; one without members is none.
@@ -543,6 +595,7 @@ impl Value {
             Self::Hash(_) => "hash",
             Self::Index(_) => "index",
             Self::List(_) => "list",
+            Self::Set(_) => "set",
         })
     }
 }
@@ -556,6 +609,7 @@ fn cost(key: &str, value: &Value) -> usize {
             .sum(),
         Value::Index(members) => members.keys().map(|name| OVERHEAD_BYTES + name.len()).sum(),
         Value::List(elements) => elements.iter().map(|e| OVERHEAD_BYTES + e.len()).sum(),
+        Value::Set(members) => members.iter().map(|name| OVERHEAD_BYTES + name.len()).sum(),
     };
     OVERHEAD_BYTES + key.len() + items
 }

@@ -330,6 +330,21 @@ impl Store for RedisStore {
         })
     }
 
+    fn members<'a>(
+        &'a self,
+        key: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            // Different ones, and no more than so many, which SMEMBERS does not promise.
+            let mut command = command("SRANDMEMBER", key);
+            command.arg(i64::try_from(limit).unwrap_or(i64::MAX));
+            let members: Vec<Vec<u8>> =
+                self.command(("read", key), Twice::IsFine, &command).await?;
+            Ok(members.iter().map(|member| text(member)).collect())
+        })
+    }
+
     fn list<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Vec<Bytes>, StoreError>> {
         Box::pin(async move {
             let mut command = command("LRANGE", key);

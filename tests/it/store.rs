@@ -85,6 +85,11 @@ fn writes() -> Vec<Write> {
         member: member.to_owned(),
         score,
     };
+    let member = |member: &str| Write::Member {
+        key: key("trace:t1"),
+        member: key(member),
+        ttl,
+    };
     vec![
         Write::Put {
             key: key("job:req:j1"),
@@ -113,6 +118,27 @@ fn writes() -> Vec<Write> {
         Write::Newest {
             key: key("job:recent"),
             keep: 2,
+        },
+        member("j1"),
+        member("j2"),
+        member("j3"),
+        member("j2"),
+        Write::Unmember {
+            key: key("trace:t1"),
+            member: key("j3"),
+        },
+        Write::Unmember {
+            key: key("no trace"),
+            member: key("j3"),
+        },
+        Write::Member {
+            key: key("left by all"),
+            member: key("j1"),
+            ttl: None,
+        },
+        Write::Unmember {
+            key: key("left by all"),
+            member: key("j1"),
         },
         Write::List {
             key: key("job:events:j1"),
@@ -152,10 +178,22 @@ async fn is_written(store: &dyn Store) {
     assert_eq!(newest, ["j3", "j2"]);
     let events = store.list("job:events:j1").await.unwrap();
     assert_eq!(events, [bytes("one"), bytes("two")]);
+    let mut members = store.members("trace:t1", 9).await.unwrap();
+    members.sort();
+    assert_eq!(members, ["j1", "j2"]);
+    assert_eq!(store.members("trace:t1", 1).await.unwrap().len(), 1);
+    assert_eq!(store.members("nothing", 9).await.unwrap(), [""; 0]);
+    assert!(store.members("job:recent", 9).await.is_err());
     let counts = store.newest("counts", 9).await.unwrap();
     let counts: Vec<_> = counts.iter().map(|it| (&*it.member, it.score)).collect();
     assert_eq!(counts, [("later", 30), ("late", 20)]);
-    for none in ["nothing", "no elements", "no members"] {
+    for none in [
+        "nothing",
+        "no elements",
+        "no members",
+        "no trace",
+        "left by all",
+    ] {
         assert!(!store.delete(none).await.unwrap(), "{none} is a key");
     }
 }

@@ -226,6 +226,7 @@ fn public(writes: &mut Vec<Write>, changed: &ChangedJob) {
         elements: decisions(job),
         ttl,
     });
+    together(writes, changed);
     leave_indexes(writes, id, changed.was, Some(job.state));
     writes.push(index(&index_of(job.state), id.as_str(), updated_at));
     writes.push(index("job:recent", id.as_str(), updated_at));
@@ -261,6 +262,29 @@ fn public(writes: &mut Vec<Write>, changed: &ChangedJob) {
         }
         None => {}
     }
+}
+
+/// The sets of a CAP deployment that a job is in: that of its trace, and as long as it has
+/// not ended that of its tenant.
+fn together(writes: &mut Vec<Write>, changed: &ChangedJob) {
+    let (job, member) = (&changed.job, changed.job.id.to_string());
+    if !matches!(changed.was, Kept::As(_)) {
+        writes.push(Write::Member {
+            key: format!("trace:{}", job.trace),
+            member: member.clone(),
+            ttl: Some(RECORD_TTL),
+        });
+    }
+    if changed.was == Kept::As(job.state) {
+        return;
+    }
+    let key = format!("job:tenant:active:{}", job.tenant());
+    writes.push(if job.state.is_ended() {
+        Write::Unmember { key, member }
+    } else {
+        let ttl = Some(RECORD_TTL);
+        Write::Member { key, member, ttl }
+    });
 }
 
 /// The fields of `job:meta:<id>`. What a job does not have is empty, for a field that was

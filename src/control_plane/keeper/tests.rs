@@ -354,6 +354,41 @@ async fn jobs_under_way_are_listed_by_their_deadlines_in_microseconds() {
 }
 
 #[tokio::test]
+async fn a_job_is_in_the_set_of_its_trace_and_until_its_end_in_that_of_its_tenant() {
+    let bench = Bench::new(&["a"]);
+    let sets = async || {
+        let mut told = Vec::new();
+        for key in ["trace:t1", "trace:j3", "job:tenant:active:default"] {
+            let members = bench.store.members(key, 10).await;
+            told.push(members.expect("the store lives").join(" "));
+        }
+        told.join(", ")
+    };
+    let keeper = bench.keeper("a");
+    keeper.look().await;
+    for (id, trace) in [("j1", "t1"), ("j2", "t1"), ("j3", "")] {
+        let submission = Submission {
+            request: JobRequest {
+                job_id: JobId::from(id),
+                topic: "job.a.b".to_owned(),
+                ..JobRequest::default()
+            },
+            trace: trace.into(),
+            ..Submission::default()
+        };
+        let submitted = lock(&bench.planes["a"].1).submit(submission, bench.clock.now());
+        submitted.expect("it is new");
+    }
+    keeper.keep().await.expect("it leads");
+    assert_eq!(sets().await, "j1 j2, j3, j1 j2 j3");
+    let now = bench.clock.now();
+    let ended = lock(&bench.planes["a"].1).cancel(&JobId::from("j2"), "ada", "", now);
+    ended.expect("it waits");
+    keeper.keep().await.expect("it leads");
+    assert_eq!(sets().await, "j1 j2, j3, j1 j3");
+}
+
+#[tokio::test]
 async fn who_may_have_lost_its_lease_looks_before_it_says_that_it_leads() {
     let bench = Bench::new(&["a", "b"]);
     bench.keeper("a").look().await;

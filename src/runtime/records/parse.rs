@@ -35,6 +35,10 @@ impl Troubles {
         self.0.push(format!("{key}: {says}"));
     }
 
+    pub(super) fn join(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Writes them to the console's log.
     pub(crate) fn log(&self) {
         for says in &self.0 {

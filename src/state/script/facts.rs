@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{START, Step, instant};
-use crate::ids::{JobId, WorkerId};
+use crate::ids::{JobId, TraceId, WorkerId};
 use crate::state::model::approvals::{ApprovalFact, ApprovalStatus, Content, Payload};
 use crate::state::model::jobs::{
     Decision, Happened, JobFact, JobState, Moment, Request, Undo, Verdict, WaitingOn,
@@ -47,6 +47,7 @@ impl Step<'_> {
             cancel_reason: self.optional("because"),
             decided_at: self.value("decided").map(instant).transpose()?,
             moments: self.on_record()?,
+            trace: self.value("trace").map(TraceId::from),
             is_whole_life: self.value("record").is_some(),
             created_at: self.value("born").map(instant).transpose()?,
             ..JobFact::default()

@@ -5,6 +5,7 @@
 //! `workers FILTER`, `rollbacks FILTER`, `traces FILTER`, `trace ID`, `what-if FILE`, `filter EXPR`, `sort COLUMN`, `save NAME`, `view NAME` and `q`.
 
 use super::list::SortKey;
+use super::lives::can_be_asked;
 use super::modal::Modal;
 use super::saved::is_name;
 use super::{ListId, Tone, UiState, View};
@@ -261,6 +262,7 @@ impl UiState {
                     let jobs = traces::members(model, &of).len();
                     format!("{jobs} jobs of {}.", of.name())
                 }
+                None if can_be_asked(model) => format!("Asks the plane for {id}."),
                 None => format!("No trace, workflow or job is known as {id}."),
             },
             Ok(Command::Try(path)) => {

@@ -1,9 +1,10 @@
-//! Asking what became of the jobs of a trace, while somebody looks at it.
+//! Asking which jobs a trace has and what became of them, while somebody looks at it.
 //!
-//! Lists tell what a job is, not what it was. Where no packet told either, the page
-//! of the job may.
+//! Lists are cut, so the plane is asked for the whole trace. And they tell what a job is,
+//! not what it was: where no packet told either, the page of the job may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{UiState, View, What};
 use crate::ids::JobId;
@@ -11,7 +12,7 @@ use crate::state::effect::{Effect, EffectQueue, Outcome};
 use crate::state::event::{Event, Source};
 use crate::state::model::Model;
 use crate::state::model::jobs::JobState;
-use crate::state::model::traces::{is_unclear, members};
+use crate::state::model::traces::{TraceOf, is_unclear, members};
 use crate::time::{Elapsed, Timestamp};
 
 /// Pages that are read one after the other for one question.
@@ -21,9 +22,11 @@ const LOOK: Elapsed = Elapsed::from_millis(250);
 /// After a question that was not answered it is asked again after this.
 const AGAIN: Elapsed = Elapsed::from_secs(10);
 
-/// Which pages were asked for since this trace is looked at.
+/// What was asked for since traces are looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lives {
+    /// The trace whose jobs were asked for.
+    of: Option<TraceOf>,
     /// The state that a job was in when its page was asked for. A plane that keeps no
     /// record of it tells no more when it is asked twice.
     asked: BTreeMap<JobId, Option<JobState>>,
@@ -32,8 +35,8 @@ pub(super) struct Lives {
 }
 
 impl UiState {
-    /// Asks for the pages of jobs of the trace that is looked at, of whose life
-    /// something was not told.
+    /// Asks for the jobs of the trace that is looked at, and for the pages of those of
+    /// whose life something was not told.
     pub(super) fn keep_lives_told(
         &mut self,
         event: Option<&Event>,
@@ -42,8 +45,12 @@ impl UiState {
         effects: &mut EffectQueue,
     ) {
         let is_looked_at = self.view == View::Traces && self.detail.is_none();
-        let Some(of) = self.trace.as_ref().filter(|_| is_looked_at) else {
+        if !is_looked_at {
             self.lives = Lives::default();
+            return;
+        }
+        self.name_the_trace(model);
+        let Some(of) = &self.trace else {
             return;
         };
         let within = |at: Option<Timestamp>, span: Elapsed| {
@@ -55,9 +62,14 @@ impl UiState {
             return;
         }
         self.lives.looked = Some(now);
-        let links = &model.links;
-        if !links.of(Source::Gateway).is_up() && !links.of(Source::Store).is_up() {
+        if !can_be_asked(model) {
             return;
+        }
+        if self.lives.of.as_ref() != Some(of) {
+            self.lives.of = Some(of.clone());
+            let names = names(model, of);
+            let effect = effects.push(Effect::ReadTrace { names });
+            return self.await_answer(effect, What::Lives, now);
         }
         let asked = &self.lives.asked;
         let unclear = members(model, of)
@@ -77,11 +89,44 @@ impl UiState {
         self.await_answer(effect, What::Lives, now);
     }
 
-    /// Pages were read, or not all of them.
+    /// What was asked for by a name alone may turn out to be a workflow, or a job.
+    fn name_the_trace(&mut self, model: &Model) {
+        if let Some(of) = &self.trace
+            && members(model, of).is_empty()
+            && let Some(known) = TraceOf::named(model, of.name())
+        {
+            self.show_trace(known);
+        }
+    }
+
+    /// Whether the plane is being asked for what belongs to the trace that is looked at.
+    pub fn is_asking_for_trace(&self) -> bool {
+        self.asking.values().any(|it| it.what == What::Lives)
+    }
+
+    /// The plane told what it had, or did not answer.
     pub(super) fn lives_told(&mut self, outcome: &Outcome, now: Timestamp) {
         if !matches!(outcome, Outcome::Done(_)) {
+            self.lives.of = None;
             self.lives.asked.clear();
             self.lives.failed = Some(now);
         }
     }
+}
+
+/// Whether there is somebody who knows more than what is heard.
+pub(super) fn can_be_asked(model: &Model) -> bool {
+    let links = &model.links;
+    links.of(Source::Gateway).is_up() || links.of(Source::Store).is_up()
+}
+
+/// Under which names the plane may know more jobs of `of`.
+fn names(model: &Model, of: &TraceOf) -> Vec<Arc<str>> {
+    let traces = members(model, of);
+    let traces = traces.iter().filter_map(|job| job.trace.as_ref());
+    let traces: BTreeSet<&str> = traces.map(|it| it.as_str()).collect();
+    let mut names = vec![Arc::from(of.name())];
+    let others = traces.into_iter().filter(|name| *name != of.name());
+    names.extend(others.take(AT_A_LOOK).map(Arc::from));
+    names
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::history::Place;
 use super::list::{ListState, Subject};
+use super::lives::can_be_asked;
 use super::modal::{FilterPrompt, Help, Modal, Palette};
 use super::prompt::Text;
 use super::review::together::Reviews;
 use super::{Detail, Frozen, ListId, Tone, UiState, View, WorkersAs};
-use crate::ids::PoolName;
+use crate::ids::{PoolName, TraceId};
 use crate::state::action::Action;
 use crate::state::effect::{Effect, EffectQueue};
 use crate::state::model::Model;
@@ -406,6 +407,11 @@ impl UiState {
             Some(of) => {
                 self.show_view(View::Traces, model);
                 self.show_trace(of);
+            }
+            // The plane may know one that is older than what its lists tell.
+            None if can_be_asked(model) => {
+                self.show_view(View::Traces, model);
+                self.show_trace(TraceOf::Trace(TraceId::from(id)));
             }
             None => {
                 let says = format!("No trace, workflow or job is known as {id}.");

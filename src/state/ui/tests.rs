@@ -227,6 +227,7 @@ fn reads(sent: &[(EffectId, Effect)]) -> Vec<String> {
     let reads = sent.iter().filter_map(|(_, effect)| match effect {
         Effect::ReadJob(job) => Some(format!("page of {job}")),
         Effect::ReadPayload { job, pointer } => Some(format!("{pointer} of {job}")),
+        Effect::ReadTrace { names } => Some(format!("trace {}", names.join(" "))),
         Effect::ReadLives { jobs } => {
             let jobs: Vec<&str> = jobs.iter().map(JobId::as_str).collect();
             Some(format!("lives of {}", jobs.join(" ")))
@@ -299,24 +300,37 @@ fn a_pane_that_never_had_the_keyboard_stays_at_its_newest_row() {
 fn the_jobs_of_a_trace_are_asked_what_they_were_once_for_each_state() {
     let told = "only gateway | hear told a SUCCEEDED workflow=w | hear told b PENDING workflow=w";
     let look = format!("{told} | jobs | traces");
-    assert_eq!(reads(&play(&look).1), ["lives of a b"]);
+    assert_eq!(
+        reads(&play(&look).1),
+        ["trace w"],
+        "which they are comes first"
+    );
+    let look = format!("{look} | done");
+    assert_eq!(reads(&play(&look).1), ["trace w", "lives of a b"]);
     let answered = format!("{look} | done | tick");
     assert_eq!(
         reads(&play(&answered).1).len(),
-        1,
+        2,
         "a plane that keeps no record is not asked twice"
     );
     let moved = format!("{answered} | hear told b RUNNING workflow=w");
-    assert_eq!(reads(&play(&moved).1)[1..], ["lives of b"]);
-    let failed = format!("{look} | failed away | tick | +7000 tick");
-    assert_eq!(reads(&play(&failed).1), ["lives of a b"; 2]);
+    assert_eq!(reads(&play(&moved).1)[2..], ["lives of b"]);
+    let failed = format!("{look} | failed away | tick | +7000 tick | done");
+    assert_eq!(
+        reads(&play(&failed).1),
+        ["trace w", "lives of a b", "trace w", "lives of a b"]
+    );
     // Nobody looks, or nothing is missing.
     assert_eq!(reads(&play(&format!("{told} | jobs")).1), [""; 0]);
     let known = "only gateway | hear told a SUCCEEDED born=0s record=0s:PENDING,0s:RUNNING,0s:SUCCEEDED | jobs | traces";
-    assert_eq!(reads(&play(known).1), [""; 0]);
     assert_eq!(
-        reads(&play("hear submit a | hear dispatch a w | hear succeed a w | jobs | traces").1),
-        [""; 0]
+        reads(&play(&format!("{known} | done | tick")).1),
+        ["trace a"]
+    );
+    let heard = "hear submit a | hear dispatch a w | hear succeed a w | jobs | traces";
+    assert_eq!(
+        reads(&play(&format!("{heard} | done | tick")).1),
+        ["trace a"]
     );
 }
 
@@ -563,9 +577,25 @@ fn a_trace_is_named_and_one_that_is_not_known_says_so() {
         "traces [>a b]",
     );
     check(
-        "asks a | palette | \"trace nothing\" | confirm",
+        "only nats | asks a | palette | \"trace nothing\" | confirm",
         "overview [] says: No trace, workflow or job is known as nothing.",
     );
+}
+
+#[test]
+fn a_trace_that_no_list_tells_of_is_asked_for_by_its_name() {
+    let ask = "only gateway | palette | \"trace old\" | confirm";
+    check(ask, "traces []");
+    assert_eq!(reads(&play(ask).1), ["trace old"]);
+    let told = format!("{ask} | hear told a SUCCEEDED trace=old | done | tick");
+    check(&told, "traces [>a]");
+    // It was the name of a workflow.
+    let workflow = format!("{ask} | hear told a SUCCEEDED trace=t workflow=old | done | tick");
+    check(&workflow, "traces [>a]");
+    let names = reads(&play(&workflow).1);
+    assert_eq!(names[..2], ["trace old", "trace old t"]);
+    let unknown = play(&format!("{ask} | done")).0;
+    assert!(!unknown.ui.is_asking_for_trace());
 }
 
 #[test]

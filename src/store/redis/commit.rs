@@ -45,6 +45,14 @@ pub(super) fn commands(write: &Write) -> Vec<Vec<Bytes>> {
             vec![vec![word("ZADD"), word(key), score, word(member)]]
         }
         Write::Unindex { key, member } => vec![vec![word("ZREM"), word(key), word(member)]],
+        Write::Member { key, member, ttl } => {
+            let command = vec![word("SADD"), word(key), word(member)];
+            [Some(command), lives(key, ttl)]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
+        Write::Unmember { key, member } => vec![vec![word("SREM"), word(key), word(member)]],
         Write::List { key, elements, ttl } => {
             let mut all = vec![vec![word("DEL"), word(key)]];
             for some in elements.chunks(WORDS_AT_ONCE) {

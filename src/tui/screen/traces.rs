@@ -92,7 +92,12 @@ pub(super) fn draw(scene: &Scene<'_>, area: Rect, buf: &mut Buffer) -> Drawn {
         let words = missing_screen::asking(scene).unwrap_or_else(|| {
             Words::new().muted(match scene.state.ui.trace() {
                 None => "No trace is selected: press 7 on a job, or type its trace id after :trace.",
-                Some(_) => "Nothing of this trace is known any more: ended jobs are forgotten when there are too many.",
+                Some(_) if scene.state.ui.is_asking_for_trace() => {
+                    "Asking the plane which jobs belong to it."
+                }
+                Some(_) => {
+                    "No job of this trace is known: ended ones are forgotten when there are too many."
+                }
             })
         });
         missing_screen::sentence(scene, words, rest, buf);

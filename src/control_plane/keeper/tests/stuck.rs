@@ -77,6 +77,10 @@ impl Store for Stuck {
         self.store.newest_after(key, skip, limit)
     }
 
+    fn members<'a>(&'a self, key: &'a str, limit: usize) -> Answer<'a, Vec<String>> {
+        self.store.members(key, limit)
+    }
+
     fn index_put<'a>(&'a self, key: &'a str, member: &'a str, score: i64) -> Answer<'a, ()> {
         self.store.index_put(key, member, score)
     }
