@@ -167,7 +167,8 @@ fn start(jobs: &[&Arc<Job>]) -> Start {
         return Start::Told;
     };
     let heard = first.history.first().is_some_and(|moment| {
-        moment.at <= first.first_seen && !matches!(moment.what, Happened::Became(_))
+        let told = matches!(moment.what, Happened::Became(_) | Happened::Decided(_));
+        moment.at <= first.first_seen && !told
     });
     // One that nobody told the beginning of may have come before all others.
     match (heard, jobs.iter().all(|job| job.is_birth_known())) {
