@@ -337,32 +337,40 @@ impl Reader {
         selector
     }
 
-    /// What a tier asks of a request; a tier that does not say of what it is is a
-    /// problem.
-    pub(super) fn scope(&mut self, place: Place, scope: &Scope) -> Match {
+    /// What a tier asks of a request: all that its selector names. A tier that does not
+    /// say of what it is is a problem, and so is an `own` selector without a tier to
+    /// narrow, which would be obeyed by nobody.
+    pub(super) fn scope(&mut self, place: Place, scope: &Scope, own: &Selector) -> Match {
         let Selector {
             workflow_id,
             job_id,
             session_id,
         } = scope.selector.clone();
-        let condition = match scope.tier.unwrap_or_default() {
-            Tier::Global => return Match::default(),
-            Tier::Workflow if !workflow_id.is_empty() => Condition::Workflow(workflow_id),
-            Tier::Workflow => {
-                let says = "must name a workflow_id, for the tier is workflow";
-                self.problem(place, "selector", says);
-                return Match::default();
+        let tier = scope.tier.unwrap_or_default();
+        let lacks = match tier {
+            Tier::Global if *own == Selector::default() => return Match::default(),
+            Tier::Global => {
+                "narrows nothing, for the tier is global: say `tier: workflow` or `tier: job`"
             }
-            Tier::Job if !job_id.is_empty() => Condition::Job(job_id),
-            Tier::Job if !session_id.is_empty() => Condition::Session(session_id),
-            Tier::Job => {
-                let says = "must name a job_id or a session_id, for the tier is job";
-                self.problem(place, "selector", says);
-                return Match::default();
+            Tier::Workflow if workflow_id.is_empty() => {
+                "must name a workflow_id, for the tier is workflow"
             }
+            Tier::Job if job_id.is_empty() && session_id.is_empty() => {
+                "must name a job_id or a session_id, for the tier is job"
+            }
+            Tier::Workflow | Tier::Job => "",
         };
+        if !lacks.is_empty() {
+            self.problem(place, "selector", lacks);
+            return Match::default();
+        }
+        let named = [
+            (!workflow_id.is_empty()).then_some(Condition::Workflow(workflow_id)),
+            (!job_id.is_empty()).then_some(Condition::Job(job_id)),
+            (!session_id.is_empty()).then_some(Condition::Session(session_id)),
+        ];
         Match {
-            conditions: vec![condition],
+            conditions: named.into_iter().flatten().collect(),
         }
     }
 }

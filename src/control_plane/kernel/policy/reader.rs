@@ -125,7 +125,7 @@ impl Reader {
             Some(node) => self.rules(node, &scope),
             None => Vec::new(),
         };
-        let scope = self.scope(root.place, &scope);
+        let scope = self.scope(root.place, &scope, &scope.selector);
         let tenant_limits = std::mem::take(&mut tenants.limits);
         let rules = self.all_rules(rules, tenants);
         if rules.is_empty() {
@@ -276,7 +276,8 @@ impl Reader {
         if !decision_given && matches!(node.value, Value::Map(_)) {
             self.problem(node.place, "decision", "is missing");
         }
-        let scope = self.scope(node.place, &file.with(&Scope { tier, selector }));
+        let own = Scope { tier, selector };
+        let scope = self.scope(node.place, &file.with(&own), &own.selector);
         matches.conditions.splice(0..0, scope.conditions);
         let mut decision = decision?;
         match (decision, &constraints) {

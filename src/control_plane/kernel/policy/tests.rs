@@ -219,6 +219,10 @@ fn what_is_wrong_is_told_with_its_place_its_rule_and_the_nearest_name() {
             "line 3, column 5: rule `r1`: selector must name a workflow_id, for the tier is workflow",
         ),
         (
+            "selector: {workflow_id: w}",
+            "line 3, column 5: rule `r1`: selector narrows nothing, for the tier is global: say `tier: workflow` or `tier: job`",
+        ),
+        (
             "tier: workflows",
             "line 5, column 11: rule `r1`: tier `workflows` is not one of global, workflow, job; did you mean `workflow`?",
         ),
@@ -339,6 +343,10 @@ fn what_is_wrong_with_the_whole_file_is_told_too() {
         (
             "tier: workflow\nrules: [{id: a, decision: deny}]",
             "line 1, column 1: selector must name a workflow_id, for the tier is workflow\n  line 2, column 9: rule `a`: selector must name a workflow_id, for the tier is workflow",
+        ),
+        (
+            "selector: {job_id: j}\nrules: [{id: a, decision: deny}]",
+            "line 1, column 1: selector narrows nothing, for the tier is global: say `tier: workflow` or `tier: job`",
         ),
         (
             "input_rules: [{id: a}]\noutput_policy: {enabled: true}",
