@@ -284,9 +284,11 @@ impl GatewayClient {
     pub async fn approvals(
         &self,
         include_resolved: bool,
+        cursor: Option<&str>,
     ) -> Result<List<ApprovalItem>, GatewayError> {
         let resolved = if include_resolved { "true" } else { "false" };
-        let query = [("include_resolved", resolved), ("limit", LIST_LIMIT)];
+        let mut query = vec![("include_resolved", resolved), ("limit", LIST_LIMIT)];
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
         self.list(&["approvals"], &query).await
     }
 

@@ -55,7 +55,7 @@ pub use job::{
 };
 pub use letters::DeadLetter;
 pub use lifecycle::{Asker, Cancelled, Heard, Ruling};
-pub use listing::JobsQuery;
+pub use listing::{ApprovalPlace, JobsQuery};
 pub use rollback::{Rollback, RollbackState, Undo, UndoState};
 pub use submit::{Submission, Submitted, Via};
 

@@ -122,7 +122,7 @@ async fn an_older_gateway_is_understood() {
 
     let workers = client.workers().await.expect("workers");
     assert_eq!(workers.items[0].worker_id, "w1");
-    let approvals = client.approvals(false).await.expect("approvals");
+    let approvals = client.approvals(false, None).await.expect("approvals");
     assert_eq!(approvals.items[0].job.id, id);
     assert!(approvals.items[0].is_open());
     assert_eq!(

@@ -4,7 +4,7 @@
 //! One server is the source of this: the gateway where one is configured, else the
 //! store, by [`store_records`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -39,6 +39,8 @@ const FAR_ROUNDS: u64 = 2;
 const PAGE: u32 = 500;
 /// Pages at the start and after a gap: gateways keep 1,000 recent jobs.
 const PAGES: usize = 4;
+/// Pages of approvals that are read in one round, of 500 each.
+const APPROVAL_PAGES: usize = 20;
 /// Jobs of new approvals that are read in one round.
 const DETAILS: usize = 25;
 /// As many as one list has, in the first round: a list without them says little.
@@ -222,11 +224,10 @@ impl Poll {
             Err(error) if is_an_answer(&error) => {}
             Err(error) => return Err(error),
         }
-        let approvals = self.gateway.approvals(true).await?;
+        let approvals = self.approvals().await?;
         let most = if behind { DETAILS_FIRST } else { DETAILS };
-        self.read_waiting(&approvals.items, most).await?;
+        self.read_waiting(&approvals, most).await?;
         let facts = approvals
-            .items
             .iter()
             .map(|item| {
                 let read = self.details.get(&item.job.id);
@@ -240,6 +241,40 @@ impl Poll {
             self.the_rest(behind).await?;
         }
         Ok(())
+    }
+
+    /// All approvals that wait, and those that were resolved last. Ours lists the waiting
+    /// ones first; of a gateway that mixes them they are asked for by themselves.
+    async fn approvals(&self) -> Result<Vec<ApprovalItem>, GatewayError> {
+        let waits = |item: &ApprovalItem| matches!(item.approval_status.as_str(), "" | "pending");
+        let page = self.gateway.approvals(true, None).await?;
+        let (mut items, mut cursor) = (page.items, page.next_cursor);
+        if cursor.is_none() {
+            return Ok(items);
+        }
+        let waiting_first = items.is_sorted_by_key(|item| !waits(item));
+        if !waiting_first {
+            cursor = None;
+        }
+        let mut known: BTreeSet<JobId> = items.iter().map(|item| item.job.id.clone()).collect();
+        for _ in 1..APPROVAL_PAGES {
+            if waiting_first && !items.last().is_some_and(waits) {
+                return Ok(items);
+            }
+            let page = self.gateway.approvals(waiting_first, cursor.as_deref());
+            let page = page.await?;
+            let fresh = page.items.into_iter();
+            items.extend(fresh.filter(|item| known.insert(item.job.id.clone())));
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(items);
+            }
+        }
+        tracing::warn!(
+            read = items.len(),
+            "more approvals wait than are read in one round"
+        );
+        Ok(items)
     }
 
     /// Reads the jobs that wait, for what a list does not tell: request, undo,

@@ -346,6 +346,60 @@ async fn the_jobs_of_a_trace_are_read_where_no_list_tells_of_them() {
     );
 }
 
+/// A gateway with `approvals` in its order, those that wait by `true`.
+async fn gateway_with(approvals: Vec<bool>) -> (Arc<GatewayClient>, tokio::task::JoinHandle<()>) {
+    type Asked = axum::extract::Query<std::collections::BTreeMap<String, String>>;
+    let list = move |axum::extract::Query(asked): Asked| async move {
+        let number = |name: &str| asked.get(name).and_then(|it| it.parse::<usize>().ok());
+        let resolved_too = asked.get("include_resolved").is_none_or(|it| it == "true");
+        let all: Vec<(usize, bool)> = approvals.iter().copied().enumerate().collect();
+        let wanted = all.into_iter().filter(|(_, waits)| *waits || resolved_too);
+        let (skip, limit) = (number("cursor").unwrap_or(0), number("limit").unwrap_or(50));
+        let rest: Vec<(usize, bool)> = wanted.skip(skip).collect();
+        let items = rest.iter().take(limit).map(|(n, waits)| {
+            let status = if *waits { "pending" } else { "approved" };
+            let job = serde_json::json!({"id": format!("j{n}"), "state": "APPROVAL_REQUIRED"});
+            serde_json::json!({"job": job, "approval_status": status})
+        });
+        let items: Vec<serde_json::Value> = items.collect();
+        let next = (rest.len() > limit).then(|| (skip + limit).to_string());
+        axum::Json(serde_json::json!({"items": items, "next_cursor": next}))
+    };
+    let app = axum::Router::new()
+        .route("/api/v1/approvals", axum::routing::get(list))
+        .route("/api/v1/jobs", axum::routing::get(async || "[]"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let serving = tokio::spawn(async move {
+        axum::serve(listener, app).await.expect("it serves");
+    });
+    (Arc::new(gateway_at(&url)), serving)
+}
+
+#[tokio::test]
+async fn every_approval_that_waits_is_known_however_many_there_are() {
+    let ours = [vec![true; 1_100], vec![false; 700]].concat();
+    // Another gateway lists the latest first, whatever became of it.
+    let mixed: Vec<bool> = (0..1_800).map(|n| n % 18 < 11).collect();
+    for approvals in [ours, mixed] {
+        let (gateway, serving) = gateway_with(approvals).await;
+        let dir = tempfile::tempdir().expect("a directory");
+        let sources = Sources {
+            gateway: Some(gateway),
+            ..Sources::default()
+        };
+        let mut runtime = Runtime::start(sources, identity(&dir), Arc::new(SystemClock));
+        let mut state = State::default();
+        let told = |state: &State| state.model.approvals.told_at().is_some();
+        run_until(&mut runtime, &mut state, told).await;
+        let waiting = state.model.approvals.waiting();
+        assert_eq!(waiting, 1_100);
+        runtime.shutdown().await;
+        serving.abort();
+    }
+}
+
 #[tokio::test]
 async fn the_store_adds_to_a_gateway_s_page_what_the_gateway_does_not_tell() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;

@@ -14,7 +14,7 @@ mod stream;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bench::Bench;
+use bench::{Bench, Reply};
 use bytes::Bytes;
 use capdeck::control_plane::gateway::{Gateway, GatewayError, Keyring, Options, Parts};
 use capdeck::control_plane::kernel::SafetyKernel as _;
@@ -489,6 +489,55 @@ async fn lists_are_filtered_and_paged_without_losing_or_repeating_a_job() {
         .unwrap()
         .to_owned();
     assert_eq!(count(&format!("trace_id={trace}")).await, 1);
+}
+
+#[tokio::test]
+async fn whoever_pages_through_approvals_misses_none_that_waits() {
+    let bench = Bench::start().await;
+    let mut all = Vec::new();
+    for n in 0..7 {
+        let body = json!({"job_id": format!("p{n}"), "topic": "job.a", "tenant_id": "default",
+            "risk_tags": ["prod"], "labels": {"mcp.action": "write"}});
+        all.push(bench.submit(body).await.job_id());
+    }
+    let approve = async |id: &str| {
+        let path = format!("/api/v1/approvals/{id}/approve");
+        let body = json!({"reason": "it is fine"});
+        assert_eq!(bench.post(&path, &body).await.status, 200);
+    };
+    let ids = |page: &Reply| -> Vec<String> {
+        let items = page.body["items"].as_array().unwrap().iter();
+        let ids = items.map(|item| item["job"]["id"].as_str().unwrap().to_owned());
+        ids.collect()
+    };
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/v1/approvals?include_resolved=false&limit=2{cursor}");
+        let page = bench.get(&path).await;
+        let waiting = ids(&page);
+        // What was seen is decided before the next page is asked for.
+        for id in &waiting {
+            approve(id).await;
+        }
+        seen.extend(waiting);
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, all);
+    let first = bench.get("/api/v1/approvals?limit=4").await;
+    let next = first.body["next_cursor"].as_str().unwrap().to_owned();
+    let rest = bench.get(&format!("/api/v1/approvals?cursor={next}")).await;
+    let mut resolved = [ids(&first), ids(&rest)].concat();
+    assert_eq!(rest.body["next_cursor"], Value::Null);
+    resolved.sort();
+    assert_eq!(resolved, all);
+    let before_all = bench.get("/api/v1/approvals?cursor=1000000").await;
+    assert_eq!(before_all.body["items"], json!([]));
+    let none = bench.get("/api/v1/approvals?cursor=w12").await;
+    assert_eq!(none.short(), "400 invalid_parameter");
 }
 
 #[tokio::test]

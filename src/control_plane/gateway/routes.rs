@@ -22,7 +22,7 @@ use super::types::{self, Object, Payloads};
 use super::{App, actions, again, governance, policy, replay, stream};
 use crate::bus::LinkState;
 use crate::control_plane::kernel::live::SNAPSHOTS_KEPT;
-use crate::control_plane::ledger::{self, Job, JobState, JobsQuery, Ledger};
+use crate::control_plane::ledger::{self, ApprovalPlace, Job, JobState, JobsQuery, Ledger};
 use crate::ids::{JobId, TraceId};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
@@ -235,8 +235,9 @@ async fn one_trace(
     ok(&Value::Array(jobs))
 }
 
-/// Waiting ones first, the oldest first, then those that were decided, the
-/// latest first. The cursor counts what was sent before.
+/// Waiting ones first, the oldest first, then those that were decided, the latest first.
+/// The cursor is the place of the last one that was sent; an instant, as other gateways
+/// have it, leaves out what moved at or after it.
 async fn approvals(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -252,21 +253,25 @@ async fn approvals(
             return Err(Refusal::bad_request("invalid_parameter", says));
         }
     };
-    let skip = number(&asked, "cursor")?.unwrap_or(0);
+    let after: Option<ApprovalPlace> =
+        text(&asked, "cursor").and_then(|cursor| cursor.parse().ok());
+    let before = match after {
+        Some(_) => None,
+        None => instant(&asked, "cursor")?,
+    };
     let ledger = ledger::lock(&app.ledger);
-    let resolved = resolved_too.then(|| ledger.resolved_approvals());
     let mut found = ledger
-        .waiting_approvals()
-        .chain(resolved.into_iter().flatten())
-        .filter(|job| caller.reaches(job.tenant()))
-        .filter_map(|job| Some((job, job.approval.as_ref()?)))
-        .skip(skip)
+        .approvals_after(after, resolved_too)
+        .filter(|(_, job)| caller.reaches(job.tenant()))
+        .filter(|(_, job)| before.is_none_or(|before| job.updated_at < before))
+        .filter_map(|(place, job)| Some((place, job, job.approval.as_ref()?)))
         .peekable();
-    let mut items = Vec::new();
-    while let Some((job, approval)) = found.next_if(|_| items.len() < limit) {
+    let (mut items, mut last) = (Vec::new(), None);
+    while let Some((place, job, approval)) = found.next_if(|_| items.len() < limit) {
+        last = Some(place);
         items.push(types::approval_item(&ledger, job, approval));
     }
-    let next = found.peek().map(|_| skip + items.len());
+    let next = found.peek().and(last).map(|place| place.to_string());
     ok(&json!({ "items": items, "next_cursor": next }))
 }
 

@@ -1,6 +1,9 @@
 //! What the ledger tells who asks; nothing here changes it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Bound;
+use std::str::FromStr;
 
 use super::{Breaker, Counters, DeadLetter, Fleet, Job, JobState, Ledger, PoolSummary};
 use crate::ids::JobId;
@@ -17,7 +20,78 @@ pub struct JobsQuery {
     pub since: Option<Timestamp>,
 }
 
+/// A place in the list of approvals: the waiting ones, the oldest first, then the resolved
+/// ones, the latest first. It stays where it is when others come, are resolved or are
+/// forgotten, so that whoever reads page by page misses none that waits. As text it is
+/// `w<us>-<number>` or `r<us>-<number>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApprovalPlace {
+    /// Since when it waits, and the number of its job.
+    Waits(Timestamp, u64),
+    /// When it was resolved, and the number of its job.
+    Resolved(Timestamp, u64),
+}
+
+impl fmt::Display for ApprovalPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, at, seq) = match self {
+            Self::Waits(at, seq) => ('w', at, seq),
+            Self::Resolved(at, seq) => ('r', at, seq),
+        };
+        write!(f, "{kind}{}-{seq}", at.as_micros())
+    }
+}
+
+impl FromStr for ApprovalPlace {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        let place = |kind: fn(Timestamp, u64) -> Self, rest: &str| {
+            let (at, seq) = rest.split_once('-')?;
+            let at = Timestamp::from_micros(at.parse().ok()?);
+            Some(kind(at, seq.parse().ok()?))
+        };
+        let read = match (text.strip_prefix('w'), text.strip_prefix('r')) {
+            (Some(rest), _) => place(Self::Waits, rest),
+            (None, Some(rest)) => place(Self::Resolved, rest),
+            (None, None) => None,
+        };
+        read.ok_or(NoPlace)
+    }
+}
+
+/// The text names no [`ApprovalPlace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPlace;
+
 impl Ledger {
+    /// Approvals after a place, or from the first on; the `resolved` ones only if asked for.
+    pub fn approvals_after(
+        &self,
+        after: Option<ApprovalPlace>,
+        resolved: bool,
+    ) -> impl Iterator<Item = (ApprovalPlace, &Job)> {
+        let waiting = match after {
+            None => Some(Bound::Unbounded),
+            Some(ApprovalPlace::Waits(at, seq)) => Some(Bound::Excluded((at, seq))),
+            Some(ApprovalPlace::Resolved(..)) => None,
+        };
+        let index = self.by_state.get(&JobState::ApprovalRequired).zip(waiting);
+        let waiting = index.map(|(index, from)| index.range((from, Bound::Unbounded)));
+        let waiting = waiting.into_iter().flatten();
+        let to = match after {
+            Some(ApprovalPlace::Resolved(at, seq)) => Bound::Excluded((at, seq)),
+            None | Some(ApprovalPlace::Waits(..)) => Bound::Unbounded,
+        };
+        let ended = resolved.then(|| self.resolved.range((Bound::Unbounded, to)).rev());
+        let ended = ended.into_iter().flatten();
+        let waiting = waiting.map(|(at, seq)| (ApprovalPlace::Waits(*at, *seq), seq));
+        let ended = ended.map(|(at, seq)| (ApprovalPlace::Resolved(*at, *seq), seq));
+        waiting
+            .chain(ended)
+            .filter_map(|(place, seq)| Some((place, self.jobs.get(seq)?)))
+    }
+
     /// A job by its name.
     pub fn job(&self, id: &JobId) -> Option<&Job> {
         self.jobs.get(self.ids.get(id)?)

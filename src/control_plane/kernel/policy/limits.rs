@@ -174,8 +174,8 @@ impl Reader {
             let field = format!("constraints.diff.{}", entry.key);
             let node = &entry.node;
             match entry.key.as_str() {
-                "max_files" => diff.max_files = self.small_count(node, &field).filter(|n| *n > 0),
-                "max_lines" => diff.max_lines = self.small_count(node, &field).filter(|n| *n > 0),
+                "max_files" => diff.max_files = self.small_limit(node, &field).filter(|n| *n > 0),
+                "max_lines" => diff.max_lines = self.small_limit(node, &field).filter(|n| *n > 0),
                 "deny_path_globs" => diff.deny_path_globs = self.words(node, &field),
                 _ => {}
             }

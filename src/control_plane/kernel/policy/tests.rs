@@ -418,7 +418,7 @@ fn what_is_probably_not_meant_is_a_warning() {
 fn a_limit_of_nothing_is_a_warning_but_for_retries() {
     let text = "tenants: {a: {max_concurrent_jobs: 0}}\nrules:\n  - id: a\n    decision: allow\n    \
                 constraints: {max_runtime_sec: 0, max_retries: 0, \
-                budgets: {max_artifact_bytes: 0, max_concurrent_jobs: 0}}\n";
+                budgets: {max_artifact_bytes: 0, max_concurrent_jobs: 0}, diff: {max_files: 0}}\n";
     let policy = Policy::parse(text.as_bytes()).expect("a policy");
     let warnings: Vec<String> = policy.warnings.iter().map(Problem::to_string).collect();
     assert_eq!(
@@ -428,6 +428,7 @@ fn a_limit_of_nothing_is_a_warning_but_for_retries() {
             "line 5, column 36: rule `a`: constraints.max_runtime_sec is 0, which is no limit",
             "line 5, column 85: rule `a`: constraints.budgets.max_artifact_bytes is 0, which is no limit",
             "line 5, column 109: rule `a`: constraints.budgets.max_concurrent_jobs is 0, which is no limit",
+            "line 5, column 132: rule `a`: constraints.diff.max_files is 0, which is no limit",
         ]
     );
 }
