@@ -428,7 +428,7 @@ fn a_limit_of_nothing_is_a_warning_but_for_retries() {
             "line 5, column 36: rule `a`: constraints.max_runtime_sec is 0, which is no limit",
             "line 5, column 85: rule `a`: constraints.budgets.max_artifact_bytes is 0, which is no limit",
             "line 5, column 109: rule `a`: constraints.budgets.max_concurrent_jobs is 0, which is no limit",
-            "line 5, column 132: rule `a`: constraints.diff.max_files is 0, which is no limit",
+            "line 5, column 131: rule `a`: constraints.diff.max_files is 0, which is no limit",
         ]
     );
 }
