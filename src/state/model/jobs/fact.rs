@@ -251,41 +251,49 @@ impl JobFact {
     }
 
     fn fill_timeline(&self, job: &mut Job) -> bool {
-        let mut timeline: Vec<(Moment, bool)> =
-            job.history.iter().map(|it| (it.clone(), false)).collect();
-        let unknown: Vec<&Moment> = self
-            .moments
-            .iter()
-            .filter(|told| take(&mut timeline, told, |at| at == told.at).is_none())
+        let known = job.history.iter();
+        let mut timeline: Vec<Entry> = known
+            .map(|it| Entry {
+                moment: it.clone(),
+                told: None,
+            })
+            .collect();
+        let told = self.moments.iter().enumerate();
+        let unknown: Vec<(usize, &Moment)> = told
+            .filter(|told| take(&mut timeline, *told, |at| at == told.1.at).is_none())
             .collect();
         let full = job.history.len() >= limits::MOMENTS;
         let oldest = job.history.first().map(|it| it.at).filter(|_| full);
         let mut changed = false;
-        for told in unknown {
+        for (place, told) in unknown {
+            let fresh = || Entry {
+                moment: told.clone(),
+                told: Some(place),
+            };
             if oldest.is_some_and(|oldest| told.at < oldest) {
                 continue;
             }
             // A decision is never heard: it is known from when it was told, until the
             // record says when it was made.
             if matches!(told.what, Happened::Decided(_)) {
-                match take(&mut timeline, told, |at| at > told.at) {
+                match take(&mut timeline, (place, told), |at| at > told.at) {
                     Some(known) => known.at = told.at,
-                    None => timeline.push((told.clone(), true)),
+                    None => timeline.push(fresh()),
                 }
                 changed = true;
                 continue;
             }
             let is_close = |at: Timestamp| at.since(told.at).max(told.at.since(at)) <= ONE_MOMENT;
-            if take(&mut timeline, told, is_close).is_none() {
-                timeline.push((told.clone(), true));
+            if take(&mut timeline, (place, told), is_close).is_none() {
+                timeline.push(fresh());
                 changed = true;
             }
         }
         if changed {
-            timeline.sort_by_key(|(moment, _)| moment.at);
+            in_order(&mut timeline);
             let dropped = timeline.len().saturating_sub(limits::MOMENTS);
             let kept = timeline.into_iter().skip(dropped);
-            job.history = kept.map(|(moment, _)| moment).collect();
+            job.history = kept.map(|it| it.moment).collect();
             let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
             job.history_dropped = job.history_dropped.saturating_add(dropped);
         }
@@ -358,17 +366,44 @@ fn whole(told: &Verdict, known: Option<&Verdict>) -> Verdict {
     whole
 }
 
+/// A moment of a timeline, and its place in the record that tells of it.
+struct Entry {
+    moment: Moment,
+    told: Option<usize>,
+}
+
+/// Orders a timeline by time. What is of one instant stands as the record has it, which a
+/// job goes through more than one state in: that it waits for a person is what a list
+/// tells first, and that it came in before only the record.
+fn in_order(timeline: &mut [Entry]) {
+    timeline.sort_by_key(|it| it.moment.at);
+    for instant in timeline.chunk_by_mut(|one, other| one.moment.at == other.moment.at) {
+        let told: Vec<usize> = (0..instant.len())
+            .filter(|at| instant[*at].told.is_some())
+            .collect();
+        // Those that were told change places among themselves.
+        for round in 0..told.len() {
+            let rest = &told[round..];
+            let first = rest.iter().copied().min_by_key(|at| instant[*at].told);
+            if let Some(first) = first {
+                instant.swap(told[round], first);
+            }
+        }
+    }
+}
+
 /// Takes the nearest moment of a timeline that can be the one that is `told`, is at
 /// an instant that `fits`, and was not taken before.
 fn take<'a>(
-    timeline: &'a mut [(Moment, bool)],
-    told: &Moment,
+    timeline: &'a mut [Entry],
+    (place, told): (usize, &Moment),
     fits: impl Fn(Timestamp) -> bool,
 ) -> Option<&'a mut Moment> {
-    let (moment, taken) = timeline
-        .iter_mut()
-        .filter(|(known, taken)| !taken && known.what.is_like(&told.what) && fits(known.at))
-        .min_by_key(|(known, _)| known.at.since(told.at).max(told.at.since(known.at)))?;
-    *taken = true;
-    Some(moment)
+    let free = timeline.iter_mut().filter(|known| {
+        known.told.is_none() && known.moment.what.is_like(&told.what) && fits(known.moment.at)
+    });
+    let apart = |at: Timestamp| at.since(told.at).max(told.at.since(at));
+    let entry = free.min_by_key(|known| apart(known.moment.at))?;
+    entry.told = Some(place);
+    Some(&mut entry.moment)
 }

@@ -100,13 +100,19 @@ fn what_was_heard_is_not_in_the_timeline_a_second_time() {
         &format!(
             "0s submit j1 | 1s dispatch j1 w1 | 2s progress j1 5% | 9s told j1 RUNNING told=1.2s {RECORD}"
         ),
-        "0.0 submitted | 0.2 ALLOW | 1.0 dispatched | 1.0 SCHEDULED | 1.2 RUNNING | 2.0 first word",
+        "0.0 submitted | 0.2 ALLOW | 1.0 SCHEDULED | 1.0 dispatched | 1.2 RUNNING | 2.0 first word",
     );
     check_timeline(
         "0s told j1 APPROVAL_REQUIRED told=0s decision=REQUIRE_APPROVAL decided=0s \
          | 9s told j1 RUNNING told=8s decision=ALLOW decided=7s \
            record=0s:REQUIRE_APPROVAL,0s:APPROVAL_REQUIRED,7s:PENDING,7s:ALLOW,8s:RUNNING",
-        "0.0 REQUIRE_APPROVAL | 0.0 APPROVAL_REQUIRED | 7.0 ALLOW | 7.0 PENDING | 8.0 RUNNING",
+        "0.0 REQUIRE_APPROVAL | 0.0 APPROVAL_REQUIRED | 7.0 PENDING | 7.0 ALLOW | 8.0 RUNNING",
+    );
+    // What a list told first was not the first of its instant.
+    check_timeline(
+        "0s told j1 APPROVAL_REQUIRED told=0s decision=REQUIRE_APPROVAL decided=0s \
+         | 1s told j1 APPROVAL_REQUIRED told=0s record=0s:PENDING,0s:REQUIRE_APPROVAL,0s:APPROVAL_REQUIRED",
+        "0.0 PENDING | 0.0 REQUIRE_APPROVAL | 0.0 APPROVAL_REQUIRED",
     );
 }
 

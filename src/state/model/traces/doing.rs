@@ -355,6 +355,17 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_for_a_person_stays_one_when_the_job_goes_on() {
+        let record = "record=0s:PENDING,0s:REQUIRE_APPROVAL,0s:APPROVAL_REQUIRED";
+        let held = "told a APPROVAL_REQUIRED born=0s told=0s decision=REQUIRE_APPROVAL";
+        let waits = format!("1s {held} | 2s {held} {record}");
+        check_life(&waits, "person 40s");
+        let on = format!("{record},20s:PENDING,20s:ALLOW,20s:DISPATCHED,20s:RUNNING");
+        let goes = format!("21s told a RUNNING born=0s told=20s decision=ALLOW {on}");
+        check_life(&format!("{waits} | {goes}"), "person 20s work 20s");
+    }
+
+    #[test]
     fn what_no_poll_caught_between_waiting_and_the_end_is_unknown() {
         // A gateway was asked at 1 s and at 9 s, of a job of which it tells the birth.
         let polled = "1s told a PENDING born=0s";
