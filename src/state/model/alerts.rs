@@ -33,6 +33,8 @@ pub struct Alert {
     pub last: Timestamp,
     /// How often it was heard.
     pub times: u32,
+    /// When its sender said that it is over; `None` when it did not, or said it again since.
+    pub over: Option<Timestamp>,
     sent: Option<Timestamp>,
 }
 
@@ -42,10 +44,12 @@ impl Alert {
         format!("{} {}", self.name, self.subject)
     }
 
-    /// Whether it still counts as firing: heard within [`limits::ALERT_FIRES`],
-    /// for nobody sends the end of an alert. What is only good to know never fires.
+    /// Whether it still counts as firing: heard within [`limits::ALERT_FIRES`], for hardly
+    /// anybody sends the end of an alert, and not said to be over. What is only good to
+    /// know never fires.
     pub fn is_firing(&self, now: Timestamp) -> bool {
         self.severity != AlertSeverity::Info
+            && self.over.is_none()
             && now.since(self.last).as_millis() < limits::ALERT_FIRES.as_millis()
     }
 
@@ -103,6 +107,10 @@ impl Alerts {
             .map_or(packet.sender.as_str(), String::as_str);
         let message = text(bounded(&alert.message));
         let severity = severity_of(alert);
+        // Without a code nobody knows that it is about the same thing.
+        if severity == AlertSeverity::Info && !alert.code.is_empty() {
+            self.end(&name, bounded(subject), packet, at);
+        }
         let known = self.rows.iter_mut().rev().find(|row| {
             *row.name == *name
                 && *row.subject == *bounded(subject)
@@ -116,6 +124,7 @@ impl Alerts {
             let row = Arc::make_mut(row);
             row.severity = severity;
             row.last = at;
+            row.over = None;
             row.times = row.times.saturating_add(1);
             row.sent = packet.sent_at;
             return;
@@ -143,8 +152,20 @@ impl Alerts {
             since: at,
             last: at,
             times: 1,
+            over: None,
             sent: packet.sent_at,
         }));
+    }
+
+    /// Ends what the sender of `packet` said before under the same code: all is well again.
+    fn end(&mut self, name: &str, subject: &str, packet: &Packet, at: Timestamp) {
+        let sent_before = |row: &Alert| row.sent.is_none() || row.sent <= packet.sent_at;
+        for row in &mut self.rows {
+            let is_its = *row.name == *name && *row.subject == *subject;
+            if is_its && row.sender == packet.sender && row.over.is_none() && sent_before(row) {
+                Arc::make_mut(row).over = Some(at);
+            }
+        }
     }
 }
 
@@ -182,5 +203,47 @@ fn severity_of(alert: &SystemAlert) -> AlertSeverity {
         "error" | "err" => AlertSeverity::Error,
         "crit" | "critical" | "fatal" | "emergency" => AlertSeverity::Critical,
         _ => AlertSeverity::Unspecified,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::state::script;
+
+    /// The alerts that fire after a script, by name and message.
+    #[track_caller]
+    fn check(script: &str, expected: &str) {
+        let state = script::run(script).expect("a script");
+        let rows = state.model.alerts.iter();
+        let firing = rows.filter(|it| it.is_firing(state.now));
+        let told = firing.map(|it| format!("{} {}", it.name, it.message.as_deref().unwrap_or("")));
+        assert_eq!(told.collect::<Vec<_>>().join(", "), expected, "{script}");
+    }
+
+    #[test]
+    fn an_alert_is_over_when_its_sender_says_that_all_is_well_again() {
+        let broken = "0s alert policy level=error component=kernel message=broken \
+             | 1s alert disk level=error component=kernel message=full";
+        check(broken, "policy broken, disk full");
+        let mended =
+            format!("{broken} | 4s alert policy level=info component=kernel message=mended");
+        check(&mended, "disk full");
+        let again = "alert policy level=error component=kernel message=broken";
+        check(
+            &format!("{mended} | 9s {again}"),
+            "policy broken, disk full",
+        );
+        // Said late, it is no word about what came after it.
+        check(
+            &format!(
+                "{mended} | 9s {again} | 10s alert policy level=info component=kernel message=mended sent=4s"
+            ),
+            "policy broken, disk full",
+        );
+        // Another component's.
+        check(
+            &format!("{broken} | 4s alert policy level=info component=other message=mended"),
+            "policy broken, disk full",
+        );
     }
 }
