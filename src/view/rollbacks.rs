@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::ids::{JobId, WorkerId};
 use crate::state::State;
 use crate::state::model::Model;
+use crate::state::model::approvals::ApprovalStatus;
 use crate::state::model::compensations::Judged;
-use crate::state::model::jobs::{Decision, Job, JobState, WaitingOn};
+use crate::state::model::jobs::{Decision, Happened, Job, JobState, Moment, WaitingOn};
 use crate::state::model::letters::DeadLetter;
 use crate::state::model::rollbacks::{Stack, StackState, Step, StepState, Undone, stack};
 use crate::state::ui::ListId;
@@ -235,6 +236,18 @@ fn started(model: &Model, stack: &Stack, now: Timestamp) -> Prose {
     }
 }
 
+/// Whether the work of a job is known to have been undone.
+pub fn was_undone(model: &Model, job: &JobId, now: Timestamp) -> bool {
+    let known = model.jobs.get(job);
+    let workflow = known.and_then(|it| it.request.as_ref()?.workflow_id.clone());
+    let of = workflow.map_or_else(|| Undone::Job(job.clone()), Undone::Workflow);
+    let is_its = |step: &Step| {
+        let undone = matches!(step.state, StepState::Job(Some(JobState::Succeeded)));
+        undone && step.undoes.as_ref() == Some(job)
+    };
+    stack(model, &of, now).is_some_and(|stack| stack.steps.iter().any(is_its))
+}
+
 /// A topic without what all topics begin with.
 pub fn short(topic: &str) -> &str {
     topic.strip_prefix("job.").unwrap_or(topic)
@@ -281,6 +294,11 @@ fn happened(model: &Model, step: &Step, next: bool, now: Timestamp) -> Prose {
             };
             on(tail, job.worker(), ", worker ")
         }
+        Some(JobState::Denied) if was_rejected(model, job) => said(
+            Prose::new().own("nothing ran; a person said no"),
+            ", ",
+            rejection(model, job),
+        ),
         Some(JobState::Denied) => said(
             Prose::new().own("nothing ran"),
             "; ",
@@ -331,6 +349,39 @@ fn said(says: Prose, between: &'static str, what: Option<Arc<str>>) -> Prose {
         Some(what) => says.own(between).outside(what),
         None => says,
     }
+}
+
+/// Whether a person said no to a job, by whichever word there is of it: lists of jobs do
+/// not tell.
+fn was_rejected(model: &Model, job: &Job) -> bool {
+    let approval = model.approvals.get(&job.id);
+    let letter = model.letters.get(&job.id);
+    job.was_rejected()
+        || approval.is_some_and(|it| it.fact.status == ApprovalStatus::Rejected)
+        || letter.is_some_and(|it| it.reason_code.as_deref() == Some("approval_rejected"))
+}
+
+/// What the person said who rejected a job.
+fn rejection(model: &Model, job: &Job) -> Option<Arc<str>> {
+    let letter = model.letters.get(&job.id);
+    let said = letter.and_then(|it| it.reason.clone());
+    said.or_else(|| job.error_message().map(Arc::from))
+}
+
+/// Whether a job that has ended is known to have been with no worker.
+fn never_ran(job: &Job) -> bool {
+    let with_worker = |moment: &Moment| match &moment.what {
+        Happened::Dispatched(_) | Happened::FirstWord(_) => true,
+        Happened::Became(state) => state.is_with_worker(),
+        Happened::Submitted(_)
+        | Happened::Decided(_)
+        | Happened::CancelAsked(_)
+        | Happened::DeadLetter(_) => false,
+    };
+    job.is_birth_known()
+        && job.attempts() == 0
+        && job.worker().is_none()
+        && !job.history.iter().any(with_worker)
 }
 
 /// The rule that denied a job and its reason.
@@ -443,8 +494,7 @@ fn next_step(model: &Model, step: &Step) -> Prose {
             .outside(topic)
             .own(". Undo it by hand, or submit it again with the key above."),
         StepState::Job(Some(JobState::Denied)) => {
-            let rejected = job.is_some_and(|job| job.error_code() == Some("approval_rejected"));
-            if rejected {
+            if job.is_some_and(|job| was_rejected(model, job)) {
                 return says
                     .own("A person rejected ")
                     .outside(topic)
@@ -461,6 +511,9 @@ fn next_step(model: &Model, step: &Step) -> Prose {
         StepState::Job(Some(JobState::Timeout)) => says.outside(topic).own(format!(
             " ran out of time, so it may have half happened. {again}"
         )),
+        StepState::Job(Some(JobState::Cancelled)) if job.is_some_and(|it| never_ran(it)) => says
+            .outside(topic)
+            .own(format!(" was cancelled before it ran. {again}")),
         StepState::Job(Some(JobState::Cancelled)) => says.outside(topic).own(format!(
             " was cancelled, so it may have half happened. {again}"
         )),

@@ -268,6 +268,56 @@ fn what_a_stopped_rollback_did_not_come_to_is_not_called_to_come() {
 }
 
 #[test]
+fn what_ended_a_step_that_did_not_run_is_told_as_it_was() {
+    let undo = "told x PENDING born=5s topic=job.undo_b parent=b rule=r \
+                labels=saga_compensation:true,saga_workflow_id:wf";
+    let screen = |ends: &str| {
+        let script = format!(
+            "0s link gateway up | 1s submit b topic=job.b workflow=wf undo=job.undo_b | 2s dispatch b w \
+             | 4s fatal b w | 5s {undo} | 6s {ends} | 6s rollback wf failed=b started=4s steps=b:x:DENIED \
+             | 8s tick"
+        );
+        let found = lines_with(&script, &[Action::Rollbacks], &["undo_b", "nothing ran"]);
+        let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        found.iter().map(words).collect::<Vec<_>>().join(" / ")
+    };
+    // Lists of jobs do not tell who said no; dead letters do.
+    let rejected = screen(
+        "told x DENIED topic=job.undo_b | 6s letter x DENIED topic=job.undo_b code=approval_rejected reason=no",
+    );
+    for says in [
+        "nothing ran; a person said no",
+        "A person rejected job.undo_b",
+    ] {
+        assert!(rejected.contains(says), "{rejected}");
+    }
+    let denied = screen("told x DENIED topic=job.undo_b");
+    assert!(denied.contains("Policy forbids job.undo_b"), "{denied}");
+    let unhanded = screen("told x CANCELLED topic=job.undo_b");
+    let says = "job.undo_b was cancelled before it ran";
+    assert!(unhanded.contains(says), "{unhanded}");
+    let handed = screen("told x CANCELLED topic=job.undo_b attempts=1");
+    let says = "job.undo_b was cancelled, so it may have half";
+    assert!(handed.contains(says), "{handed}");
+}
+
+#[test]
+fn a_retry_says_whether_what_was_done_before_was_undone() {
+    let script = "0s link gateway up | 1s submit b topic=job.b workflow=wf undo=job.undo_b | 2s dispatch b w \
+         | 4s fatal b w | 4s letter b FAILED topic=job.b | 5s submit x topic=job.undo_b parent=b \
+         labels=saga_compensation:true,saga_workflow_id:wf | 6s dispatch x w";
+    for (ends, says) in [
+        ("8s tick", "stays done"),
+        ("7s succeed x w | 8s tick", "was undone since"),
+    ] {
+        let mut console = Console::play(&format!("{script} | {ends}"));
+        console.press("rollbacks | left | retry");
+        let text = text_of(&console.paint(120, 36));
+        assert!(text.contains(says), "{says}: {text}");
+    }
+}
+
+#[test]
 fn steps_that_nobody_told_the_order_of_are_not_said_to_have_one() {
     let screen = |births: [&str; 2]| {
         let saga = "labels=saga_compensation:true,saga_workflow_id:wf";

@@ -21,7 +21,7 @@ use crate::tui::theme::Role;
 use crate::tui::widget::pane::{fact, fact_rows, rows};
 use crate::tui::widget::words::{Ink, Words};
 use crate::view::together::{TogetherRow, deed, together};
-use crate::view::{Prose, compensations};
+use crate::view::{self, Prose, compensations};
 
 /// Cells across, the edge not counted.
 const WIDTH: u16 = 70;
@@ -452,8 +452,11 @@ fn retry(front: &Front<'_>, dialog: &RetryDialog, width: usize) -> (String, Vec<
         ),
     };
     lines.extend(sentences(copies, width, role));
-    lines
-        .push(Words::new().text("Nothing is undone first: what it did before it died stays done."));
+    let done = match view::rollbacks::was_undone(model, &dialog.job, front.state.now) {
+        true => "What it did before it died was undone since.",
+        false => "Nothing is undone first: what it did before it died stays done.",
+    };
+    lines.push(Words::new().text(done));
     lines.push(Words::new());
     let mut part = |label: &str, value: Option<&str>| {
         let value = value.unwrap_or("unknown");
