@@ -27,10 +27,10 @@ const CONNECT_LIMIT: Elapsed = Elapsed::from_secs(6);
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Servers")]
 pub(super) struct ServerArgs {
-    /// The gateway, http://host:port; else CORDUM_GATEWAY. Its key: CORDUM_API_KEY
+    /// The gateway, http://host:port; CORDUM_GATEWAY where no flag names a server. Its key: CORDUM_API_KEY
     #[arg(long, value_name = "URL")]
     pub(super) gateway: Option<String>,
-    /// The bus, nats://host:port; else NATS_URL. Its token: NATS_TOKEN
+    /// The bus, nats://host:port; NATS_URL where no flag names a server. Its token: NATS_TOKEN
     #[arg(long, value_name = "URL")]
     pub(super) nats: Option<String>,
     /// The context of the configuration file; else the current one, where nothing
@@ -339,7 +339,7 @@ fn words(
                     ),
                     code,
                 ),
-                "with one key for all, nobody can: a second operator needs a key of their own",
+                "another operator has to decide it; where keys name their principals, with a key of their own",
             )
         }
         GatewayError::Forbidden { code, text } => (

@@ -17,13 +17,13 @@ use crate::time::SystemClock;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Servers")]
 pub(super) struct SourceArgs {
-    /// The bus, nats://host:port; else NATS_URL. Its token: NATS_TOKEN
+    /// The bus, nats://host:port; NATS_URL where no flag names a server. Its token: NATS_TOKEN
     #[arg(long, value_name = "URL")]
     pub(super) nats: Option<String>,
-    /// The gateway, http://host:port; else CORDUM_GATEWAY. Its key: CORDUM_API_KEY
+    /// The gateway, http://host:port; CORDUM_GATEWAY where no flag names a server. Its key: CORDUM_API_KEY
     #[arg(long, value_name = "URL")]
     pub(super) gateway: Option<String>,
-    /// The store, redis://host:port; else REDIS_URL. Its password: REDIS_PASSWORD
+    /// The store, redis://host:port; REDIS_URL where no flag names a server. Its password: REDIS_PASSWORD
     #[arg(long, value_name = "URL")]
     pub(super) redis: Option<String>,
     /// The context of the configuration file; else the current one, where nothing

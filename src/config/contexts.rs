@@ -231,8 +231,19 @@ pub fn deployment(
         (None, None) => None,
     };
     let Some(context) = context else {
+        // Flags name a deployment, and so do the variables: it may be another one.
+        let by_flag = |name: &str| {
+            let is_address = Kind::ALL.iter().any(|kind| kind.variable() == name);
+            env(name).filter(|_| !is_address)
+        };
+        let alone = *flags != Addresses::default();
+        let servers = if alone {
+            servers::servers(flags, &by_flag)?
+        } else {
+            servers::servers(flags, env)?
+        };
         return Ok(Deployment {
-            servers: servers::servers(flags, env)?,
+            servers,
             context: None,
         });
     };

@@ -43,7 +43,7 @@ fn each_refusal_is_read_in_the_review_and_the_note_is_kept() {
                 "self-approval not permitted",
             ),
             "403 self_approval_denied",
-            "Not approved: you asked for this job, so somebody else must decide (self-approval not permitted). With one key for all, nobody can.",
+            "Not approved: you asked for this job, so somebody else must decide (self-approval not permitted). Another operator has to decide it.",
         ),
         (
             Answer::Says(401, r#"{"error":"unauthorized","status":401}"#.to_owned()),

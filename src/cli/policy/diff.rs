@@ -176,10 +176,17 @@ fn compare(old: &Policy, new: &Policy, recorded: Vec<Recorded>, limit: usize) ->
 /// One line of a file: a record of its own, or what a gateway tells of a job.
 #[derive(Deserialize)]
 struct Line {
-    #[serde(alias = "id")]
+    #[serde(default)]
     job_id: String,
-    #[serde(default, alias = "matched_rule", alias = "safety_rule_id")]
+    /// As a gateway names the job, beside the other name or alone.
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
     rule_id: Option<String>,
+    #[serde(default)]
+    matched_rule: Option<String>,
+    #[serde(default)]
+    safety_rule_id: Option<String>,
     #[serde(default)]
     request: Option<Value>,
 }
@@ -203,10 +210,14 @@ fn from_file(file: &Path, limit: usize) -> Result<Vec<Recorded>, CliError> {
             return Err(bad(format!("the line is longer than {MAX_RECORD} bytes")));
         }
         let read: Line = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-        if read.job_id.is_empty() {
-            return Err(bad("job_id is empty".to_owned()));
+        let job = match read.job_id.is_empty() {
+            true => read.id,
+            false => read.job_id,
+        };
+        if job.is_empty() {
+            return Err(bad("job_id is missing or empty".to_owned()));
         }
-        if !seen.insert(read.job_id.clone()) {
+        if !seen.insert(job.clone()) {
             continue;
         }
         let request = read.request.filter(|request| !request.is_null());
@@ -218,8 +229,11 @@ fn from_file(file: &Path, limit: usize) -> Result<Vec<Recorded>, CliError> {
             None => None,
         };
         recorded.push(Recorded {
-            job: JobId::from(read.job_id),
-            rule_id: read.rule_id.filter(|rule| !rule.is_empty()),
+            job: JobId::from(job),
+            rule_id: [read.rule_id, read.matched_rule, read.safety_rule_id]
+                .into_iter()
+                .flatten()
+                .find(|rule| !rule.is_empty()),
             question,
         });
     }

@@ -173,13 +173,8 @@ fn flags_go_before_the_environment_and_the_environment_before_the_current_contex
         &[nats, gateway],
         "- http://env:8081 nats://env:4222 -",
     );
-    speaks_to(
-        None,
-        flag,
-        &[nats, gateway],
-        "- http://flag:8081 nats://env:4222 -",
-    );
     // One deployment is never mixed with another.
+    speaks_to(None, flag, &[nats, gateway], "- http://flag:8081 - -");
     speaks_to(None, None, &[nats], "- - nats://env:4222 -");
     speaks_to(None, flag, &[], "- http://flag:8081 - -");
 }

@@ -56,7 +56,7 @@ pub(super) fn words(refusal: &Refusal) -> String {
         ),
         ("self_approval_denied", _) => (
             "you asked for this job, so somebody else must decide",
-            "With one key for all, nobody can.",
+            "Another operator has to decide it.",
         ),
         ("kernel_unavailable", _) => (
             "the safety kernel does not answer, so nothing can be approved",
@@ -198,7 +198,7 @@ mod tests {
                 403,
                 "self_approval_denied",
                 "self-approval not permitted",
-                "Not approved: you asked for this job, so somebody else must decide (self-approval not permitted). With one key for all, nobody can.",
+                "Not approved: you asked for this job, so somebody else must decide (self-approval not permitted). Another operator has to decide it.",
             ),
             (
                 403,

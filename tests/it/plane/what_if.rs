@@ -1,6 +1,7 @@
 //! A candidate policy against a plane that has decided: in the console, by key, and
 //! from the command line.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -92,6 +93,20 @@ fn a_candidate_is_tried_by_key_and_what_loses_a_person_is_said_while_nothing_cha
     assert_eq!(up.terminate().code, 0);
 }
 
+/// What the help of `policy diff` makes with curl and jq.
+fn log_of_pages(up: &Up) -> PathBuf {
+    let (_, log) = http(up.addr, "GET", "/api/v1/governance/decisions", None);
+    let jobs = log["items"].as_array().unwrap().iter();
+    let jobs: BTreeSet<&str> = jobs.map(|it| it["job_id"].as_str().unwrap()).collect();
+    let pages = jobs.into_iter().map(|id| {
+        let (_, page) = http(up.addr, "GET", &format!("/api/v1/jobs/{id}"), None);
+        page.to_string()
+    });
+    let file = up.policy.with_file_name("decisions.jsonl");
+    std::fs::write(&file, pages.collect::<Vec<_>>().join("\n")).unwrap();
+    file
+}
+
 #[test]
 fn the_decisions_of_a_gateway_are_compared_job_by_job() {
     let up = Up::start();
@@ -131,6 +146,21 @@ fn the_decisions_of_a_gateway_are_compared_job_by_job() {
         (&same["considered"], &same["flips"]),
         (&json!(2), &json!([]))
     );
+    // The pages of jobs, one a line, are what a file of decisions may hold.
+    let pages = log_of_pages(&up);
+    let paths = [&up.policy, &next, &pages].map(|path| path.to_str().unwrap());
+    let of_pages = [
+        "policy",
+        "diff",
+        paths[0],
+        paths[1],
+        "--decisions",
+        paths[2],
+    ];
+    let ran = Capdeck::new().run(&of_pages);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    let says = "on the last 2 decisions  1 flip, 1 stay, 0 unknown";
+    assert!(ran.stdout.contains(says), "{}", ran.stdout);
     let away = diff(&up.policy, &next, "http://127.0.0.1:1");
     assert_eq!(away.code, 3, "{}", away.stderr);
     assert_eq!(up.terminate().code, 0);

@@ -118,7 +118,7 @@ fn files_that_cannot_be_compared_are_told_from_policies_that_differ() {
         ("", "no decision is recorded in /decisions.jsonl"),
         (
             "{\"job_id\": \"a\"}\n{\"job\": 1}",
-            "/decisions.jsonl:2: missing field `job_id`",
+            "/decisions.jsonl:2: job_id is missing or empty",
         ),
         (
             "{\"job_id\": \"a\", \"request\": {\"topic\": 7}}",
