@@ -36,9 +36,11 @@ use crate::control_plane::keeper::{Keeper, NotKept, Standing};
 use crate::store::Store;
 use crate::time::{Clock, Elapsed, sleep};
 
-/// How long an answer is waited for: longer than any of ours takes, shorter than callers
-/// wait.
-const ANSWER_LIMIT: Elapsed = Elapsed::from_secs(8);
+/// How long an answer to what changes something is waited for: longer than any of ours
+/// takes, shorter than callers wait.
+const CHANGE_LIMIT: Elapsed = Elapsed::from_secs(8);
+/// The same for what only reads, for which callers wait 5 s.
+const READ_LIMIT: Elapsed = Elapsed::from_secs(4);
 /// How long a question or an answer lies in the store.
 const LIES: Elapsed = Elapsed::from_secs(30);
 /// Requests of others that are answered at a time.
@@ -231,6 +233,10 @@ impl Post {
         let away = |error: &dyn std::fmt::Display| {
             no_leader(format!("the plane that leads cannot be asked: {error}"))
         };
+        let limit = match question.method.as_str() {
+            "GET" | "HEAD" => READ_LIMIT,
+            _ => CHANGE_LIMIT,
+        };
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let id = format!("{}-{number}", self.keeper.name());
         let text = serde_json::to_vec(&question).map_err(|error| away(&error))?;
@@ -245,7 +251,7 @@ impl Post {
         said.map_err(|error| away(&error))?;
         tokio::select! {
             _told = answered => {}
-            () = sleep(&*self.clock, ANSWER_LIMIT) => {}
+            () = sleep(&*self.clock, limit) => {}
         }
         drop(awaits);
         let key = answered_key(&id);
@@ -457,9 +463,9 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::time::{ManualClock, Timestamp};
 
-    #[tokio::test]
-    async fn a_caller_who_hangs_up_is_forgotten() {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(0)));
+    /// A plane that stands by, on a bus where nobody leads.
+    fn post(clock: &ManualClock) -> Post {
+        let clock: Arc<dyn Clock> = Arc::new(clock.clone());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::clone(&clock)));
         let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
         let parts = keeper::Parts {
@@ -471,8 +477,12 @@ mod tests {
             wake: Arc::default(),
         };
         let keeper = Arc::new(Keeper::new(parts, "capdeck-b".to_owned()));
-        let post = Post::new(keeper, bus, store, clock);
+        Post::new(keeper, bus, store, clock)
+    }
+
+    async fn question(method: Method) -> Question {
         let mut request = Request::new(HttpBody::empty());
+        *request.method_mut() = method;
         request.extensions_mut().insert(Caller {
             role: Role::Admin,
             tenant: None,
@@ -481,9 +491,31 @@ mod tests {
             personal: false,
             named_by_key: false,
         });
-        let question = Question::of("capdeck-b", request)
-            .await
-            .expect("a question");
+        let question = Question::of("capdeck-b", request).await;
+        question.expect("a question")
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_is_told_that_nobody_leads_before_they_give_up() {
+        let clock = ManualClock::at(Timestamp::from_millis(0));
+        let post = post(&clock);
+        for (method, limit) in [(Method::GET, READ_LIMIT), (Method::POST, CHANGE_LIMIT)] {
+            let question = question(method).await;
+            let mut asking = std::pin::pin!(post.ask("capdeck-a", question));
+            assert!(futures_util::poll!(&mut asking).is_pending());
+            clock.advance(Elapsed::from_millis(limit.as_millis() - 1));
+            assert!(futures_util::poll!(&mut asking).is_pending());
+            clock.advance(Elapsed::from_millis(1));
+            let refusal = asking.await.expect_err("nobody answers");
+            let status = refusal.into_response().status();
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_hangs_up_is_forgotten() {
+        let post = post(&ManualClock::at(Timestamp::from_millis(0)));
+        let question = question(Method::GET).await;
         {
             let asking = std::pin::pin!(post.ask("capdeck-a", question));
             assert!(futures_util::poll!(asking).is_pending());
