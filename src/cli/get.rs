@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use crate::cli::sources::{self, SourceArgs};
 use crate::cli::{CliError, operate, print};
 use crate::config::Servers;
+use crate::gateway_client::error::REFUSES_KEY;
 use crate::headless::{self, Kind, Patience, Snapshot, Wanted, Watch, json, table};
 use crate::ids::JobId;
 use crate::runtime::{Identity, Runtime};
@@ -191,6 +192,9 @@ async fn get(
         };
         let (name, url) = (away.source_name, url.unwrap_or("an unknown address"));
         let reason = operate::shown(&away.reason);
+        if away.reason.starts_with(REFUSES_KEY) {
+            return CliError::refused(anyhow!("{reason} ({url})")).hint(operate::KEY_HINT);
+        }
         CliError::unreachable(anyhow!("cannot reach {name} at {url}: {reason}"))
             .hint("`capdeck demo` runs a whole control plane in this terminal")
     })?;

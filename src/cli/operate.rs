@@ -20,6 +20,9 @@ use crate::ids::{JobId, SenderId};
 use crate::text::{self, Shown};
 use crate::time::{Clock as _, Elapsed, SystemClock, Timestamp};
 
+/// What to do where a gateway refuses the key.
+pub(super) const KEY_HINT: &str = "CORDUM_API_KEY holds the key";
+
 /// How long the first attempt to reach the bus may take.
 const CONNECT_LIMIT: Elapsed = Elapsed::from_secs(6);
 
@@ -350,14 +353,14 @@ fn words(
                 ),
                 code,
             ),
-            "CORDUM_TENANT_ID chooses the tenant, CORDUM_API_KEY the key",
+            "CORDUM_TENANT_ID chooses the tenant, CORDUM_API_KEY the key and with it the role",
         ),
         GatewayError::Unauthorized { text } => (
             format!(
                 "{id} was not {done}: the gateway refuses the key: {}",
                 said(text)
             ),
-            "CORDUM_API_KEY holds the key",
+            KEY_HINT,
         ),
         GatewayError::NotFound { text } => (
             format!(

@@ -14,6 +14,9 @@ use crate::time::Elapsed;
 /// one or two lines.
 const MAX_TEXT: usize = 512;
 
+/// How [`GatewayError::Unauthorized`] begins, for whoever has only its text.
+pub(crate) const REFUSES_KEY: &str = "the gateway refuses the key";
+
 /// Why a call brought nothing. Texts in it are the gateway's own words, cut to
 /// 512 characters and not yet escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -45,7 +48,7 @@ pub enum GatewayError {
         cause: String,
     },
     /// 401.
-    #[error("the gateway refuses the key: {text}")]
+    #[error("{}: {text}", REFUSES_KEY)]
     Unauthorized {
         /// The gateway's words.
         text: String,

@@ -231,6 +231,22 @@ fn decisions_are_the_same_in_a_table_and_as_json_and_can_be_asked_for_by_job_and
 }
 
 #[test]
+fn whoever_has_no_key_or_a_wrong_one_is_told_so() {
+    let home = Capdeck::new();
+    let keys = ("CORDUM_API_KEYS", "acme:right:admin:ada");
+    let up = &["up", "--no-traffic", "--http", "127.0.0.1:0"];
+    let plane = Running::start(home.command(up).env(keys.0, keys.1));
+    let server = format!("http://{}", gateway(&plane.ready));
+    for key in ["", "wrong"] {
+        let mut get = home.command(&["get", "jobs", "--gateway", &server]);
+        let ran = Ran::of(get.env("CORDUM_API_KEY", key).output().unwrap());
+        check(&ran, 1, "error: the gateway refuses the key");
+        check(&ran, 1, "hint: CORDUM_API_KEY holds the key");
+    }
+    drop(plane);
+}
+
+#[test]
 fn whoever_watches_decisions_is_told_when_the_gateway_is_away_and_goes_on_after() {
     let home = Capdeck::new();
     let start =
