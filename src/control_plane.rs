@@ -423,7 +423,7 @@ async fn follow(
                 Err(error) => {
                     // Told once for each reason, not every few seconds.
                     if away.as_ref() != Some(&error) {
-                        tracing::warn!(%error, "jobs wait for a verdict");
+                        tracing::warn!(%error, "the safety kernel gives no verdict");
                     }
                     away = Some(error);
                 }

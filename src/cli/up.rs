@@ -355,7 +355,10 @@ async fn up(args: &UpArgs) -> Result<(), CliError> {
         match plane.snapshot().await {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                tracing::warn!(%error, "no job goes on before it does");
+                match args.fail_open {
+                    true => tracing::warn!(%error, "jobs go on unjudged until it does"),
+                    false => tracing::warn!(%error, "no job goes on before it does"),
+                }
                 "unknown".to_owned()
             }
         },

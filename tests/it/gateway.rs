@@ -331,6 +331,22 @@ async fn a_cancel_tells_the_worker_and_ends_the_job_once() {
         .await;
     bench.heard();
     let path = format!("/api/v1/jobs/{}/cancel", go.job_id());
+    let other = bench
+        .submit(json!({"topic":"job.a","labels":{"mcp.action":"read"}}))
+        .await;
+    bench.heard();
+    let cancel = format!("/api/v1/jobs/{}/cancel", other.job_id());
+    bench.post(&cancel, &json!({})).await;
+    let traces = bench
+        .packets()
+        .into_iter()
+        .map(|(_, packet)| packet.trace.to_string());
+    let traces: Vec<String> = traces.collect();
+    assert_eq!(
+        traces,
+        [other.job_id(), other.job_id()],
+        "as CAP gateways do"
+    );
     let body = json!({"reason":"wrong table","requested_by":"oncall-1"});
     let done = bench.post(&path, &body).await;
     assert_eq!(done.body, json!({"id": go.job_id(), "state": "CANCELLED"}));

@@ -141,8 +141,8 @@ pub(super) async fn cancel(
     let now = app.clock.now();
     let cancelled = ledger::lock(&app.ledger).cancel(&id, &by, &reason, now);
     app.wake.notify_one();
-    let cancelled = match cancelled {
-        Ok(cancelled) => cancelled,
+    match cancelled {
+        Ok(_) => {}
         Err(LedgerError::AlreadyEnded { state }) => {
             return ok(&json!({
                 "id": id.as_str(),
@@ -151,21 +151,18 @@ pub(super) async fn cancel(
             }));
         }
         Err(error) => return Err(error.into()),
-    };
+    }
     let wish = JobCancel {
         job_id: id.clone(),
         reason: reason.clone(),
         requested_by: by,
         ..JobCancel::default()
     };
-    // The wish first: whoever works on it should hear it as soon as possible.
-    app.tell(
-        CANCEL,
-        &cancelled.trace,
-        SENDER_GATEWAY,
-        Body::JobCancel(wish),
-    )
-    .await;
+    // Both in a trace of the job's name, as CAP gateways send them. The wish first: whoever
+    // works on it should hear it as soon as possible.
+    let trace = TraceId::from(id.as_str());
+    app.tell(CANCEL, &trace, SENDER_GATEWAY, Body::JobCancel(wish))
+        .await;
     let result = JobResult {
         job_id: id.clone(),
         status: JobStatus::Cancelled,
@@ -173,8 +170,7 @@ pub(super) async fn cancel(
         error_message: reason,
         ..JobResult::default()
     };
-    app.tell(RESULT, &cancelled.trace, SENDER_GATEWAY, dead(result))
-        .await;
+    app.tell(RESULT, &trace, SENDER_GATEWAY, dead(result)).await;
     ok(&json!({ "id": id.as_str(), "state": "CANCELLED" }))
 }
 

@@ -52,7 +52,7 @@ pub enum LedgerError {
         what: &'static str,
     },
     /// The policy moved since it asked or was seen.
-    #[error("the policy that asked is not the one in force")]
+    #[error("{}", stale_snapshot(asked_under, current))]
     StaleSnapshot {
         /// The policy that asked.
         asked_under: String,
@@ -117,6 +117,14 @@ impl LedgerError {
             | Self::NoRemediations
             | Self::AlreadyEnded { .. } => 409,
         }
+    }
+}
+
+fn stale_snapshot(asked_under: &str, current: &str) -> &'static str {
+    if asked_under == current {
+        "the policy that asked is not the one that was seen"
+    } else {
+        "the policy that asked is not the one in force"
     }
 }
 

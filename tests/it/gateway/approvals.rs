@@ -120,6 +120,8 @@ async fn a_yes_is_bound_to_what_was_seen() {
     ] {
         let reply = bench.post(&path, &json!({ "expect": expect })).await;
         assert_eq!(reply.short(), expected, "{expect}");
+        let says = reply.body["error"].as_str().unwrap();
+        assert!(says.ends_with("is not the one that was seen"), "{says}");
     }
     let key = format!("ctx:{id}");
     bench

@@ -171,6 +171,10 @@ fn learn_trace(job: &mut Job, trace: &TraceId, from_request: bool) -> bool {
     if trace.is_empty() || job.trace_from_request {
         return false;
     }
+    // Planes put the job's name where they tell of its end; its trace is another.
+    if !from_request && trace.as_str() == job.id.as_str() {
+        return false;
+    }
     if from_request {
         job.trace_from_request = true;
         return learn(&mut job.trace, Some(trace.clone()));

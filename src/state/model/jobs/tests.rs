@@ -573,3 +573,19 @@ fn a_sender_whose_clock_is_ahead_does_not_hide_what_the_plane_says() {
         );
     }
 }
+
+#[test]
+fn the_name_of_a_job_is_no_trace_that_its_end_teaches() {
+    for (ends, trace) in [
+        ("1s cancelled j1 api-gateway trace=j1", None),
+        ("1s cancelled j1 api-gateway trace=t9", Some("t9")),
+        (
+            "0s submit j1 trace=j1 | 1s cancelled j1 api-gateway trace=j1",
+            Some("j1"),
+        ),
+    ] {
+        let state = script::run(ends).expect("a script");
+        let job = state.model.jobs.get(&JobId::from("j1")).expect("the job");
+        assert_eq!(job.trace.as_ref().map(|it| it.as_str()), trace, "{ends}");
+    }
+}
