@@ -126,6 +126,7 @@ pub(super) fn blocks(model: &Model, pool: &Pool, holds: &Holds, now: Timestamp) 
                     let at_work = at_work(model, tenant);
                     [says.clone().own(format!(", {at_work} at work")), says]
                 }
+                (None, None) if pool.workers(Standing::Lost) > 0 => lost(model, pool, now),
                 (None, None) if pool.overloaded > 0 => both(overloaded()),
                 (None, None) => both(Prose::new()),
             }
@@ -137,6 +138,25 @@ pub(super) fn blocks(model: &Model, pool: &Pool, holds: &Holds, now: Timestamp) 
 fn heard(pool: &Pool) -> u32 {
     let all: u32 = pool.standing.iter().sum();
     all.saturating_sub(pool.workers(Standing::Lost))
+}
+
+/// `2 of 4 workers lost, the last 41s ago`; one of them by its name.
+fn lost(model: &Model, pool: &Pool, now: Timestamp) -> [Prose; 2] {
+    let (gone, all) = (
+        pool.workers(Standing::Lost),
+        pool.standing.iter().sum::<u32>(),
+    );
+    let says = Prose::new().own(format!("{gone} of {all} workers lost"));
+    let long = match last_lost(model, pool, now) {
+        Some((worker, silence)) if gone == 1 => Prose::new()
+            .outside(worker.id.as_str())
+            .own(format!(" lost {} ago", text::age(silence))),
+        Some((_, silence)) => says
+            .clone()
+            .own(format!(", the last {} ago", text::age(silence))),
+        None => says.clone(),
+    };
+    [long, says]
 }
 
 /// `5 jobs behind approval e41b9f2c, SLA 3m40s`; with nothing behind it the approval
@@ -481,6 +501,31 @@ mod tests {
         let holds = Holds::of(&state.model, &pools, state.now);
         let says = blocks(&state.model, pool.expect("the pool"), &holds, state.now);
         assert_eq!(says.map(|it| it.plain()), expected);
+    }
+
+    #[test]
+    fn workers_that_are_lost_are_named_where_nothing_worse_blocks() {
+        let beats = |names: &[&str], at: u32| {
+            let one = |name: &&str| format!("{at}s beat {name} pool=p slots=0/4");
+            names.iter().map(one).collect::<Vec<_>>().join(" | ")
+        };
+        let script = |all: &[&str], left: &[&str]| {
+            format!(
+                "0s link nats up | {} | {} | {} | {}",
+                beats(all, 1),
+                beats(left, 20),
+                beats(left, 40),
+                beats(left, 60)
+            )
+        };
+        let one = script(&["w1", "w2"], &["w1"]);
+        check_blocks(&one, "p", ["w2 lost 59s ago", "1 of 2 workers lost"]);
+        let two = script(&["w1", "w2", "w3"], &["w1"]);
+        let says = [
+            "2 of 3 workers lost, the last 59s ago",
+            "2 of 3 workers lost",
+        ];
+        check_blocks(&two, "p", says);
     }
 
     #[track_caller]
