@@ -154,7 +154,8 @@ pub struct Counters {
     pub forgotten_keys: u64,
     /// Submissions refused because too many jobs are under way.
     pub refused_submits: u64,
-    /// Packets that could not be read, or name nothing.
+    /// Packets that could not be read or name nothing, and requests that break the
+    /// contract or contradict themselves.
     pub malformed_packets: u64,
     /// Rollback steps that were forgotten to make room.
     pub forgotten_undos: u64,
@@ -338,7 +339,7 @@ impl Ledger {
         self.latency.summary(now)
     }
 
-    /// Counts a packet that could not be read, or names nothing.
+    /// Counts a packet that could not be read, or a request that is not taken.
     pub fn malformed(&mut self) {
         self.counters.malformed_packets += 1;
     }

@@ -32,6 +32,7 @@ use crate::wire::{self, decode, encode};
 pub mod placement;
 pub mod plan;
 pub mod saga;
+pub mod sound;
 
 /// How long the kernel may take to answer.
 pub const KERNEL_LIMIT: Elapsed = Elapsed::from_secs(2);
@@ -238,8 +239,9 @@ impl Scheduler {
                 ledger.malformed();
                 continue;
             };
-            if let Err(error) = take(&mut ledger, packet, now) {
-                tracing::warn!(%error, "a submission was refused");
+            if let Err(dropped) = take(&mut ledger, packet, now) {
+                let error = &dropped as &dyn std::error::Error;
+                tracing::warn!(error, "a submission was dropped");
                 ledger.malformed();
             }
         }
@@ -501,22 +503,30 @@ impl Scheduler {
 /// say nothing that it does not know.
 ///
 /// # Errors
-/// Those of [`Ledger::submit`].
+/// [`Dropped`] when a request is not taken.
 pub(in crate::control_plane) fn take(
     ledger: &mut Ledger,
     packet: Packet,
     now: Timestamp,
-) -> Result<(), LedgerError> {
+) -> Result<(), Dropped> {
     let ours = packet.sender.as_str() == wire::SENDER_SCHEDULER;
     match packet.body {
         Body::JobRequest(request) => {
+            let dropped = |job: &JobId, why| Dropped {
+                job: job.clone(),
+                sender: packet.sender.clone(),
+                why,
+            };
+            sound::check(&request).map_err(|unsound| dropped(&request.job_id, unsound.into()))?;
+            let job = request.job_id.clone();
             let submission = Submission {
                 request: *request,
                 trace: packet.trace,
                 via: Via::Bus,
                 ..Submission::default()
             };
-            ledger.submit(submission, now)?;
+            let taken = ledger.submit(submission, now);
+            taken.map_err(|refused| dropped(&job, refused.into()))?;
         }
         Body::JobResult(result) if !ours => {
             ledger.result(*result, now);
@@ -532,6 +542,27 @@ pub(in crate::control_plane) fn take(
         Body::JobResult(_) | Body::JobCancel(_) | Body::Alert(_) | Body::WorkerHandshake(_) => {}
     }
     Ok(())
+}
+
+/// A request on the bus that is not taken.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("the request of job {job:?}, sent by {sender:?}, is dropped")]
+pub(in crate::control_plane) struct Dropped {
+    job: JobId,
+    sender: SenderId,
+    #[source]
+    why: NotTaken,
+}
+
+/// Why a request on the bus is not taken.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(in crate::control_plane) enum NotTaken {
+    /// It could never be run.
+    #[error(transparent)]
+    Unsound(#[from] sound::Unsound),
+    /// There is no room for it, or it is no job.
+    #[error(transparent)]
+    Refused(#[from] LedgerError),
 }
 
 /// What the scheduler learned by doing something.

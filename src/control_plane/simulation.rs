@@ -274,7 +274,11 @@ impl Simulation {
     /// The scheduler hears a packet.
     fn schedule(&mut self, packet: Packet) {
         if let Err(error) = take(&mut self.ledger, packet, self.now) {
-            self.refused.push(error.to_string());
+            use std::error::Error as _;
+
+            let why = error.source().map(ToString::to_string);
+            let why = why.unwrap_or_default();
+            self.refused.push(format!("{error}: {why}"));
         }
     }
 

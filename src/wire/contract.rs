@@ -316,14 +316,21 @@ pub fn violations(packet: &Packet) -> Vec<WireWarning> {
     found.0
 }
 
+/// Rules of CAP 2.17 that a request breaks, whatever envelope it travels in.
+pub fn request_violations(it: &JobRequest) -> Vec<WireWarning> {
+    let mut found = Findings(Vec::new());
+    request(it, &mut found);
+    found.0
+}
+
 fn request(it: &JobRequest, found: &mut Findings) {
     found.empty(it.job_id.as_str(), "job_id");
     found.empty(&it.topic, "topic");
     found.when(!it.priority.is_known(), "priority", || {
-        format!("{} is not a priority", it.priority.number())
+        format!("is {}; 0 to 3 are allowed", it.priority.number())
     });
     found.when(it.step_index < 0, "step_index", || {
-        format!("is negative: {}", it.step_index)
+        format!("is {}; 0 and more are allowed", it.step_index)
     });
     let mut entries = |len: usize, field| {
         found.when(len > MAX_ENTRIES, field, || {
@@ -351,7 +358,7 @@ fn budget(it: &Budget, found: &mut Findings) {
         });
     }
     found.when(it.deadline_ms < 0, "budget.deadline_ms", || {
-        format!("is negative: {}", it.deadline_ms)
+        format!("is {}; 0 and more are allowed", it.deadline_ms)
     });
 }
 

@@ -6,6 +6,7 @@ mod again;
 mod approvals;
 mod bench;
 mod governance;
+mod intake;
 mod keys;
 mod openapi;
 mod replay;
@@ -617,7 +618,9 @@ async fn payloads_workers_pools_and_status_have_their_shapes() {
     assert_eq!(pools.body[0]["topics"], json!(["job.batch.*"]));
     assert_eq!(pools.body[0]["capacity"], 4);
 
+    bench.ledger.lock().unwrap().malformed();
     let status = bench.get("/api/v1/status").await.body;
+    assert_eq!(status["counters"]["malformed_packets"], 1);
     assert!(
         status["capabilities"]
             .as_array()

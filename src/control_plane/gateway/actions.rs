@@ -47,6 +47,7 @@ pub(super) async fn submit(
     let body = read_body(request).await?;
     let mut wanted = submission::read(&body)?;
     own(&mut wanted.request, &caller)?;
+    wanted.must_be_sound()?;
     app.needs_bus()?;
     let body_digest = wanted.digest();
     if let Some(first) = app.repeats(&wanted.request, &body_digest, &caller)? {

@@ -15,7 +15,7 @@ use super::admission::{Admission, admit};
 use super::answer::{Answer, Refusal};
 use super::keys::Caller;
 use super::routes::job_id;
-use super::submission::Wanted;
+use super::submission::{BadSubmission, Wanted};
 use crate::control_plane::ledger::{self, Again, LedgerError, Via};
 use crate::ids::SenderId;
 
@@ -55,7 +55,7 @@ pub(super) async fn retry(
         copies: Some(again.request.context_ptr.clone()),
         body_digest: String::new(),
     };
-    admit(&app, &caller, wanted(again), admission).await
+    admit(&app, &caller, wanted(again)?, admission).await
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -92,16 +92,21 @@ pub(super) async fn remediate(
         copies: Some(again.request.context_ptr.clone()),
         body_digest: String::new(),
     };
-    admit(&app, &caller, wanted(again), admission).await
+    admit(&app, &caller, wanted(again)?, admission).await
 }
 
-fn wanted(again: Again) -> Wanted {
-    Wanted {
+/// # Errors
+/// When the request could not be run: the record may be older than the check, and
+/// the policy may have changed what it says.
+fn wanted(again: Again) -> Result<Wanted, BadSubmission> {
+    let wanted = Wanted {
         request: again.request,
         trace: again.trace,
         sender: SenderId::default(),
         sent_at: None,
         context: None,
         ignored: Vec::new(),
-    }
+    };
+    wanted.must_be_sound()?;
+    Ok(wanted)
 }

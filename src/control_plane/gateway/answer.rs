@@ -151,11 +151,11 @@ impl From<BadSubmission> for Refusal {
             BadSubmission::NotJson(_) => Self::bad_request("invalid_json", says),
             BadSubmission::BadShape(_) => Self::bad_request("invalid_body", says),
             BadSubmission::BadField { field, .. } => {
-                let code = match field {
+                let code = match &*field {
                     "topic" | "compensation.topic" => "invalid_topic",
                     _ => "invalid_field",
                 };
-                Self::bad_request(code, says).with("field", field)
+                Self::bad_request(code, says).with("field", &*field)
             }
         }
     }

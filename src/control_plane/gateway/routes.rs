@@ -389,6 +389,7 @@ fn of_the_record(ledger: &Ledger, now: Timestamp) -> [(String, Value); 5] {
                 "forgotten_jobs": counters.forgotten_jobs,
                 "forgotten_keys": counters.forgotten_keys,
                 "refused_submits": counters.refused_submits,
+                "malformed_packets": counters.malformed_packets,
                 "forgotten_undos": counters.forgotten_undos,
             }),
         ),

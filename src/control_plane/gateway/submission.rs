@@ -5,6 +5,7 @@
 //! the field that is wrong. Unknown fields are ignored and named, because
 //! clients of other planes send more than we read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -137,7 +138,7 @@ pub enum BadSubmission {
     #[error("{field} {says}")]
     BadField {
         /// The field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it.
         says: String,
     },
@@ -145,7 +146,7 @@ pub enum BadSubmission {
 
 fn bad(field: &'static str, says: impl Into<String>) -> BadSubmission {
     BadSubmission::BadField {
-        field,
+        field: Cow::Borrowed(field),
         says: says.into(),
     }
 }
@@ -296,8 +297,13 @@ fn from_http(fields: Map<String, Value>) -> Result<Wanted, BadSubmission> {
         deadline_ms: body.deadline_ms.unwrap_or_default(),
     };
     let hints = ContextHints {
-        max_input_tokens: i32::try_from(budget.max_input_tokens)
-            .map_err(|_| bad("max_input_tokens", "is too large"))?,
+        max_input_tokens: i32::try_from(budget.max_input_tokens).map_err(|_| {
+            let (tokens, most) = (budget.max_input_tokens, i32::MAX);
+            bad(
+                "max_input_tokens",
+                format!("is {tokens}; 0 to {most} are allowed"),
+            )
+        })?,
         allow_summarization: body.allow_summarization.unwrap_or_default(),
         allow_retrieval: body.allow_retrieval.unwrap_or_default(),
         tags: body.tags.unwrap_or_default(),

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::bus::local::LocalBus;
 use crate::control_plane::kernel::Decision;
-use crate::control_plane::ledger::{Job, JobState, Ledger, WaitingOn};
+use crate::control_plane::ledger::{Job, JobState, JobsQuery, Ledger, WaitingOn};
 use crate::ids::PoolName;
 use crate::store::memory::MemoryStore;
 use crate::time::ManualClock;
@@ -215,6 +215,70 @@ async fn a_job_from_the_bus_reaches_the_worker_with_a_context_and_its_attempt() 
     stage
         .until("j1", |job| job.state == JobState::Succeeded)
         .await;
+    stage.end().await;
+}
+
+/// Requests that could never be run, with why each is dropped.
+const UNSOUND: [(&str, &str); 4] = [
+    (r#""priority":9"#, "priority is 9; 0 to 3 are allowed"),
+    (
+        r#""budget":{"max_output_tokens":10000000001}"#,
+        "budget.max_output_tokens is 10000000001; 0 to 10000000000 are allowed",
+    ),
+    (
+        r#""tenant_id":"a","env":{"tenant_id":"b"}"#,
+        r#"env.tenant_id is "b", but tenant_id is "a""#,
+    ),
+    (
+        r#""compensation":{"topic":"job.undo","budget":{"deadline_ms":-1}}"#,
+        "compensation.budget.deadline_ms is -1; 0 and more are allowed",
+    ),
+];
+
+/// A packet with a request that has `fields` beside its id and topic.
+fn raw(id: &str, fields: &str) -> (Packet, Bytes) {
+    let text = format!(
+        r#"{{"trace_id":"t1","sender_id":"tester","created_at":"2026-01-01T00:00:00Z",
+            "protocol_version":1,"job_request":{{"job_id":"{id}","topic":"job.a.run",{fields}}}}}"#
+    );
+    let read = wire::json::packet_and_bytes_from_json(text.as_bytes());
+    let (packet, bytes) = read.expect("an envelope");
+    (packet.expect("a packet"), bytes)
+}
+
+#[test]
+fn a_request_that_is_dropped_is_told_with_its_sender_and_its_fault() {
+    use std::error::Error as _;
+    let mut ledger = Ledger::new(1, 7);
+    for (fields, expected) in UNSOUND {
+        let (packet, _) = raw("j1", fields);
+        let dropped = take(&mut ledger, packet, Timestamp::from_millis(1)).expect_err(fields);
+        assert_eq!(
+            dropped.to_string(),
+            r#"the request of job "j1", sent by "tester", is dropped"#
+        );
+        let why = dropped.source().map(ToString::to_string);
+        assert_eq!(why.as_deref(), Some(expected));
+    }
+    assert_eq!(ledger.jobs(JobsQuery::default()).count(), 0);
+}
+
+#[tokio::test]
+async fn a_request_on_the_bus_that_could_never_run_is_dropped_and_counted() {
+    let stage = Stage::with([]).await;
+    stage.worker().await;
+    let submit = Subject::parse(wire::SUBMIT).expect("a subject");
+    for (n, (fields, _)) in UNSOUND.iter().enumerate() {
+        let (_, bytes) = raw(&format!("bad-{n}"), fields);
+        stage.bus.publish(&submit, bytes).await.expect("up");
+    }
+    stage.submit(request("good", "job.a.run")).await;
+    stage
+        .until("good", |job| job.state == JobState::Running)
+        .await;
+    let known = lock(&stage.ledger).jobs(JobsQuery::default()).count();
+    let counted = lock(&stage.ledger).counters().malformed_packets;
+    assert_eq!((known, counted), (1, UNSOUND.len() as u64));
     stage.end().await;
 }
 

@@ -9,7 +9,8 @@ fn wanted(body: &str) -> Wanted {
 }
 
 fn refused(body: &str) -> String {
-    match read(body.as_bytes()) {
+    let read = read(body.as_bytes());
+    match read.and_then(|wanted| wanted.must_be_sound().map(|()| wanted)) {
         Ok(wanted) => format!("accepted: {wanted:?}"),
         Err(error) => error.to_string(),
     }
@@ -136,11 +137,27 @@ fn what_is_no_job_is_refused_with_the_field() {
         ),
         (
             r#"{"topic":"job.a","deadline_ms":-1}"#,
-            "deadline_ms must not be negative",
+            "deadline_ms is -1; 0 and more are allowed",
         ),
         (
             r#"{"topic":"job.a","step_index":-1}"#,
-            "step_index must not be negative",
+            "step_index is -1; 0 and more are allowed",
+        ),
+        (
+            r#"{"topic":"job.a","max_total_tokens":10000000001}"#,
+            "max_total_tokens is 10000000001; 0 to 10000000000 are allowed",
+        ),
+        (
+            r#"{"topic":"job.a","max_input_tokens":3000000000}"#,
+            "max_input_tokens is 3000000000; 0 to 2147483647 are allowed",
+        ),
+        (
+            r#"{"job_id":"a","topic":"job.a","priority":9}"#,
+            "priority is 9; 0 to 3 are allowed",
+        ),
+        (
+            r#"{"topic":"job.a","compensation":{"topic":"job.undo","budget":{"deadline_ms":-1}}}"#,
+            "compensation.budget.deadline_ms is -1; 0 and more are allowed",
         ),
         (
             r#"{"topic":"job.a","actor_type":"robot"}"#,
@@ -169,4 +186,34 @@ fn what_is_no_job_is_refused_with_the_field() {
     }
     let long = format!(r#"{{"topic":"job.{}"}}"#, "x".repeat(MAX_TOPIC));
     assert_eq!(refused(&long), "topic is longer than 256 characters");
+    let wide = format!(
+        r#"{{"topic":"job.a","adapter_id":"{}"}}"#,
+        "x".repeat(1 << 20)
+    );
+    assert_eq!(
+        refused(&wide),
+        "the body is not a job: it takes 1048589 bytes on the bus, without prompt and \
+         context; 1032192 are allowed"
+    );
+}
+
+#[test]
+fn the_undo_of_a_body_has_as_many_labels_as_its_job_and_no_more() {
+    let body = |of_job: usize, of_undo: usize| {
+        let labels = |count: usize| {
+            let labels: Vec<_> = (0..count).map(|n| format!(r#""l{n}":"""#)).collect();
+            labels.join(",")
+        };
+        let (of_job, of_undo) = (labels(of_job), labels(of_undo));
+        format!(
+            r#"{{"topic":"job.a","labels":{{{of_job}}},
+                "compensation":{{"topic":"job.undo","labels":{{{of_undo}}}}}}}"#
+        )
+    };
+    assert_eq!(wanted(&body(50, 50)).request.labels.len(), 50);
+    assert_eq!(refused(&body(51, 0)), "labels has more than 50 entries");
+    assert_eq!(
+        refused(&body(0, 51)),
+        "compensation.labels has more than 50 entries"
+    );
 }

@@ -1,0 +1,123 @@
+//! What the gateway takes in: what could never run is refused.
+
+use capdeck::control_plane::ledger::{Submission, Via};
+use capdeck::ids::JobId;
+use capdeck::time::Clock;
+use capdeck::wire::json::{Unknown, job_request_from_json};
+use capdeck::wire::packet::{JobRequest, JobResult, JobStatus};
+use serde_json::{Value, json};
+
+use super::bench::Bench;
+
+fn request(value: &Value) -> JobRequest {
+    let (request, _) =
+        job_request_from_json(value.to_string().as_bytes(), Unknown::Refuse).unwrap();
+    request
+}
+
+/// A job that the ledger has from the bus.
+fn from_the_bus(bench: &Bench, value: &Value) {
+    let submission = Submission {
+        request: request(value),
+        via: Via::Bus,
+        ..Submission::default()
+    };
+    let now = bench.clock.now();
+    bench
+        .ledger
+        .lock()
+        .unwrap()
+        .submit(submission, now)
+        .unwrap();
+}
+
+fn fail(bench: &mut Bench, id: &str) {
+    let result = JobResult {
+        job_id: JobId::from(id),
+        status: JobStatus::Failed,
+        ..JobResult::default()
+    };
+    let now = bench.clock.now();
+    bench.ledger.lock().unwrap().result(result, now);
+    bench.heard();
+}
+
+#[tokio::test]
+async fn what_could_never_run_is_refused_before_anything_is_stored() {
+    let mut bench = Bench::start().await;
+    for (body, field, says) in [
+        (
+            json!({"topic": "job.batch.a", "max_total_tokens": 10_000_000_001_i64}),
+            "max_total_tokens",
+            "max_total_tokens is 10000000001; 0 to 10000000000 are allowed",
+        ),
+        (
+            json!({"topic": "job.batch.a", "max_output_tokens": 10_000_000_001_i64}),
+            "max_output_tokens",
+            "max_output_tokens is 10000000001; 0 to 10000000000 are allowed",
+        ),
+        (
+            json!({"job_id": "mine", "topic": "job.batch.a", "priority": 9}),
+            "priority",
+            "priority is 9; 0 to 3 are allowed",
+        ),
+        (
+            json!({"job_request": {"topic": "job.batch.a", "budget": {"deadline_ms": -1}}}),
+            "deadline_ms",
+            "deadline_ms is -1; 0 and more are allowed",
+        ),
+        (
+            json!({"topic": "job.batch.a", "requires": vec!["x"; 1_001]}),
+            "requires",
+            "requires has 1001 entries; 1000 are allowed",
+        ),
+        (
+            json!({"topic": "job.batch.a",
+                "compensation": {"topic": "job.undo", "budget": {"maxTotalTokens": "-1"}}}),
+            "compensation.budget.max_total_tokens",
+            "compensation.budget.max_total_tokens is -1; 0 to 10000000000 are allowed",
+        ),
+        (
+            json!({"topic": "job.batch.a", "tenant_id": "a",
+                "compensation": {"topic": "job.undo", "tenant_id": "b"}}),
+            "compensation.env.tenant_id",
+            r#"compensation.env.tenant_id is "a", but tenant_id is "b""#,
+        ),
+        (
+            json!({"topic": "job.batch.a", "tenant_id": "a", "env": {"tenant_id": "b"}}),
+            "env.tenant_id",
+            r#"env.tenant_id is "b", but tenant_id is "a""#,
+        ),
+        (
+            json!({"topic": "job.batch.a", "tenant_id": "a", "meta": {"tenant_id": "b"}}),
+            "meta.tenant_id",
+            r#"meta.tenant_id is "b", but tenant_id is "a""#,
+        ),
+    ] {
+        let refused = bench.submit(body.clone()).await;
+        assert_eq!(refused.short(), "400 invalid_field", "{body}");
+        assert_eq!(refused.body["field"], field, "{body}");
+        assert_eq!(refused.body["error"], says, "{body}");
+    }
+    // More than the bus carries, and not a field of the contract.
+    let wide = json!({"topic": "job.batch.a", "adapter_id": "x".repeat(1 << 20)});
+    assert_eq!(bench.submit(wide).await.short(), "400 invalid_body");
+    assert_eq!(bench.heard(), Vec::<String>::new());
+    assert_eq!(bench.get("/api/v1/jobs").await.body["items"], json!([]));
+    let log = bench.get("/api/v1/governance/decisions").await;
+    assert_eq!(log.body["items"], json!([]));
+    assert_eq!(bench.context("mine").await, None);
+}
+
+#[tokio::test]
+async fn another_try_of_what_could_never_run_is_refused_and_leaves_its_letter() {
+    let mut bench = Bench::start().await;
+    let job = json!({"job_id": "old", "topic": "job.batch.a", "priority": 9});
+    from_the_bus(&bench, &job);
+    fail(&mut bench, "old");
+    let refused = bench.post("/api/v1/dlq/old/retry", &Value::Null).await;
+    assert_eq!(refused.short(), "400 invalid_field");
+    assert_eq!(refused.body["field"], "priority");
+    let letters = bench.get("/api/v1/dlq").await;
+    assert_eq!(letters.body["items"][0]["job_id"], "old");
+}
