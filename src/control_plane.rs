@@ -41,6 +41,7 @@ pub mod keeper;
 pub mod kernel;
 pub mod ledger;
 pub mod private_file;
+mod reserved;
 pub mod scenario;
 pub mod scheduler;
 pub mod simulation;

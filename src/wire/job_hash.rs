@@ -61,7 +61,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn canonical_bytes(it: &JobRequest) -> Vec<u8> {
-    let labels = it.labels.iter().filter(|(key, _)| !added_by_deciding(key));
+    let labels = it.labels.iter().filter(|(key, _)| !leaves_out(key));
     let env = it
         .env
         .iter()
@@ -87,7 +87,8 @@ fn canonical_bytes(it: &JobRequest) -> Vec<u8> {
     w.0
 }
 
-fn added_by_deciding(label: &str) -> bool {
+/// Whether the hash leaves a label out, because planes add it while they decide.
+pub fn leaves_out(label: &str) -> bool {
     label.to_lowercase().starts_with("approval_")
         || label == "cordum.bus_msg_id"
         || label == "policy.attachment_id"

@@ -250,9 +250,10 @@ pub(super) fn request_of_body(body: &Value, text: &[u8]) -> Result<JobRequest, C
             .hint("submit it with --gateway, or store it and give context_ptr"));
         }
     }
-    let wanted = submission::read(text)
+    let mut wanted = submission::read(text)
         .context("not a job")
         .map_err(CliError::usage)?;
+    wanted.strip();
     for name in &wanted.ignored {
         print::note(&format!("warning: {} is not read", shown(name)));
     }
@@ -271,6 +272,13 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(got, says, "{text}");
+    }
+
+    #[test]
+    fn a_body_says_on_the_bus_no_more_than_a_gateway_lets_it() {
+        let body = json!({"topic": "job.a", "labels": {"team": "ops", "safety_bypassed": "true"}});
+        let request = request_of_body(&body, body.to_string().as_bytes()).expect("a job");
+        assert_eq!(request.labels.keys().collect::<Vec<_>>(), ["team"]);
     }
 
     #[test]

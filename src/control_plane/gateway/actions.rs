@@ -46,6 +46,7 @@ pub(super) async fn submit(
 ) -> Answer {
     let body = read_body(request).await?;
     let mut wanted = submission::read(&body)?;
+    wanted.strip();
     own(&mut wanted.request, &caller)?;
     wanted.must_be_sound()?;
     app.needs_bus()?;

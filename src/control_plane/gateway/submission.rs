@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::control_plane::reserved;
 use crate::ids::{JobId, SenderId, TraceId};
 use crate::time::Timestamp;
 use crate::wire::job_hash::{job_hash, sha256_hex};
@@ -45,11 +46,18 @@ pub struct Wanted {
     pub sent_at: Option<Timestamp>,
     /// What to store as its context; `None` when it points at one itself.
     pub context: Option<Context>,
-    /// Names that were not understood and are left out.
+    /// Names that were not understood, or that only a plane may set, and are left out.
     pub ignored: Vec<String>,
 }
 
 impl Wanted {
+    /// Takes out what a client may not write, and names it among what is ignored: labels
+    /// that begin with `_`, those of approvals, rollbacks and unjudged jobs, and
+    /// environment that begins with `CORDUM_`, in the request and in what undoes it.
+    pub fn strip(&mut self) {
+        self.ignored.extend(reserved::strip(&mut self.request));
+    }
+
     /// The digest of what is asked for, whatever its id and the spelling of its body:
     /// two submissions with one job id or idempotency key have to share it. Empty where
     /// nobody can ask again, for the caller named neither.
@@ -158,6 +166,9 @@ fn bad(field: &'static str, says: impl Into<String>) -> BadSubmission {
 /// well; all else is the HTTP body, which may name its `job_id`. A request with
 /// `meta` or `env` beside fields of the HTTP body is refused: whichever shape it
 /// were read as, a risk tag that policy asks for could be left out.
+///
+/// What only a plane may write is still in it, for policy is asked about jobs of planes
+/// too; see [`Wanted::strip`].
 ///
 /// A prompt or context that refers to a secret puts the risk tag `secrets` and the
 /// label `secrets_present` on the request, whatever the body says of either.
@@ -340,13 +351,7 @@ fn from_http(fields: Map<String, Value>) -> Result<Wanted, BadSubmission> {
         budget: (budget != Budget::default()).then_some(budget),
         tenant_id: tenant,
         principal_id: text(body.principal_id),
-        // Names that begin with `_` are the gateway's own.
-        labels: body
-            .labels
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|(name, _)| !name.starts_with('_'))
-            .collect(),
+        labels: body.labels.unwrap_or_default(),
         meta: has_meta.then_some(meta),
         compensation: match body.compensation {
             None => None,

@@ -7,6 +7,7 @@
 use crate::control_plane::kernel::Constraints;
 use crate::control_plane::ledger::lifecycle::{Due, constraints};
 use crate::control_plane::ledger::{Job, Ledger, Step, WaitingOn};
+use crate::control_plane::reserved::{BYPASS_REASON_LABEL, BYPASSED_LABEL};
 use crate::control_plane::scheduler::placement::{Placement, Routes, place};
 use crate::ids::JobId;
 use crate::time::Timestamp;
@@ -63,14 +64,17 @@ const LIMITS_ENV: [&str; 5] = [
 ];
 
 /// Marks a request that nobody judged, because the kernel does not answer and the
-/// plane was told to fail open.
+/// plane was told to fail open. No other request says so, whatever its sender wrote.
 fn bypass_labels(job: &Job, request: &mut JobRequest) {
+    for name in [BYPASSED_LABEL, BYPASS_REASON_LABEL] {
+        request.labels.remove(name);
+    }
     let Some(unjudged) = job.decision().filter(|last| last.decision.is_none()) else {
         return;
     };
     for (name, value) in [
-        ("safety_bypassed", "true"),
-        ("safety_bypass_reason", &unjudged.reason),
+        (BYPASSED_LABEL, "true"),
+        (BYPASS_REASON_LABEL, &unjudged.reason),
     ] {
         request.labels.insert(name.to_owned(), value.to_owned());
     }

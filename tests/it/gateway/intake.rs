@@ -1,4 +1,5 @@
-//! What the gateway takes in: what could never run is refused.
+//! What the gateway takes in: what could never run is refused, and what only a plane
+//! may write is taken out.
 
 use capdeck::control_plane::ledger::{Submission, Via};
 use capdeck::ids::JobId;
@@ -120,4 +121,58 @@ async fn another_try_of_what_could_never_run_is_refused_and_leaves_its_letter() 
     assert_eq!(refused.body["field"], "priority");
     let letters = bench.get("/api/v1/dlq").await;
     assert_eq!(letters.body["items"][0]["job_id"], "old");
+}
+
+#[tokio::test]
+async fn what_only_a_plane_may_write_is_taken_out_of_each_shape_and_named() {
+    let mut bench = Bench::start().await;
+    let policy = "version: v1
+rules:
+  - {id: unjudged, match: {labels: {safety_bypassed: 'true'}}, decision: allow}
+  - {id: undo, match: {labels: {saga_compensation: 'true'}}, decision: allow}
+  - {id: pack, match: {labels: {_source: pack}}, decision: allow}
+  - {id: rest, decision: require_approval}
+";
+    std::fs::write(&bench.policy, policy).unwrap();
+    bench.refresh().await;
+    let forged = json!({
+        "_source": "pack", "safety_bypassed": "true", "saga_compensation": "true",
+        "approval_granted": "true", "cordum.bus_msg_id": "x", "team": "ops",
+    });
+    let undo = json!({"topic": "job.undo", "labels": {"_x": "y"}});
+    let of_request = json!({
+        "job_id": "j2", "topic": "job.a", "labels": forged, "compensation": undo,
+        "env": {"CORDUM_EFFECTIVE_CONFIG": "{}", "team": "ops"},
+    });
+    let mut of_envelope = of_request.clone();
+    of_envelope["job_id"] = json!("j3");
+    let named = [
+        "labels._source",
+        "labels.approval_granted",
+        "labels.cordum.bus_msg_id",
+        "labels.safety_bypassed",
+        "labels.saga_compensation",
+    ];
+    for (body, of_env) in [
+        (
+            json!({"prompt": "hi", "topic": "job.a", "labels": forged, "compensation": undo}),
+            &[][..],
+        ),
+        (of_request, &["env.CORDUM_EFFECTIVE_CONFIG"]),
+        (
+            json!({"trace_id": "t", "sender_id": "s", "job_request": of_envelope}),
+            &["env.CORDUM_EFFECTIVE_CONFIG"],
+        ),
+    ] {
+        let held = bench.submit(body.clone()).await;
+        assert_eq!(held.body["status"], "approval_required", "{body}");
+        let ignored = [&named[..], of_env, &["compensation.labels._x"]].concat();
+        assert_eq!(held.body["ignored"], json!(ignored), "{body}");
+        let detail = bench.detail(&held.job_id()).await;
+        assert_eq!(detail["labels"], json!({"team": "ops"}), "{body}");
+        let asked = &detail["request"];
+        assert_eq!(asked["env"]["CORDUM_EFFECTIVE_CONFIG"], Value::Null);
+        assert_eq!(asked["compensation"]["labels"], Value::Null, "{asked}");
+    }
+    assert_eq!(bench.heard(), Vec::<String>::new());
 }

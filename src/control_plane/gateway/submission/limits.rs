@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{BadSubmission, Wanted, bad};
 use crate::bus::Subject;
+use crate::control_plane::reserved;
 use crate::control_plane::scheduler::saga;
 use crate::control_plane::scheduler::sound::{self, Unsound};
 use crate::wire::decode::MAX_PAYLOAD;
@@ -101,7 +102,9 @@ fn check_labels(
     field: &'static str,
     labels: &BTreeMap<String, String>,
 ) -> Result<(), BadSubmission> {
-    if labels.len() > MAX_LABELS {
+    // What is taken out is not counted.
+    let counted = labels.keys().filter(|name| !reserved::is_label(name));
+    if counted.count() > MAX_LABELS {
         return Err(bad(field, format!("has more than {MAX_LABELS} entries")));
     }
     for (name, value) in labels {

@@ -32,7 +32,7 @@ fn no_shape_loses_the_risk_tags_of_another() {
 fn the_http_body_becomes_a_request_with_what_policy_reads() {
     let wanted = wanted(
         r#"{"topic":"job.mcp-bridge.write.update_ticket","tenant_id":"default",
-            "risk_tags":["prod"],"labels":{"mcp.action":"write","_source":"forged"}}"#,
+            "risk_tags":["prod"],"labels":{"mcp.action":"write"}}"#,
     );
     let question = Question::from(&wanted.request);
     assert_eq!(question.topic, "job.mcp-bridge.write.update_ticket");
@@ -216,4 +216,26 @@ fn the_undo_of_a_body_has_as_many_labels_as_its_job_and_no_more() {
         refused(&body(0, 51)),
         "compensation.labels has more than 50 entries"
     );
+}
+
+#[test]
+fn what_a_client_may_not_write_goes_out_of_every_shape_and_is_named() {
+    let request = r#""labels":{"_source":"pack","mcp.action":"read"},
+        "compensation":{"topic":"job.undo","labels":{"_x":"y"}}"#;
+    for body in [
+        format!(r#"{{"prompt":"hi","topic":"job.a",{request}}}"#),
+        format!(r#"{{"job_id":"j","topic":"job.a",{request}}}"#),
+        format!(
+            r#"{{"trace_id":"t","sender_id":"s","job_request":{{"job_id":"j","topic":"job.a",{request}}}}}"#
+        ),
+    ] {
+        let mut wanted = wanted(&body);
+        wanted.strip();
+        let names = ["labels._source", "compensation.labels._x"];
+        assert_eq!(wanted.ignored, names, "{body}");
+        let labels: Vec<_> = wanted.request.labels.keys().collect();
+        assert_eq!(labels, ["mcp.action"], "{body}");
+        let undo = wanted.request.compensation.expect("an undo");
+        assert!(undo.labels.is_empty(), "{body}");
+    }
 }

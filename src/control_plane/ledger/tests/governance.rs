@@ -352,6 +352,26 @@ fn a_plane_that_fails_open_lets_jobs_go_unjudged_and_tells_of_each() {
 }
 
 #[test]
+fn a_job_that_was_judged_does_not_say_that_it_was_not() {
+    let mut play = run("0s beat w1@a 0/9");
+    let mut request = request("j1", "job.a.allow", |_| None);
+    for name in ["safety_bypassed", "safety_bypass_reason", "team"] {
+        request.labels.insert(name.to_owned(), "true".to_owned());
+    }
+    let submission = Submission {
+        request,
+        ..Submission::default()
+    };
+    let now = Timestamp::from_millis(0);
+    play.ledger.submit(submission, now).expect("new");
+    play.settle();
+    assert_eq!(play.log, "0s dispatch j1#1 w1\n");
+    let job = play.ledger.job(&JobId::from("j1")).expect("known");
+    let sent = job.dispatched_request.as_ref().expect("sent");
+    assert_eq!(sent.labels.keys().collect::<Vec<_>>(), ["team"]);
+}
+
+#[test]
 fn an_answer_that_is_not_understood_is_no_outage_and_lets_nothing_pass() {
     let mut play = run("0s beat w1@a 0/9");
     play.ledger = play.ledger.failing_open();
