@@ -7,9 +7,12 @@ use super::job::Phase;
 use super::keys::{asks_for_another, idempotency_key};
 use super::saved::Kept;
 use super::{DEFAULT_TENANT, Job, JobState, Ledger, LedgerError, Step};
+use crate::control_plane::reserved;
 use crate::ids::{JobId, TraceId};
 use crate::time::{Elapsed, Timestamp};
-use crate::wire::packet::JobRequest;
+use crate::wire::job_hash::job_hash;
+use crate::wire::packet::{JobPriority, JobRequest};
+use crate::wire::pointer;
 
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -171,7 +174,9 @@ impl Ledger {
 impl Job {
     /// Refuses a request that has the job's id or idempotency key and asks for something
     /// else. Of a request with its id only a body that is known says so: on the bus a
-    /// job is told of more than once, and not always whole.
+    /// job is told of more than once, and not always whole. Where the job's own body is
+    /// not known, because it came by the bus or is a retry, the requests are compared;
+    /// their contexts cannot be.
     ///
     /// # Errors
     /// [`LedgerError::IdempotencyConflict`].
@@ -182,16 +187,51 @@ impl Job {
     ) -> Result<(), LedgerError> {
         let (topic, digest) = (&self.request.topic, &self.body_digest);
         let own_id = self.id == request.job_id;
-        if own_id && (body_digest.is_empty() || digest.is_empty()) {
+        if own_id && body_digest.is_empty() {
             return Ok(());
         }
-        if asks_for_another(request, body_digest, topic, digest) {
+        let another = if own_id && digest.is_empty() {
+            !ask_the_same(&self.request, request)
+        } else {
+            asks_for_another(request, body_digest, topic, digest)
+        };
+        if another {
             return Err(LedgerError::IdempotencyConflict {
                 existing: self.id.clone(),
             });
         }
         Ok(())
     }
+}
+
+/// Whether two requests with one id ask for the same, as far as whoever asked said it:
+/// without what planes write, and without the tenant and the principal where one of the
+/// two leaves them open, for a gateway puts in those of the caller's key. A priority
+/// that is left open is that of the HTTP body.
+fn ask_the_same(first: &JobRequest, second: &JobRequest) -> bool {
+    let mut asked = [first.clone(), second.clone()];
+    let named = |field: fn(&JobRequest) -> &String| {
+        let [first, second] = [first, second].map(field);
+        !first.is_empty() && !second.is_empty()
+    };
+    let of_tenant = named(|request| &request.tenant_id);
+    let of_principal = named(|request| &request.principal_id);
+    for request in &mut asked {
+        reserved::strip(request);
+        if request.context_ptr == pointer::context_of(&request.job_id) {
+            request.context_ptr.clear();
+        }
+        if request.priority == JobPriority::Unspecified {
+            request.priority = JobPriority::Interactive;
+        }
+        if !of_tenant {
+            request.tenant_id.clear();
+        }
+        if !of_principal {
+            request.principal_id.clear();
+        }
+    }
+    job_hash(&asked[0]) == job_hash(&asked[1])
 }
 
 /// A job as it is when it was just submitted.

@@ -176,3 +176,60 @@ rules:
     }
     assert_eq!(bench.heard(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn the_id_of_a_job_from_the_bus_is_one_request_too() {
+    let bench = Bench::start().await;
+    let job = json!({
+        "job_id": "mine", "topic": "job.batch.a", "labels": {"team": "ops", "_source": "workflow"},
+        "budget": {"max_total_tokens": 9},
+    });
+    from_the_bus(&bench, &job);
+    let with = |name: &str, value: Value| {
+        let mut other = job.clone();
+        other[name] = value;
+        other
+    };
+    // A key's principal and tenant, and the place of the context, are put in by gateways.
+    let same = with("context_ptr", json!("redis://ctx:mine"));
+    for same in [&job, &same, &with("principal_id", json!("ann"))] {
+        let again = bench.submit(same.clone()).await;
+        assert_eq!(again.short(), "200", "{same}");
+        assert_eq!(again.job_id(), "mine");
+    }
+    for other in [
+        with("topic", json!("job.batch.b")),
+        with("labels", json!({"team": "dev"})),
+        with("budget", json!({"max_total_tokens": 10})),
+        with("env", json!({"team": "x"})),
+    ] {
+        let refused = bench.submit(other.clone()).await;
+        assert_eq!(refused.short(), "409 IDEMPOTENCY_CONFLICT", "{other}");
+        assert_eq!(refused.body["existing_job_id"], "mine");
+    }
+    // On the bus a job is told of more than once, and not always whole.
+    from_the_bus(&bench, &json!({"job_id": "mine", "topic": "job.batch.b"}));
+    assert_eq!(bench.detail("mine").await["topic"], "job.batch.a");
+}
+
+#[tokio::test]
+async fn the_id_of_a_retry_and_one_that_the_gateway_gave_are_one_request_too() {
+    let mut bench = Bench::start().await;
+    let job = json!({"topic": "job.batch.a", "labels": {"team": "ops"}});
+    let old = bench.submit(job.clone()).await.job_id();
+    let with_id =
+        |id: &str, labels: Value| json!({"job_id": id, "topic": "job.batch.a", "labels": labels});
+    let again = bench.submit(with_id(&old, json!({"team": "ops"}))).await;
+    assert_eq!(
+        (again.short(), again.job_id()),
+        ("200".to_owned(), old.clone())
+    );
+    fail(&mut bench, &old);
+    let path = format!("/api/v1/dlq/{old}/retry");
+    let retried = bench.post(&path, &Value::Null).await.job_id();
+    for id in [&old, &retried] {
+        let refused = bench.submit(with_id(id, json!({"team": "dev"}))).await;
+        assert_eq!(refused.short(), "409 IDEMPOTENCY_CONFLICT", "{id}");
+        assert_eq!(refused.body["existing_job_id"], **id);
+    }
+}
