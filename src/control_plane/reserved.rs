@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 use crate::wire::job_hash;
 use crate::wire::packet::JobRequest;
 
+/// The label that says by which way a job came in.
+pub(super) const SOURCE_LABEL: &str = "_source";
+/// What [`SOURCE_LABEL`] says of what comes by HTTP.
+pub(super) const SOURCE_API: &str = "api";
 /// The label of a job that went on unjudged.
 pub(super) const BYPASSED_LABEL: &str = "safety_bypassed";
 /// The label that says why it did.

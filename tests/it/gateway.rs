@@ -371,7 +371,7 @@ async fn a_cancel_tells_the_worker_and_ends_the_job_once() {
 }
 
 #[tokio::test]
-async fn an_envelope_travels_unchanged() {
+async fn an_envelope_keeps_its_ids_its_sender_and_what_its_job_says() {
     let mut bench = Bench::start().await;
     let request = json!({
         "job_id": "job-77", "topic": "job.mcp-bridge.read.get_ticket", "tenant_id": "default",

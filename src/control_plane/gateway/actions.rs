@@ -24,6 +24,7 @@ use super::routes::{first_of, job_id};
 use super::submission::{self, Wanted};
 use super::types::Object;
 use crate::control_plane::ledger::{self, Expected, LedgerError, Submitted, Via, Yes};
+use crate::control_plane::reserved::{SOURCE_API, SOURCE_LABEL};
 use crate::ids::{JobId, SenderId, TraceId, WorkerId};
 use crate::time::Timestamp;
 use crate::wire::job_hash::sha256_hex;
@@ -96,8 +97,13 @@ fn own(request: &mut JobRequest, caller: &Caller) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Gives a job that came without them an id, a trace and a context pointer.
+/// Says by which way a job came in, and gives one that came without them an id, a trace
+/// and a context pointer.
 fn name_job(app: &App, wanted: &mut Wanted) {
+    wanted
+        .request
+        .labels
+        .insert(SOURCE_LABEL.to_owned(), SOURCE_API.to_owned());
     let mut ledger = ledger::lock(&app.ledger);
     if wanted.request.job_id.is_empty() {
         wanted.request.job_id = JobId::from(ledger.fresh_uuid());

@@ -62,7 +62,7 @@ async fn a_dead_letter_is_retried_as_a_new_job_with_all_that_described_the_old_o
     let detail = bench.detail(&new).await;
     assert_eq!(
         detail["labels"],
-        json!({"mcp.action": "read", "team": "ops", "retry": "true",
+        json!({"_source": "api", "mcp.action": "read", "team": "ops", "retry": "true",
                "dlq_entry": old, "retry_of_job": old})
     );
     assert_eq!(detail["tenant"], "acme");

@@ -249,6 +249,7 @@ async fn the_packet_of_a_yes_carries_its_labels_and_the_hash_that_was_held() {
     assert_eq!(
         labels,
         [
+            ("_source", "api"),
             ("approval_granted", "true"),
             ("approval_note", "in the window"),
             ("approval_reason", "ticket OPS-1"),

@@ -5,7 +5,7 @@ use capdeck::control_plane::ledger::{Submission, Via};
 use capdeck::ids::JobId;
 use capdeck::time::Clock;
 use capdeck::wire::json::{Unknown, job_request_from_json};
-use capdeck::wire::packet::{JobRequest, JobResult, JobStatus};
+use capdeck::wire::packet::{Body, JobRequest, JobResult, JobStatus};
 use serde_json::{Value, json};
 
 use super::bench::Bench;
@@ -169,12 +169,64 @@ rules:
         let ignored = [&named[..], of_env, &["compensation.labels._x"]].concat();
         assert_eq!(held.body["ignored"], json!(ignored), "{body}");
         let detail = bench.detail(&held.job_id()).await;
-        assert_eq!(detail["labels"], json!({"team": "ops"}), "{body}");
+        assert_eq!(
+            detail["labels"],
+            json!({"_source": "api", "team": "ops"}),
+            "{body}"
+        );
         let asked = &detail["request"];
         assert_eq!(asked["env"]["CORDUM_EFFECTIVE_CONFIG"], Value::Null);
         assert_eq!(asked["compensation"]["labels"], Value::Null, "{asked}");
     }
     assert_eq!(bench.heard(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_rule_may_ask_whether_a_job_came_by_http_at_submit_and_again_at_dispatch() {
+    let mut bench = Bench::start().await;
+    let policy = "version: v1
+rules:
+  - {id: by-http, match: {labels: {_source: api}}, decision: allow}
+";
+    std::fs::write(&bench.policy, policy).unwrap();
+    bench.refresh().await;
+    // As many labels as a client may set.
+    let labels: Value = (0..50).map(|n| (format!("l{n}"), json!(""))).collect();
+    let job = bench
+        .submit(json!({"topic": "job.a", "labels": labels}))
+        .await;
+    assert_eq!(job.status, 200, "{}", job.body);
+    assert_eq!(job.body["ignored"], Value::Null);
+    let packets = bench.packets();
+    let [(_, packet)] = &packets[..] else {
+        panic!("not one packet: {packets:?}");
+    };
+    let Body::JobRequest(published) = &packet.body else {
+        panic!("not a request: {packet:?}");
+    };
+    assert_eq!(published.labels["_source"], "api");
+    assert_eq!(published.labels.len(), 51);
+    // Its packet comes back, and policy is asked about it once more.
+    let id = job.job_id();
+    let again = Submission {
+        request: (**published).clone(),
+        via: Via::Bus,
+        ..Submission::default()
+    };
+    let now = bench.clock.now();
+    bench.ledger.lock().unwrap().submit(again, now).unwrap();
+    bench.schedule().await;
+    let decisions = bench.get(&format!("/api/v1/jobs/{id}/decisions")).await;
+    let decisions = decisions.body.as_array().unwrap().iter();
+    let found: Vec<_> = decisions
+        .map(|it| {
+            (
+                it["check"].as_str().unwrap(),
+                it["rule_id"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(found, [("dispatch", "by-http"), ("submit", "by-http")]);
 }
 
 #[tokio::test]
