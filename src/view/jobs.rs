@@ -332,6 +332,8 @@ fn why(model: &Model, job: &Job, pools: &[Pool], now: Timestamp) -> Why {
                 Some(Arc::from(
                     "the policy moved while it waited, nobody decided",
                 ))
+            } else if job.is_refused_by_worker() {
+                said(job)
             } else {
                 rule_said().or_else(|| said(job))
             },
@@ -576,6 +578,18 @@ mod tests {
             panic!("{script}: it has not ended");
         };
         assert_eq!(said.as_deref(), Some(expected), "{script}");
+    }
+
+    #[test]
+    fn a_job_that_its_worker_refused_was_not_denied_by_the_rule_that_let_it_go() {
+        let under_way =
+            "0s submit a | 1s dispatch a w1 | 1s told a RUNNING decision=ALLOW rule=r reason=fine";
+        let refused = "2s denied a w1 message=\"not on this host\"";
+        check(&format!("{under_way} | {refused}"), "not on this host");
+        check(
+            "0s submit a | 1s told a DENIED decision=DENY rule=r reason=never",
+            "r: never",
+        );
     }
 
     #[test]

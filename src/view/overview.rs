@@ -269,7 +269,9 @@ fn rollback_row(model: &Model, undone: &Undone, rollback: &Rollback) -> Rollback
         .map(|state| (state, count(state)))
         .filter(|(_, count)| *count > 0)
         .collect();
-    let denied = jobs.iter().find(|job| job.state == Some(JobState::Denied));
+    let denied = jobs
+        .iter()
+        .find(|job| job.state == Some(JobState::Denied) && !job.is_refused_by_worker());
     let all_done = count(JobState::Succeeded) == jobs.len() && jobs.len() >= known;
     let ended = jobs.iter().map(|job| job.since).max();
     RollbackRow {

@@ -299,14 +299,17 @@ fn happened(model: &Model, step: &Step, next: bool, now: Timestamp) -> Prose {
             ", ",
             rejection(model, job),
         ),
+        Some(JobState::Failed | JobState::Timeout | JobState::Cancelled) => {
+            said(on(tail, job.worker(), ", worker "), ", ", cause(job))
+        }
+        Some(JobState::Denied) if job.is_refused_by_worker() => {
+            said(on(tail, job.worker(), ", worker "), ", ", cause(job))
+        }
         Some(JobState::Denied) => said(
             Prose::new().own("nothing ran"),
             "; ",
             denial(job).or_else(|| cause(job)),
         ),
-        Some(JobState::Failed | JobState::Timeout | JobState::Cancelled) => {
-            said(on(tail, job.worker(), ", worker "), ", ", cause(job))
-        }
         Some(JobState::Running) => {
             let tail = match job.percent() {
                 Some(percent) => tail.own(format!(", {percent}%")),
@@ -497,6 +500,12 @@ fn next_step(model: &Model, step: &Step) -> Prose {
             if job.is_some_and(|job| was_rejected(model, job)) {
                 return says
                     .own("A person rejected ")
+                    .outside(topic)
+                    .own(format!(". {again}"));
+            }
+            if job.is_some_and(|job| job.is_refused_by_worker()) {
+                return says
+                    .own("Its worker refused ")
                     .outside(topic)
                     .own(format!(". {again}"));
             }

@@ -33,7 +33,7 @@ pub enum JobState {
     Cancelled,
     /// Ended because its time was up.
     Timeout,
-    /// Never ran: policy or a person said no.
+    /// Policy or a person said no before it ran, or its worker would not do it.
     Denied,
 }
 
@@ -95,18 +95,18 @@ impl JobState {
         matches!(self, Self::Scheduled | Self::Dispatched | Self::Running)
     }
 
-    /// Whether a job may go from here to `to`: the table of CAP deployments, and
-    /// two edges more, because a retry is checked like a first attempt and may
-    /// then be denied or held for approval.
+    /// Whether a job may go from here to `to`: the table of CAP deployments, and four
+    /// edges more. A retry is checked like a first attempt and may then be denied or
+    /// held for approval; and a worker may answer DENIED to what it was given, which
+    /// ends a job as every other end does.
     pub fn may_become(self, to: Self) -> bool {
         use JobState as S;
-        let live_ends = matches!(to, S::Succeeded | S::Failed | S::Cancelled | S::Timeout);
         match self {
             S::Pending => to != S::Pending,
             S::ApprovalRequired => !matches!(to, S::ApprovalRequired | S::Retrying),
             S::Scheduled => !matches!(to, S::Pending | S::ApprovalRequired),
-            S::Dispatched => live_ends || matches!(to, S::Scheduled | S::Running | S::Retrying),
-            S::Running => live_ends || matches!(to, S::Running | S::Retrying),
+            S::Dispatched => to.is_ended() || matches!(to, S::Scheduled | S::Running | S::Retrying),
+            S::Running => to.is_ended() || matches!(to, S::Running | S::Retrying),
             S::Retrying => to != S::Pending,
             S::Succeeded | S::Failed | S::Cancelled | S::Timeout | S::Denied => false,
         }
@@ -530,8 +530,8 @@ mod tests {
         PENDING -> APPROVAL_REQUIRED SCHEDULED DISPATCHED RUNNING RETRYING SUCCEEDED FAILED CANCELLED TIMEOUT DENIED
         APPROVAL_REQUIRED -> PENDING SCHEDULED DISPATCHED RUNNING SUCCEEDED FAILED CANCELLED TIMEOUT DENIED
         SCHEDULED -> SCHEDULED DISPATCHED RUNNING RETRYING SUCCEEDED FAILED CANCELLED TIMEOUT DENIED
-        DISPATCHED -> SCHEDULED RUNNING RETRYING SUCCEEDED FAILED CANCELLED TIMEOUT
-        RUNNING -> RUNNING RETRYING SUCCEEDED FAILED CANCELLED TIMEOUT
+        DISPATCHED -> SCHEDULED RUNNING RETRYING SUCCEEDED FAILED CANCELLED TIMEOUT DENIED
+        RUNNING -> RUNNING RETRYING SUCCEEDED FAILED CANCELLED TIMEOUT DENIED
         RETRYING -> APPROVAL_REQUIRED SCHEDULED DISPATCHED RUNNING RETRYING SUCCEEDED FAILED CANCELLED TIMEOUT DENIED
         SUCCEEDED -> 
         FAILED -> 

@@ -6,6 +6,7 @@ use crate::control_plane::scheduler::placement::Routes;
 use crate::control_plane::scheduler::plan::plan;
 
 mod approvals;
+mod ends;
 mod governance;
 mod keys;
 mod limits;

@@ -308,6 +308,42 @@ async fn a_denied_job_is_a_dead_letter_on_the_bus_and_in_the_store() {
 }
 
 #[tokio::test]
+async fn a_job_that_its_worker_refuses_ends_denied_with_one_dead_letter() {
+    let mut stage = Stage::with([]).await;
+    stage.worker().await;
+    stage.submit(request("j1", "job.a.run")).await;
+    stage.published().await;
+    stage
+        .until("j1", |job| job.state == JobState::Running)
+        .await;
+    for status in [JobStatus::Denied, JobStatus::Denied, JobStatus::Succeeded] {
+        stage.result("j1", status, ErrorCode::Unspecified).await;
+    }
+    while lock(&stage.ledger).counters().late_results < 2 {
+        tokio::task::yield_now().await;
+    }
+    stage.until("j1", |job| job.state == JobState::Denied).await;
+    let worker = WorkerId::from("w1");
+    let in_flight = lock(&stage.ledger)
+        .fleet()
+        .get(&worker)
+        .map(|it| it.in_flight);
+    assert_eq!(in_flight, Some(0));
+    // Whatever is said of the first job is said before the next one goes.
+    stage.submit(request("j2", "job.a.run")).await;
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let (subject, packet) = stage.published().await;
+        heard.push(match packet.body {
+            Body::JobResult(letter) => format!("{subject} {}", letter.status.name()),
+            other => format!("{subject} {}", other.kind()),
+        });
+    }
+    assert_eq!(heard, ["sys.job.dlq DENIED", "worker.w1.jobs job_request"]);
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_silent_kernel_leaves_the_job_pending_and_is_asked_again() {
     let mut stage = Stage::with([Scripted::Silence, Scripted::Error]).await;
     stage.worker().await;

@@ -1,10 +1,11 @@
 //! Another try by HTTP: dead letters and remediations.
 
 use bytes::Bytes;
-use capdeck::ids::JobId;
+use capdeck::control_plane::ledger::Heard;
+use capdeck::ids::{JobId, PoolName, WorkerId};
 use capdeck::store::Store;
 use capdeck::time::{Clock, Elapsed};
-use capdeck::wire::packet::{ErrorCode, JobResult, JobStatus};
+use capdeck::wire::packet::{ErrorCode, Heartbeat, JobResult, JobStatus};
 use serde_json::{Value, json};
 
 use super::bench::Bench;
@@ -24,6 +25,58 @@ async fn failed(bench: &mut Bench, body: Value) -> String {
     bench.ledger.lock().unwrap().result(result, now);
     bench.heard();
     id
+}
+
+#[tokio::test]
+async fn a_job_that_its_worker_refused_has_ended_and_is_tried_again_as_another_one() {
+    let mut bench = Bench::start().await;
+    let old = bench
+        .submit(json!({"topic": "job.a", "labels": {"mcp.action": "read"}}))
+        .await
+        .job_id();
+    bench.heard();
+    let said = |status| {
+        let result = JobResult {
+            job_id: JobId::from(old.as_str()),
+            status,
+            worker_id: WorkerId::from("w1"),
+            error_message: "not on this host".to_owned(),
+            ..JobResult::default()
+        };
+        let now = bench.clock.now();
+        bench.ledger.lock().unwrap().result(result, now)
+    };
+    let worker = Heartbeat {
+        worker_id: WorkerId::from("w1"),
+        pool: PoolName::from("default"),
+        max_parallel_jobs: 1,
+        ..Heartbeat::default()
+    };
+    let now = bench.clock.now();
+    bench.ledger.lock().unwrap().heartbeat(worker, now);
+    bench.clock.advance(Elapsed::from_secs(2));
+    let did = bench.schedule().await;
+    assert_eq!(did, [format!("asked {old}"), format!("dispatched {old}")]);
+    assert_eq!(said(JobStatus::Denied), Heard::Taken);
+    assert_eq!(said(JobStatus::Succeeded), Heard::Late);
+    let detail = bench.detail(&old).await;
+    assert_eq!(detail["state"], "DENIED");
+    assert_eq!(detail["error_message"], "not on this host");
+    let letters = bench.get("/api/v1/dlq").await;
+    assert_eq!(letters.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(letters.body["items"][0]["status"], "JOB_STATUS_DENIED");
+    assert_eq!(letters.body["items"][0]["last_state"], "RUNNING");
+
+    let retried = bench
+        .post(&format!("/api/v1/dlq/{old}/retry"), &Value::Null)
+        .await;
+    assert_eq!(retried.status, 200, "{}", retried.body);
+    bench.clock.advance(Elapsed::from_secs(2));
+    // The only slot is free for it.
+    let new = retried.job_id();
+    let did = bench.schedule().await;
+    assert_eq!(did, [format!("asked {new}"), format!("dispatched {new}")]);
+    assert_eq!(bench.detail(&old).await["state"], "DENIED");
 }
 
 #[tokio::test]

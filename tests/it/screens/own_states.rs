@@ -5,6 +5,7 @@ use capdeck::state::action::Action;
 use capdeck::state::effect::{Outcome, Refusal, Refuser};
 use capdeck::tui::glyph::Glyphs;
 
+use super::console::text_of;
 use super::{Console, SIZES, dark, snapshot};
 
 const UP: &str = "0s link nats up | 0s link gateway up | 1s nothing-waits | 3s tick";
@@ -79,4 +80,31 @@ fn rollbacks_that_a_gateway_has_none_of_are_none_and_not_unknown() {
         console.user(Action::Rollbacks);
         console
     });
+}
+
+#[test]
+fn an_undo_that_its_worker_refused_is_not_said_to_be_forbidden_by_policy() {
+    let says = |ended: &str| {
+        let mut console = Console::play(&format!(
+            "{UP} | 4s told j1 SUCCEEDED topic=job.a workflow=wf undo=job.undo_a \
+             | 5s rollback wf started=0s steps=j1:u:DENIED | 6s {ended}"
+        ));
+        console.user(Action::Rollbacks);
+        text_of(&console.draw(&dark(), Glyphs::UNICODE, 200, 60))
+    };
+    let policy = says("told u DENIED topic=job.undo_a decision=DENY rule=never reason=no");
+    assert!(policy.contains("nothing ran; rule never: no"), "{policy}");
+    assert!(
+        policy.contains("Policy forbids job.undo_a by rule never."),
+        "{policy}"
+    );
+    let worker = says(
+        "told u RUNNING topic=job.undo_a decision=ALLOW rule=fine worker=w1 \
+         | 7s denied u w1 message=\"not on this host\"",
+    );
+    assert!(worker.contains("worker w1, not on this host"), "{worker}");
+    assert!(
+        worker.contains("Its worker refused job.undo_a. Undo it by hand"),
+        "{worker}"
+    );
 }

@@ -366,13 +366,17 @@ impl Play {
                     self.say(&format!("{heard:?}").to_lowercase());
                 }
             }
-            "succeed" | "fail" | "fatal" | "retryable" | "stopped" | "running" => {
+            "succeed" | "fail" | "fatal" | "retryable" | "stopped" | "running" | "refuse"
+            | "overrun" | "odd" => {
                 let (status, code) = match verb {
                     "succeed" => (JobStatus::Succeeded, ErrorCode::Unspecified),
                     "fail" => (JobStatus::Failed, ErrorCode::JobInvalidInput),
                     "fatal" => (JobStatus::FailedFatal, ErrorCode::JobTimeout),
                     "retryable" => (JobStatus::FailedRetryable, ErrorCode::JobWorkerUnavailable),
                     "running" => (JobStatus::Running, ErrorCode::Unspecified),
+                    "refuse" => (JobStatus::Denied, ErrorCode::Unspecified),
+                    "overrun" => (JobStatus::Timeout, ErrorCode::Unspecified),
+                    "odd" => (JobStatus::Unknown(99), ErrorCode::Unspecified),
                     _ => (JobStatus::Cancelled, ErrorCode::Unspecified),
                 };
                 let worker = option("worker").map(WorkerId::from).or_else(|| {

@@ -342,6 +342,17 @@ impl Job {
             .or(self.before_worker.as_ref())
     }
 
+    /// Whether it ended DENIED by the word of its worker, not of policy or a person:
+    /// policy had let it go there.
+    pub fn is_refused_by_worker(&self) -> bool {
+        let let_go = match self.decision() {
+            None => true,
+            Some(Decision::Allow | Decision::AllowWithConstraints | Decision::Unavailable) => true,
+            Some(Decision::Deny | Decision::RequireApproval | Decision::Throttle) => false,
+        };
+        self.state == Some(JobState::Denied) && let_go && self.worker().is_some()
+    }
+
     /// How often it was handed to a worker, or tried to be, where the plane tells.
     pub fn attempts(&self) -> u32 {
         let started = self

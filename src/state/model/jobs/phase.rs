@@ -63,7 +63,7 @@ words! {
         Cancelled = "CANCELLED",
         /// It ended because its time was up.
         Timeout = "TIMEOUT",
-        /// It never ran: policy or a person said no.
+        /// Policy or a person said no before it ran, or its worker would not do it.
         Denied = "DENIED",
         /// It ended well and its output is held back.
         OutputQuarantined = "OUTPUT_QUARANTINED",
@@ -146,7 +146,8 @@ impl JobState {
         }
     }
 
-    /// Whether a control plane may move a job from this state to `to`.
+    /// Whether a control plane may move a job from this state to `to`. A worker may answer
+    /// DENIED to what it was given, so a job under way may end in every way.
     pub fn may_become(self, to: Self) -> bool {
         match self {
             Self::Pending => to != Self::OutputQuarantined && to != self,
@@ -155,9 +156,7 @@ impl JobState {
             }
             Self::Scheduled => !matches!(to, Self::Pending | Self::ApprovalRequired),
             Self::Dispatched => !matches!(to, Self::Pending | Self::ApprovalRequired) && to != self,
-            Self::Running => {
-                to.rank() > self.rank() && to != Self::Denied || to == Self::OutputQuarantined
-            }
+            Self::Running => to.rank() > self.rank(),
             Self::Retrying => !matches!(to, Self::Pending | Self::ApprovalRequired),
             Self::Succeeded => to == Self::OutputQuarantined,
             Self::Failed
@@ -281,7 +280,17 @@ mod tests {
                 assert_eq!(from.may_become(*to), held, "{from} to {to}");
             }
         }
-        assert!(!JobState::Running.may_become(JobState::Denied));
+        for from in JobState::ALL.iter().filter(|state| !state.is_terminal()) {
+            for to in [
+                JobState::Succeeded,
+                JobState::Failed,
+                JobState::Cancelled,
+                JobState::Timeout,
+                JobState::Denied,
+            ] {
+                assert!(from.may_become(to), "{from} to {to}");
+            }
+        }
         assert!(JobState::Dispatched.may_become(JobState::Scheduled));
         assert!(JobState::ApprovalRequired.may_become(JobState::Pending));
     }

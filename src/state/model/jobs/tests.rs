@@ -1,6 +1,6 @@
 use crate::ids::JobId;
 use crate::state::effect::EffectQueue;
-use crate::state::model::jobs::Job;
+use crate::state::model::jobs::{Job, JobState};
 use crate::state::script;
 use crate::state::step::State;
 use proptest::prelude::*;
@@ -200,6 +200,18 @@ fn each_result_ends_a_job_as_the_scheduler_would() {
             &format!("0s submit j1 | 1s dispatch j1 w1 | 2s {verb} j1 w1"),
             &format!("j1 {state} w1"),
         );
+    }
+}
+
+#[test]
+fn a_job_under_way_that_the_plane_tells_of_as_ended_has_ended() {
+    for state in ["SUCCEEDED", "FAILED", "CANCELLED", "TIMEOUT", "DENIED"] {
+        for under_way in ["dispatch j1 w1", "dispatch j1 w1 | 1.5s progress j1 40%"] {
+            let story = format!("0s submit j1 | 1s {under_way} | 3s told j1 {state} told=2s");
+            let run = script::run(&story).expect("a script");
+            let job = run.model.jobs.by_birth().next().expect("a job");
+            assert_eq!(job.state.map(JobState::name), Some(state), "{story}");
+        }
     }
 }
 

@@ -59,7 +59,7 @@ fn rollback_words(scene: &Scene<'_>, row: &RollbackRow, wide: bool) -> Words {
         let (glyph, word, ink) = signs::job_state(Some(*state));
         let word = match state {
             JobState::Succeeded => "undone",
-            JobState::Denied if wide => "denied by policy",
+            JobState::Denied if wide && row.denied_by.is_some() => "denied by policy",
             _ => word,
         };
         words = words
