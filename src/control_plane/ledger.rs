@@ -52,6 +52,7 @@ pub use error::LedgerError;
 pub use fleet::{Fleet, PoolSummary, Worker};
 pub use job::{
     CancelNote, DecisionRecord, Job, JobEvent, JobState, Progress, WaitingOn, error_code_of,
+    error_message_of,
 };
 pub use letters::DeadLetter;
 pub use lifecycle::{Asker, Cancelled, Heard, Ruling};

@@ -390,10 +390,13 @@ fn said(job: &Job) -> Option<Arc<str>> {
     else {
         return said;
     };
-    Some(Arc::from(match said {
-        Some(said) => format!("{}: {said}", status_words(status)),
-        None => status_words(status),
-    }))
+    let number = status_words(status);
+    Some(match said {
+        // The plane tells the number itself.
+        Some(said) if said.contains(&number) => said,
+        Some(said) => Arc::from(format!("{number}: {said}")),
+        None => Arc::from(number),
+    })
 }
 
 /// A status as the contract names it, or by its number where the contract has none.
@@ -578,6 +581,20 @@ mod tests {
             panic!("{script}: it has not ended");
         };
         assert_eq!(said.as_deref(), Some(expected), "{script}");
+    }
+
+    #[test]
+    fn a_status_that_no_state_stands_for_is_told_once() {
+        let odd = "0s submit a | 1s dispatch a w1 | 2s odd a w1";
+        check(odd, "status 77");
+        check(&format!("{odd} message=full"), "status 77: full");
+        let told =
+            "3s dlq a FAILED code=unknown_status message=\"reported status 77, of no meaning\"";
+        check(
+            &format!("{odd} | {told}"),
+            "reported status 77, of no meaning",
+        );
+        check(&format!("{odd} message=full | {told}"), "status 77: full");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::control_plane::ledger::alerts::Told;
 use crate::control_plane::ledger::job::Phase;
 use crate::control_plane::ledger::{
     CancelNote, JobState, Ledger, LedgerError, Progress, Step, WaitingOn, error_code_of,
+    error_message_of,
 };
 use crate::ids::{JobId, WorkerId};
 use crate::time::{Elapsed, Timestamp};
@@ -166,7 +167,7 @@ impl Ledger {
             return Heard::Late;
         }
         let code = error_code_of(&result);
-        let message = result.error_message.clone();
+        let message = error_message_of(&result);
         let status = result.status;
         let job = self.at_mut(seq);
         if !result.worker_id.is_empty() {

@@ -87,3 +87,25 @@ fn a_job_that_its_worker_refuses_is_denied_and_makes_room_for_the_next() {
         ],
     );
 }
+
+#[test]
+fn a_status_that_the_contract_does_not_have_fails_its_job_and_is_named() {
+    check(
+        "0s beat w1@a 0/1 | 1s submit j1 job.a.allow | 2s odd j1",
+        &[
+            "1s dispatch j1#1 w1",
+            "2s dlq j1 FAILED unknown_status",
+            "j1 FAILED w1 unknown_status",
+        ],
+    );
+    let play = play(
+        "0s beat w1@a 0/1 | 1s submit j1 job.a.allow | 2s odd j1",
+        true,
+    );
+    let says = "the worker reported status 99, which the contract does not have";
+    let id = JobId::from("j1");
+    let job = play.ledger.job(&id).expect("known");
+    assert_eq!(job.error_message, says);
+    let letter = play.ledger.dead_letter(&id).expect("it has one");
+    assert_eq!(letter.reason, says);
+}
