@@ -182,6 +182,12 @@ async fn bad_requests_have_their_codes_and_leave_nothing_behind() {
         ("GET", "/api/v1/jobs?state=RUNING", "", "400 invalid_state"),
         (
             "GET",
+            "/api/v1/jobs?state=OUTPUT_QUARANTINED&cursor=x",
+            "",
+            "400 invalid_parameter",
+        ),
+        (
+            "GET",
             "/api/v1/jobs?limit=many",
             "",
             "400 invalid_parameter",
@@ -501,6 +507,9 @@ async fn lists_are_filtered_and_paged_without_losing_or_repeating_a_job() {
     assert_eq!(count("tenant=default").await, 0);
     assert_eq!(count("state=PENDING").await, 12);
     assert_eq!(count("state=running").await, 0);
+    // A state of the contract, which no job of this plane enters.
+    assert_eq!(count("state=OUTPUT_QUARANTINED").await, 0);
+    assert_eq!(count("state=output_quarantined&limit=1").await, 0);
     let trace = bench.detail(&all[0]).await["trace_id"]
         .as_str()
         .unwrap()

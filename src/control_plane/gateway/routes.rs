@@ -126,7 +126,10 @@ async fn list_jobs(
 ) -> Answer {
     let asked = parameters(asked)?;
     let limit = limit(&asked, PAGE)?;
-    let state = match text(&asked, "state") {
+    // A state of the contract that no job of this plane enters.
+    let quarantined = |name: &str| name.eq_ignore_ascii_case("OUTPUT_QUARANTINED");
+    let named = text(&asked, "state");
+    let state = match named.filter(|name| !quarantined(name)) {
         None => None,
         Some(name) => Some(JobState::from_name(name).ok_or_else(|| {
             Refusal::bad_request("invalid_state", format!("`{name}` is not a state of a job"))
@@ -144,6 +147,9 @@ async fn list_jobs(
             .min(),
         ..query
     };
+    if named.is_some_and(quarantined) {
+        return ok(&json!({ "items": [], "next_cursor": null }));
+    }
     let wanted = |job: &&Job| {
         let is = |name: &str, value: &str| text(&asked, name).is_none_or(|want| want == value);
         caller.reaches(job.tenant())
