@@ -49,7 +49,7 @@ pub use approval::{Approval, ApprovalStatus, Approved, Expected, Yes};
 pub use breaker::{Breaker, BreakerState};
 pub use decisions::{DecisionsQuery, Logged};
 pub use error::LedgerError;
-pub use fleet::{Fleet, PoolSummary, Worker};
+pub use fleet::{Demands, Fleet, PoolSummary, Worker};
 pub use job::{
     CancelNote, DecisionRecord, Job, JobEvent, JobState, Progress, WaitingOn, error_code_of,
     error_message_of,

@@ -211,7 +211,7 @@ pub struct JobTemplate {
     pub capability: String,
     /// What makes it risky.
     pub risk_tags: Vec<String>,
-    /// What its pool must have.
+    /// What its worker must tell that it can do.
     pub requires: Vec<String>,
     /// The pack it comes from.
     pub pack: String,

@@ -497,6 +497,14 @@ pub struct JobRequest {
     pub context_ref: Option<ResourceRef>,
 }
 
+/// Whether a label of a job must be one of its worker too: by how it begins, as in CAP
+/// schedulers.
+pub fn is_placement_label(key: &str) -> bool {
+    ["placement.", "constraint.", "node."]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+}
+
 impl JobRequest {
     /// The tenant it belongs to, by the order of the control plane: `env.tenant_id`,
     /// `tenant_id`, `meta.tenant_id`; `None` if none is named.

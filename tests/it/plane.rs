@@ -25,6 +25,7 @@ use crate::support::{
     Capdeck, NatsProcess, PATIENCE, Ran, RedisProcess, clock, run_peer, wait_until,
 };
 
+mod placement;
 mod policy_file;
 mod undo;
 mod what_if;

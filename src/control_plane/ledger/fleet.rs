@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{PoolName, WorkerId};
 use crate::time::{Elapsed, Timestamp};
-use crate::wire::packet::{Handshake, Heartbeat};
+use crate::wire::packet::{Handshake, Heartbeat, JobRequest, is_placement_label};
 
 /// A worker that was silent for this long gets no job any more.
 pub const STALE: Elapsed = Elapsed::from_secs(30);
@@ -19,6 +19,53 @@ const MAX_WORKERS: usize = 20_000;
 
 /// A job is not placed on a worker whose CPU or GPU is this busy, in percent.
 const BUSY_PERCENT: f32 = 90.0;
+
+/// The labels of a job that its worker must have too.
+fn placement_labels(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
+    labels.iter().filter(|(key, _)| is_placement_label(key))
+}
+
+/// What a job asks of the worker that takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Demands<'a> {
+    request: &'a JobRequest,
+}
+
+impl<'a> Demands<'a> {
+    /// Those of a request: what `meta.requires` names, and the labels for which
+    /// [`is_placement_label`] holds.
+    pub fn of(request: &'a JobRequest) -> Self {
+        Self { request }
+    }
+
+    fn requires(self) -> &'a [String] {
+        self.request
+            .meta
+            .as_ref()
+            .map_or(&[], |meta| &meta.requires)
+    }
+
+    /// Whether any worker will do.
+    fn are_none(self) -> bool {
+        self.requires().is_empty() && placement_labels(&self.request.labels).next().is_none()
+    }
+
+    /// Whether a worker tells each capability that is required, letter case aside.
+    pub fn are_offered_by(self, worker: &Worker) -> bool {
+        self.requires().iter().all(|wanted| {
+            let wanted = wanted.to_lowercase();
+            let offered = &worker.heartbeat.capabilities;
+            offered.iter().any(|offer| offer.to_lowercase() == wanted)
+        })
+    }
+
+    /// Whether a worker has the labels too.
+    pub fn are_met_by(self, worker: &Worker) -> bool {
+        let has = &worker.heartbeat.labels;
+        placement_labels(&self.request.labels).all(|(key, value)| has.get(key) == Some(value))
+            && self.are_offered_by(worker)
+    }
+}
 
 /// A worker as it describes itself, and what we gave it.
 #[derive(Clone, Debug)]
@@ -128,8 +175,10 @@ pub struct PoolSummary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Freed {
     pub(super) pool: PoolName,
+    pub(super) worker: WorkerId,
     pub(super) slots: u32,
-    /// A worker or a topic came that was not there before.
+    /// A worker came that was not there before, or a topic, a capability or a label that
+    /// jobs are placed by.
     pub(super) joined: bool,
 }
 
@@ -145,7 +194,7 @@ pub struct Fleet {
 
 #[derive(Clone, Debug, Default)]
 struct Pool {
-    live: u32,
+    live: BTreeSet<WorkerId>,
     free: BTreeSet<(u64, WorkerId)>,
 }
 
@@ -162,7 +211,15 @@ impl Fleet {
 
     /// Live workers of a pool.
     pub fn live_in(&self, pool: &PoolName) -> u32 {
-        self.pools.get(pool).map_or(0, |pool| pool.live)
+        let live = self.pools.get(pool).map_or(0, |pool| pool.live.len());
+        u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a live worker of a pool is as `wanted`.
+    pub fn any_in(&self, pool: &PoolName, wanted: impl Fn(&Worker) -> bool) -> bool {
+        let pool = self.pools.get(pool);
+        let mut live = pool.into_iter().flat_map(|pool| &pool.live);
+        live.any(|id| self.workers.get(id).is_some_and(&wanted))
     }
 
     /// Whether any worker lives.
@@ -175,11 +232,19 @@ impl Fleet {
         self.topics.get(topic).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// The least loaded worker of a pool that has room, with its score; the
-    /// first by name among equals.
-    pub fn least_loaded(&self, pool: &PoolName) -> Option<(u64, &WorkerId)> {
-        let (score, id) = self.pools.get(pool)?.free.first()?;
+    /// The least loaded worker of a pool that has room and meets the demands, with its
+    /// score; the first by name among equals.
+    pub fn least_loaded(&self, pool: &PoolName, demands: Demands<'_>) -> Option<(u64, &WorkerId)> {
+        let free = &self.pools.get(pool)?.free;
+        let any = demands.are_none();
+        let (score, id) = free.iter().find(|(_, id)| any || self.meets(id, demands))?;
         Some((*score, id))
+    }
+
+    /// Whether a worker is known and meets the demands.
+    pub fn meets(&self, id: &WorkerId, demands: Demands<'_>) -> bool {
+        let worker = self.workers.get(id);
+        worker.is_some_and(|worker| demands.are_met_by(worker))
     }
 
     /// Whether a worker is live and has room.
@@ -225,9 +290,12 @@ impl Fleet {
             return None;
         }
         let old = self.detach(&id);
-        let joined = old
-            .as_ref()
-            .is_none_or(|old| !old.live || old.heartbeat.pool != heartbeat.pool);
+        let joined = old.as_ref().is_none_or(|old| {
+            !old.live
+                || old.heartbeat.pool != heartbeat.pool
+                || old.heartbeat.capabilities != heartbeat.capabilities
+                || !placement_labels(&old.heartbeat.labels).eq(placement_labels(&heartbeat.labels))
+        });
         let in_flight = old.as_ref().map_or(0, |old| old.in_flight);
         let counted = u32::try_from(heartbeat.active_jobs).unwrap_or(0);
         let worker = Worker {
@@ -352,6 +420,7 @@ impl Fleet {
         let slots = worker.free();
         (joined || slots > 0).then(|| Freed {
             pool: pool.clone(),
+            worker: id.clone(),
             slots,
             joined,
         })
@@ -381,7 +450,7 @@ impl Fleet {
                 }
                 let score = worker.score();
                 let pool = self.pools.entry(name.clone()).or_default();
-                pool.live += 1;
+                pool.live.insert(id.clone());
                 if !worker.is_full(0) {
                     pool.free.insert((score, id.clone()));
                 }
@@ -409,9 +478,9 @@ impl Fleet {
                 }
             }
             if let Some(pool) = self.pools.get_mut(&name) {
-                pool.live -= 1;
+                pool.live.remove(id);
                 pool.free.remove(&(score, id.clone()));
-                if pool.live == 0 {
+                if pool.live.is_empty() {
                     self.pools.remove(&name);
                 }
             }

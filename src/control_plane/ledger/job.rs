@@ -120,11 +120,13 @@ pub enum WaitingOn {
     Approval,
     /// Policy says: not now.
     Throttled,
-    /// No live worker takes this topic.
+    /// No live worker takes this topic, or none that does has the labels that the job is
+    /// placed by.
     NoWorkers,
-    /// All live workers of the pool are full.
+    /// All live workers that could take it are full.
     PoolOverloaded,
-    /// No pool is known for this topic.
+    /// No pool is known for this topic, or none of its pools has a live worker that tells
+    /// all that the job requires.
     NoPoolMapping,
     /// The tenant has as many jobs at work as policy allows.
     TenantLimit,

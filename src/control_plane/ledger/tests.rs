@@ -10,6 +10,7 @@ mod ends;
 mod governance;
 mod keys;
 mod limits;
+mod places;
 mod play;
 mod records;
 mod rollbacks;

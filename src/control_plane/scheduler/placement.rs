@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::control_plane::ledger::{Fleet, WaitingOn};
+use crate::control_plane::ledger::{Demands, Fleet, WaitingOn};
 use crate::ids::{PoolName, WorkerId};
 use crate::wire::packet::JobRequest;
 
@@ -76,11 +76,22 @@ pub enum Placement {
 
 /// Finds a worker for a request: in the pools its topic was mapped to, else in
 /// those whose live workers name the topic, else in the live pool named by the
-/// topic's second part, else in [`DEFAULT_POOL`]. The label `preferred_pool` picks
-/// one of several pools, `preferred_worker_id` a worker that has room; the least
-/// loaded worker wins otherwise.
+/// topic's second part, else in [`DEFAULT_POOL`]. Only a worker that meets the
+/// [`Demands`] of the request may get it. The label `preferred_pool` picks one of several
+/// pools, `preferred_worker_id` a worker that has room; the least loaded worker wins
+/// otherwise.
 pub fn place(routes: &Routes, fleet: &Fleet, request: &JobRequest) -> Placement {
+    let wait = |why, pools| Placement::Wait { why, pools };
+    let demands = Demands::of(request);
+    let lives = |pool: &PoolName| fleet.live_in(pool) > 0;
+    let offers = |pool: &PoolName| fleet.any_in(pool, |worker| demands.are_offered_by(worker));
     let (mut pools, claimed) = candidates(routes, fleet, &request.topic);
+    let alive = pools.iter().any(lives);
+    // What a pool without live workers offers is not known.
+    pools.retain(|pool| !lives(pool) || offers(pool));
+    if alive && !pools.iter().any(lives) {
+        return wait(WaitingOn::NoPoolMapping, Vec::new());
+    }
     if let Some(preferred) = request.labels.get("preferred_pool")
         && pools.iter().any(|pool| pool.as_str() == preferred)
     {
@@ -88,29 +99,29 @@ pub fn place(routes: &Routes, fleet: &Fleet, request: &JobRequest) -> Placement 
     }
     if let Some(preferred) = request.labels.get("preferred_worker_id") {
         let id = WorkerId::from(preferred.as_str());
-        let fits = fleet
-            .get(&id)
-            .is_some_and(|worker| pools.contains(&worker.heartbeat.pool));
+        let fits = fleet.get(&id).is_some_and(|worker| {
+            pools.contains(&worker.heartbeat.pool) && demands.are_met_by(worker)
+        });
         if fits && fleet.has_room(&id) {
             return Placement::On(id);
         }
     }
     let least = pools
         .iter()
-        .filter_map(|pool| fleet.least_loaded(pool))
+        .filter_map(|pool| fleet.least_loaded(pool, demands))
         .min();
     if let Some((_, worker)) = least {
         return Placement::On(worker.clone());
     }
-    pools.retain(|pool| fleet.live_in(pool) > 0);
+    pools.retain(|pool| fleet.any_in(pool, |worker| demands.are_met_by(worker)));
     let why = if !pools.is_empty() {
         WaitingOn::PoolOverloaded
-    } else if claimed || !fleet.any_live() {
+    } else if claimed || alive || !fleet.any_live() {
         WaitingOn::NoWorkers
     } else {
         WaitingOn::NoPoolMapping
     };
-    Placement::Wait { why, pools }
+    wait(why, pools)
 }
 
 /// The pools that could take a topic, and whether anybody claims it.
@@ -156,30 +167,31 @@ mod tests {
     use super::*;
     use crate::control_plane::ledger::Ledger;
     use crate::time::Timestamp;
-    use crate::wire::packet::Heartbeat;
+    use crate::wire::packet::{Heartbeat, JobMetadata};
 
-    /// Workers are written `id@pool active/max topic,topic`.
+    /// Workers are written `id@pool active/max` and then capabilities and `label=value`,
+    /// jobs `topic` and then `label=value` and `+required`.
+    #[track_caller]
     fn check(workers: &[&str], routes: &[(&str, &str)], job: &str, expected: &str) {
+        let labels = |words: &[&str]| -> BTreeMap<String, String> {
+            let pairs = words.iter().filter_map(|word| word.split_once('='));
+            pairs
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect()
+        };
         let mut ledger = Ledger::new(10, 1);
         for worker in workers {
-            let mut words = worker.split_whitespace();
-            let (id, pool) = words
-                .next()
-                .and_then(|word| word.split_once('@'))
-                .expect("id@pool");
-            let (active, max) = words
-                .next()
-                .and_then(|word| word.split_once('/'))
-                .expect("active/max");
+            let words: Vec<&str> = worker.split_whitespace().collect();
+            let (id, pool) = words[0].split_once('@').expect("id@pool");
+            let (active, max) = words[1].split_once('/').expect("active/max");
+            let told = words[2..].iter().filter(|word| !word.contains('='));
             let heartbeat = Heartbeat {
                 worker_id: WorkerId::from(id),
                 pool: PoolName::from(pool),
                 active_jobs: active.parse().expect("a number"),
                 max_parallel_jobs: max.parse().expect("a number"),
-                capabilities: words
-                    .next()
-                    .map(|topics| topics.split(',').map(str::to_owned).collect())
-                    .unwrap_or_default(),
+                capabilities: told.map(|word| (*word).to_owned()).collect(),
+                labels: labels(&words[2..]),
                 ..Heartbeat::default()
             };
             ledger.heartbeat(heartbeat, Timestamp::from_millis(0));
@@ -188,13 +200,15 @@ mod tests {
             let pools = pools.split(',').map(PoolName::from).collect();
             ((*topic).to_owned(), pools)
         }));
-        let mut words = job.split_whitespace();
+        let words: Vec<&str> = job.split_whitespace().collect();
+        let required = words.iter().filter_map(|word| word.strip_prefix('+'));
         let request = JobRequest {
-            topic: words.next().expect("a topic").to_owned(),
-            labels: words
-                .filter_map(|label| label.split_once('='))
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
+            topic: words[0].to_owned(),
+            labels: labels(&words[1..]),
+            meta: Some(JobMetadata {
+                requires: required.map(str::to_owned).collect(),
+                ..JobMetadata::default()
+            }),
             ..JobRequest::default()
         };
         let got = match place(&routes, ledger.fleet(), &request) {
@@ -263,6 +277,103 @@ mod tests {
         );
         check(&workers, &routes, "job.ops.run preferred_pool=lab", "w4");
         check(&workers, &routes, "job.ops.run preferred_pool=gone", "w1");
+    }
+
+    #[test]
+    fn a_job_goes_only_to_a_worker_that_tells_all_it_requires() {
+        let workers = [
+            "w1@ops 0/4",
+            "w2@ops 0/4 gpu",
+            "w3@ops 3/8 GPU net",
+            "w4@lab 1/9 gpu net",
+        ];
+        let routes = [("job.ops.run", "ops,lab")];
+        check(&workers, &[], "job.ops.run", "w1");
+        check(&workers, &[], "job.ops.run +gpu", "w2");
+        check(&workers, &[], "job.ops.run +Gpu +NET", "w3");
+        check(&workers, &routes, "job.ops.run +gpu +net", "w4");
+        // One worker has one, another one the other; none has both.
+        let apart = ["w1@ops 0/4 gpu", "w2@ops 0/4 net"];
+        check(&apart, &[], "job.ops.run +gpu +net", "no_pool_mapping");
+        check(&workers, &routes, "job.ops.run +tpu", "no_pool_mapping");
+        check(&workers, &[], "job.ops.run +gp", "no_pool_mapping");
+    }
+
+    #[test]
+    fn a_pool_that_could_but_is_full_is_waited_for_and_one_that_could_not_is_not() {
+        let workers = ["w1@ops 0/4", "w2@ops 4/4 gpu", "w3@lab 0/4"];
+        let routes = [("job.ops.run", "ops,lab")];
+        check(&workers, &routes, "job.ops.run +gpu", "pool_overloaded ops");
+        check(
+            &workers[2..],
+            &routes,
+            "job.ops.run +gpu",
+            "no_pool_mapping",
+        );
+        // Nobody lives who could tell what the pool offers.
+        check(&[], &routes, "job.ops.run +gpu", "no_workers");
+        check(
+            &["w9@far 0/4 gpu"],
+            &routes,
+            "job.ops.run +gpu",
+            "no_workers",
+        );
+    }
+
+    #[test]
+    fn a_placement_label_of_a_job_is_one_of_its_worker() {
+        let workers = [
+            "w1@ops 0/4 node.zone=eu",
+            "w2@ops 1/4 node.zone=us placement.disk=ssd tier=1",
+            "w3@ops 2/4 node.zone=us constraint.os=bsd",
+        ];
+        check(&workers, &[], "job.ops.run node.zone=us", "w2");
+        check(&workers, &[], "job.ops.run node.zone=eu", "w1");
+        let both = "job.ops.run node.zone=us constraint.os=bsd";
+        check(&workers, &[], both, "w3");
+        check(&workers, &[], "job.ops.run placement.disk=ssd", "w2");
+        // Other labels say nothing about the worker.
+        check(&workers, &[], "job.ops.run tier=9 nodes=x", "w1");
+        for missing in [
+            "node.zone=US",
+            "node.zone=",
+            "node.rack=1",
+            "placement.disk=hdd",
+        ] {
+            let job = format!("job.ops.run {missing}");
+            check(&workers, &[], &job, "no_workers");
+            check(&["w1@default 0/4"], &[], &job, "no_workers");
+        }
+        let full = ["w1@ops 0/4", "w2@ops 4/4 node.zone=us"];
+        check(
+            &full,
+            &[],
+            "job.ops.run node.zone=us",
+            "pool_overloaded ops",
+        );
+        check(
+            &full,
+            &[],
+            "job.ops.run +gpu node.zone=us",
+            "no_pool_mapping",
+        );
+    }
+
+    #[test]
+    fn a_preference_does_not_outweigh_what_a_job_requires() {
+        let workers = [
+            "w1@ops 3/8 gpu node.zone=eu",
+            "w2@ops 0/4",
+            "w3@lab 0/4 net",
+        ];
+        let routes = [("job.ops.run", "ops,lab")];
+        let job = |wants: &str| format!("job.ops.run +gpu {wants}");
+        check(&workers, &routes, &job("preferred_worker_id=w1"), "w1");
+        check(&workers, &routes, &job("preferred_worker_id=w2"), "w1");
+        check(&workers, &routes, &job("preferred_pool=lab"), "w1");
+        check(&workers, &routes, &job("preferred_pool=ops"), "w1");
+        let zone = "job.ops.run node.zone=eu preferred_worker_id=w2";
+        check(&workers, &routes, zone, "w1");
     }
 
     #[test]

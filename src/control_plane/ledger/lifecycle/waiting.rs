@@ -1,8 +1,9 @@
 //! The lines that jobs stand in, and the alarms that call them up.
 
 use crate::control_plane::ledger::approval::ANNOUNCEMENT;
+use crate::control_plane::ledger::fleet::{self, Demands};
 use crate::control_plane::ledger::job::Phase;
-use crate::control_plane::ledger::{Ledger, Line, fleet, rank};
+use crate::control_plane::ledger::{Ledger, Line, rank};
 use crate::time::Timestamp;
 
 impl Ledger {
@@ -14,7 +15,8 @@ impl Ledger {
         }
     }
 
-    /// Wakes as many jobs of a line as there is room for now.
+    /// Wakes as many jobs of a line as there is room for now, past those that ask for what
+    /// the worker with room does not have.
     pub(in crate::control_plane::ledger) fn call_up(
         &mut self,
         freed: &fleet::Freed,
@@ -26,11 +28,17 @@ impl Ledger {
                 self.alarm(seq, Some(now));
             }
         }
-        for _ in 0..freed.slots {
-            let next = self.lines.get(&freed.pool).and_then(|line| line.first());
-            let Some((_, seq)) = next.copied() else {
-                return;
-            };
+        let may = |seq: &u64| {
+            let request = self.jobs.get(seq).map(|job| &job.request);
+            request.is_some_and(|it| self.fleet.meets(&freed.worker, Demands::of(it)))
+        };
+        let line = self.lines.get(&freed.pool).into_iter().flatten();
+        let turn: Vec<u64> = line
+            .map(|(_, seq)| *seq)
+            .filter(may)
+            .take(freed.slots as usize)
+            .collect();
+        for seq in turn {
             self.leave_line(seq);
             // Its turn has come, so the tries before it are forgiven.
             self.at_mut(seq).placement_tries = 0;

@@ -328,6 +328,8 @@ impl Play {
                     pool: PoolName::from(pool),
                     active_jobs: active.parse().expect("a number"),
                     max_parallel_jobs: max.parse().expect("a number"),
+                    capabilities: listed(option("can")),
+                    labels: option("where").and_then(label).into_iter().collect(),
                     ..Heartbeat::default()
                 };
                 self.ledger.heartbeat(heartbeat, now);
@@ -514,6 +516,18 @@ impl Play {
     }
 }
 
+/// `gpu,net` as a list.
+fn listed(words: Option<&str>) -> Vec<String> {
+    let words = words.into_iter().flat_map(|words| words.split(','));
+    words.map(str::to_owned).collect()
+}
+
+/// `node.zone:eu` as a label.
+fn label(written: &str) -> Option<(String, String)> {
+    let (key, value) = written.split_once(':')?;
+    Some((key.to_owned(), value.to_owned()))
+}
+
 pub(super) fn attempt(n: &str) -> DispatchIdentity {
     DispatchIdentity {
         attempt: n.parse().expect("a number"),
@@ -535,13 +549,15 @@ pub(super) fn request<'a>(
         labels: option("label")
             .map(|label| (label.to_owned(), "true".to_owned()))
             .into_iter()
+            .chain(option("where").and_then(label))
             .collect(),
         budget: option("deadline").map(|ms| Budget {
             deadline_ms: ms.parse().expect("a number"),
             ..Budget::default()
         }),
-        meta: option("key").map(|key| JobMetadata {
-            idempotency_key: key.to_owned(),
+        meta: option("key").or(option("requires")).map(|_| JobMetadata {
+            idempotency_key: option("key").unwrap_or_default().to_owned(),
+            requires: listed(option("requires")),
             ..JobMetadata::default()
         }),
         compensation: option("undo").map(|topic| {
