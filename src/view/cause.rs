@@ -267,7 +267,7 @@ pub fn chain(state: &State, name: &PoolName) -> Vec<Prose> {
     let waiting: Vec<&Arc<Job>> = waiting(model).filter(of_pool).collect();
     let mut links = vec![queue(pool, &waiting, now), outlook(pool, now)];
     links.extend(workers(model, pool, now));
-    links.extend(reasons(model, &waiting));
+    links.extend(reasons(model, pool, &waiting));
     links.extend(approvals(model, pool, &pools, now));
     links
 }
@@ -376,15 +376,18 @@ fn workers(model: &Model, pool: &Pool, now: Timestamp) -> Vec<Prose> {
 }
 
 /// Why jobs wait, other than for a worker or a person.
-fn reasons(model: &Model, waiting: &[&Arc<Job>]) -> Vec<Prose> {
+fn reasons(model: &Model, pool: &Pool, waiting: &[&Arc<Job>]) -> Vec<Prose> {
     let mut tenants: BTreeMap<Option<&str>, u64> = BTreeMap::new();
     let (mut throttled, mut kernel, mut unmapped, mut again) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut unoffered, mut elsewhere) = (0_u64, 0_u64);
     for job in waiting {
         match job.waits_on() {
             Some(WaitingOn::TenantLimit) => *tenants.entry(job.tenant()).or_default() += 1,
             Some(WaitingOn::Throttled) => throttled += 1,
             Some(WaitingOn::KernelUnavailable) => kernel += 1,
+            Some(WaitingOn::NoPoolMapping) if job.asks_for().is_some() => unoffered += 1,
             Some(WaitingOn::NoPoolMapping) => unmapped += 1,
+            Some(WaitingOn::NoWorkers) if pool.able() > 0 => elsewhere += 1,
             Some(WaitingOn::RetryBackoff) => again += 1,
             Some(
                 WaitingOn::Approval
@@ -411,6 +414,14 @@ fn reasons(model: &Model, waiting: &[&Arc<Job>]) -> Vec<Prose> {
         (throttled, "because policy throttles them"),
         (kernel, "because the safety kernel does not answer"),
         (unmapped, "because no pool is mapped to their topic"),
+        (
+            unoffered,
+            "because no pool of their topic offers what they require",
+        ),
+        (
+            elsewhere,
+            "because no live worker has the labels that they are placed by",
+        ),
         (again, "to be tried again"),
     ] {
         if jobs > 0 {
@@ -624,5 +635,23 @@ mod tests {
             ],
         );
         check_chain(MCP, "gone", &[]);
+    }
+
+    #[test]
+    fn jobs_that_ask_for_what_no_worker_has_are_told_apart_from_those_of_unmapped_topics() {
+        check_chain(
+            "0s link nats up | 0s beat w1 pool=p slots=0/4 \
+             | 1s told a PENDING topic=job.p.x waiting=no_pool_mapping requires=gpu,net \
+             | 1s told b PENDING topic=job.p.x waiting=no_workers labels=node.zone:eu \
+             | 1s told c PENDING topic=job.p.x waiting=no_pool_mapping | 2s tick",
+            "p",
+            &[
+                "3 jobs wait, a for 1s.",
+                "Pool p is steady: 0 jobs come and 0 end a minute.",
+                "1 job waits because no pool is mapped to their topic.",
+                "1 job waits because no pool of their topic offers what they require.",
+                "1 job waits because no live worker has the labels that they are placed by.",
+            ],
+        );
     }
 }

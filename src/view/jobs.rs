@@ -111,7 +111,8 @@ pub enum Why {
         deadline: Option<Elapsed>,
         /// Its tenant.
         tenant: Option<Arc<str>>,
-        /// What the last attempt said, or the rule that holds it.
+        /// What the last attempt said, the rule that holds it, or what it asks of its
+        /// worker.
         said: Option<Arc<str>>,
         /// The pool that would take it, where that is why it waits.
         pool: Option<WaitPool>,
@@ -322,6 +323,11 @@ fn why(model: &Model, job: &Job, pools: &[Pool], now: Timestamp) -> Why {
                 job.result
                     .as_ref()
                     .and_then(|result| result.error_message.clone().or(result.error_code.clone()))
+            } else if matches!(
+                job.waits_on(),
+                Some(WaitingOn::NoWorkers | WaitingOn::NoPoolMapping | WaitingOn::PoolOverloaded)
+            ) {
+                job.asks_for()
             } else {
                 verdict.and_then(|verdict| verdict.rule_id.clone())
             },
@@ -423,11 +429,30 @@ pub fn under_cursor(state: &State) -> Option<(JobId, Prose)> {
 /// Jobs before one in its line that are counted, so that a long line costs no frame.
 const LINE: usize = 10_000;
 
+/// Whether a job waits although workers of its pool live, for something that none of them
+/// has: not for room.
+fn waits_for_no_room(job: &Job, pool: &Pool) -> bool {
+    match job.waits_on() {
+        Some(WaitingOn::NoPoolMapping) => true,
+        Some(WaitingOn::NoWorkers) => pool.able() > 0,
+        _ => false,
+    }
+}
+
 /// What must happen before a job that waits for its pool can start.
 fn way_ahead(model: &Model, job: &Job, now: Timestamp) -> Prose {
     let says = Prose::new();
     if !matches!(job.state, Some(JobState::Pending | JobState::Scheduled)) {
         return says;
+    }
+    if job.waits_on() == Some(WaitingOn::NoPoolMapping) {
+        return match job.asks_for() {
+            Some(what) => says
+                .own("No pool of its topic offers ")
+                .outside(what)
+                .own(". "),
+            None => says,
+        };
     }
     let pools = model.pools_at(now);
     let Some(pool) = job
@@ -437,6 +462,21 @@ fn way_ahead(model: &Model, job: &Job, now: Timestamp) -> Prose {
         return says;
     };
     let says = says.own("Pool ").outside(pool.name.as_str());
+    if waits_for_no_room(job, pool) {
+        let workers = text::count(u64::from(pool.able()), "worker", "workers");
+        let says = says.own(format!(": none of {workers} "));
+        return match job.asks_for() {
+            Some(what) => says.own("has ").outside(what).own(". "),
+            None => says.own("takes it. "),
+        };
+    }
+    if let Some(what) = job.asks_for().filter(|_| pool.overloaded < pool.able()) {
+        // How fast the pool as a whole moves says nothing of these workers.
+        return says
+            .own(": none of its workers with ")
+            .outside(what)
+            .own(" has room. ");
+    }
     if pool.able() == 0 {
         return says.own(match pool.workers(Standing::Unknown) {
             0 => " has no live worker. ",
@@ -461,6 +501,7 @@ fn way_ahead(model: &Model, job: &Job, now: Timestamp) -> Prose {
         .by_attention()
         .take(rank.min(LINE))
         .filter(|other| matches!(other.state, Some(JobState::Pending | JobState::Scheduled)))
+        .filter(|other| !waits_for_no_room(other, pool))
         .filter(|other| {
             let taking = other
                 .topic()

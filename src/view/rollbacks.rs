@@ -336,9 +336,9 @@ fn waits(on: Option<WaitingOn>) -> &'static str {
     match on {
         Some(WaitingOn::Approval) => "waits for a person",
         Some(WaitingOn::Throttled) => "throttled",
-        Some(WaitingOn::NoWorkers) => "no live worker",
+        Some(WaitingOn::NoWorkers) => "no live worker takes it",
         Some(WaitingOn::PoolOverloaded) => "its pool is overloaded",
-        Some(WaitingOn::NoPoolMapping) => "no pool takes its topic",
+        Some(WaitingOn::NoPoolMapping) => "no pool takes it",
         Some(WaitingOn::TenantLimit) => "its tenant is at its limit",
         Some(WaitingOn::KernelUnavailable) => "the kernel is silent",
         Some(WaitingOn::RetryBackoff) => "is tried again",

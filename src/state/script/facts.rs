@@ -86,6 +86,7 @@ impl Step<'_> {
             step_index: self.number("step")?.unwrap_or(0),
             parent: self.value("parent").map(JobId::from),
             risk_tags: self.list("risk").into(),
+            requires: self.list("requires").into(),
             labels: self
                 .labels()
                 .into_iter()

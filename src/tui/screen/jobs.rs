@@ -324,10 +324,24 @@ pub(super) fn why_words(why: &Why, long: bool, glyphs: Glyphs) -> Words {
                 },
                 (WaitingOn::Throttled, false) => words.text("throttled"),
                 (WaitingOn::NoWorkers, true) => match pool {
-                    Some(pool) => named(words.text("no live worker in pool "), pool),
+                    Some(pool) => {
+                        let words = named(words.text("no live worker in pool "), pool);
+                        match said {
+                            Some(_) if pool.able > 0 => {
+                                message(words.text(" has "), said, Role::Text)
+                            }
+                            Some(_) | None => words,
+                        }
+                    }
                     None => words.text("no live worker takes its topic"),
                 },
                 (WaitingOn::NoWorkers, false) => words.text("no live worker"),
+                (WaitingOn::PoolOverloaded, true)
+                    if said.is_some()
+                        && pool.as_ref().is_some_and(|it| it.overloaded < it.able) =>
+                {
+                    message(words.text("no room on a worker with "), said, Role::Text)
+                }
                 (WaitingOn::PoolOverloaded, long) => match pool {
                     Some(pool) => {
                         let words = named(words.text("pool "), pool).text(" overloaded");
@@ -340,7 +354,12 @@ pub(super) fn why_words(why: &Why, long: bool, glyphs: Glyphs) -> Words {
                     None if long => words.text("its pool is overloaded"),
                     None => words.text("pool overloaded"),
                 },
-                (WaitingOn::NoPoolMapping, true) => words.text("no pool is mapped to its topic"),
+                (WaitingOn::NoPoolMapping, true) => match said {
+                    Some(_) => {
+                        message(words.text("no pool of its topic offers "), said, Role::Text)
+                    }
+                    None => words.text("no pool is mapped to its topic"),
+                },
                 (WaitingOn::NoPoolMapping, false) => words.text("no pool"),
                 (WaitingOn::TenantLimit, true) => match tenant {
                     Some(_) => {

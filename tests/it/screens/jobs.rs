@@ -91,6 +91,42 @@ fn a_job_that_waits_for_its_pool_names_it_and_tells_what_is_ahead() {
 }
 
 #[test]
+fn a_job_that_asks_for_what_no_worker_has_says_for_what() {
+    let script = "0s link nats up | 0s beat w1 pool=ops slots=0/4 | 0s beat w2 pool=ops slots=1/4 \
+                  | 1s submit done topic=job.ops.a | 2s dispatch done w1 topic=job.ops.a | 3s succeed done w1 \
+                  | 4s told j1 PENDING topic=job.ops.a waiting=no_pool_mapping requires=gpu,net \
+                  | 5s told j2 PENDING topic=job.ops.a waiting=no_workers labels=node.zone:eu,team:x \
+                  | 6s told j3 PENDING topic=job.ops.a waiting=pool_overloaded requires=gpu labels=node.zone:us \
+                  | 7s told j4 PENDING topic=job.ops.a waiting=pool_overloaded | 21s tick";
+    let at = |downs: usize| {
+        let mut keys = vec![Action::Jobs];
+        keys.extend((0..downs).map(|_| Action::Down));
+        lines_with(script, &keys, &["ops", "Waits for"]).join("\n")
+    };
+    let says = at(0);
+    for row in [
+        "j1       ops.a             no pool of its topic offers gpu, net",
+        "j2       ops.a             no live worker in pool ops has node.zone=eu",
+        "j3       ops.a             no room on a worker with gpu, node.zone=us",
+    ] {
+        assert!(says.contains(row), "{says}");
+    }
+    for (downs, under) in [
+        "No pool of its topic offers gpu, net.",
+        "Pool ops: none of 2 workers has node.zone=eu.",
+        "Pool ops: none of its workers with gpu, node.zone=us has room.",
+        // The first two do not wait for room.
+        "Pool ops: 0 of 2 workers over 90%, 1 job ends a minute, 1 job is ahead",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let says = at(downs);
+        assert!(says.contains(under), "{says}");
+    }
+}
+
+#[test]
 fn a_cancelled_job_tells_when_its_worker_stopped() {
     let script = "0s link nats up | 0s submit a topic=job.x | 1s dispatch a w1 topic=job.x | 2s progress a 10% \
                   | 3s cancel a for=ann reason=\"too late\" | 3s cancelled a api-gateway | 4s cancelled a w1 | 5s tick";

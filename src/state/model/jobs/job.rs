@@ -7,9 +7,9 @@ use crate::state::effect::EffectId;
 use crate::state::limits;
 use crate::state::model::jobs::phase::{Decision, JobState, WaitingOn};
 use crate::state::model::jobs::request::Request;
-use crate::state::shared::Text;
+use crate::state::shared::{Text, text};
 use crate::time::{Elapsed, Timestamp};
-use crate::wire::packet::JobStatus;
+use crate::wire::packet::{JobStatus, is_placement_label};
 
 /// The reason that planes give for what they allow because a person said yes.
 const GRANTED: &str = "approval granted";
@@ -397,6 +397,25 @@ impl Job {
             (_, Some(progress)) => &progress.artifact_ptrs,
             _ => &[],
         }
+    }
+
+    /// What it asks of its worker, where that may be why it waits as the plane says: what
+    /// it requires if no pool will do, the labels it is placed by if no worker will, and
+    /// both if no worker has room. `None` if it asks for nothing, or is not known to.
+    pub fn asks_for(&self) -> Text {
+        let request = self.request.as_deref()?;
+        let on = self.waits_on()?;
+        let full = on == WaitingOn::PoolOverloaded;
+        let requires = request.requires.iter().map(|it| it.to_string());
+        let labels = request.labels.iter();
+        let labels = labels
+            .filter(|(key, _)| is_placement_label(key))
+            .map(|(key, value)| format!("{key}={value}"));
+        let words: Vec<String> = requires
+            .filter(|_| full || on == WaitingOn::NoPoolMapping)
+            .chain(labels.filter(|_| full || on == WaitingOn::NoWorkers))
+            .collect();
+        text(&words.join(", "))
     }
 
     /// Why it waits; `None` if it does not.

@@ -234,11 +234,11 @@ words! {
         Approval = "approval",
         /// Policy said not now.
         Throttled = "throttled",
-        /// No worker of its pool lives.
+        /// No worker of its pool lives, or none that lives has the labels it is placed by.
         NoWorkers = "no_workers",
         /// Every worker of its pool is overloaded.
         PoolOverloaded = "pool_overloaded",
-        /// No pool takes its topic.
+        /// No pool takes its topic, or none that does offers what it requires.
         NoPoolMapping = "no_pool_mapping",
         /// Its tenant has as many jobs as it may.
         TenantLimit = "tenant_limit",
