@@ -30,6 +30,7 @@ pub mod again;
 pub mod alerts;
 pub mod approval;
 pub mod breaker;
+pub mod causes;
 pub mod decisions;
 mod error;
 pub mod fleet;
@@ -47,13 +48,11 @@ mod submit;
 pub use again::Again;
 pub use approval::{Approval, ApprovalStatus, Approved, Expected, Yes};
 pub use breaker::{Breaker, BreakerState};
+pub use causes::{error_code_of, error_message_of};
 pub use decisions::{DecisionsQuery, Logged};
 pub use error::LedgerError;
 pub use fleet::{Demands, Fleet, PoolSummary, Worker};
-pub use job::{
-    CancelNote, DecisionRecord, Job, JobEvent, JobState, Progress, WaitingOn, error_code_of,
-    error_message_of,
-};
+pub use job::{CancelNote, DecisionRecord, Job, JobEvent, JobState, Progress, WaitingOn};
 pub use letters::DeadLetter;
 pub use lifecycle::{Asker, Cancelled, Heard, Ruling};
 pub use listing::{ApprovalPlace, JobsQuery};
