@@ -177,6 +177,9 @@ impl ControlPlane {
         if options.shared_as.is_some() {
             ledger = ledger.keeping();
         }
+        if let Some(policy) = rules.kernel.health() {
+            ledger.belongs_to(&policy.default_tenant);
+        }
         let ledger: SharedLedger = Arc::new(Mutex::new(ledger));
         let wake = Arc::new(Notify::new());
         let keeper = options.shared_as.map(|name| {
@@ -439,8 +442,12 @@ async fn follow(
     let tell = ours.run(bus);
     let mut tell = std::pin::pin!(tell);
     loop {
-        let snapshot = health.borrow_and_update().snapshot.clone();
-        lock(&ledger).policy_changed(&snapshot, clock.now());
+        {
+            let policy = health.borrow_and_update().clone();
+            let mut ledger = lock(&ledger);
+            ledger.belongs_to(&policy.default_tenant);
+            ledger.policy_changed(&policy.snapshot, clock.now());
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = &mut tell => return,

@@ -195,6 +195,8 @@ pub struct Ledger {
     breaker: Breaker,
     latency: Latency,
     fail_open: bool,
+    /// Whose a request is that names no tenant.
+    default_tenant: String,
     log: DecisionLog,
     children: HashMap<JobId, BTreeSet<u64>>,
     reconcile_at: Option<Timestamp>,
@@ -231,6 +233,7 @@ impl Ledger {
             breaker: Breaker::default(),
             latency: Latency::default(),
             fail_open: false,
+            default_tenant: DEFAULT_TENANT.to_owned(),
             log: DecisionLog::default(),
             children: HashMap::new(),
             reconcile_at: None,
@@ -248,6 +251,12 @@ impl Ledger {
     pub fn failing_open(mut self) -> Self {
         self.fail_open = true;
         self
+    }
+
+    /// Makes requests that name no tenant `tenant`'s from now on, as the policy in force
+    /// takes them.
+    pub fn belongs_to(&mut self, tenant: &str) {
+        tenant.clone_into(&mut self.default_tenant);
     }
 
     /// The most jobs that it keeps.

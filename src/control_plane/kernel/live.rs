@@ -47,6 +47,8 @@ pub struct PolicyHealth {
     pub snapshot: String,
     /// How many rules it has.
     pub rules: usize,
+    /// The tenant of a request that names none.
+    pub default_tenant: String,
     /// Since when it is in force.
     pub loaded_at: Timestamp,
     /// The file it comes from; `None` if it is built in.
@@ -155,6 +157,7 @@ impl PolicyKernel {
         let health = PolicyHealth {
             snapshot: policy.snapshot.clone(),
             rules: policy.rules.len(),
+            default_tenant: policy.default_tenant.clone(),
             loaded_at: clock.now(),
             path: source.as_ref().map(|source| source.path.clone()),
             signed: source.as_ref().is_some_and(|source| source.key.is_some()),
@@ -266,6 +269,9 @@ impl PolicyKernel {
             if changed {
                 health.snapshot.clone_from(&in_force.policy.snapshot);
                 health.rules = in_force.policy.rules.len();
+                health
+                    .default_tenant
+                    .clone_from(&in_force.policy.default_tenant);
                 health.loaded_at = self.clock.now();
             }
             changed || mended

@@ -374,6 +374,7 @@ impl Ledger {
         let seed = random.next_u64() ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut ledger = Self::new(self.limit, seed);
         ledger.fail_open = self.fail_open;
+        ledger.default_tenant.clone_from(&self.default_tenant);
         ledger.snapshot.clone_from(&self.snapshot);
         ledger.snapshots = saved.snapshots;
         ledger.list_snapshot();

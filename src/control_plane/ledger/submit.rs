@@ -80,6 +80,14 @@ impl Ledger {
         if request.topic.is_empty() {
             return Err(LedgerError::Invalid("topic"));
         }
+        // Policy judges it as this tenant's, so it counts and is listed as such. The tenant
+        // that all take for nobody's need not be written down.
+        if request.tenant().is_none() && self.default_tenant != DEFAULT_TENANT {
+            submission
+                .request
+                .tenant_id
+                .clone_from(&self.default_tenant);
+        }
         if let Some(first) = self.known(&submission, now)? {
             return Ok(first);
         }

@@ -146,3 +146,29 @@ fn checking_a_policy_warns_of_a_signature_that_is_not_good() {
     let signed = check();
     assert_eq!((signed.code, signed.stderr.as_str()), (0, ""));
 }
+
+#[test]
+fn the_tenant_that_policy_gives_to_nobody_s_requests_counts_against_its_limit() {
+    let policy = |tenant: &str| {
+        format!(
+            "version: v1\ndefault_tenant: {tenant}\ndefault_decision: allow\n\
+             tenants: {{acme: {{max_concurrent_jobs: 1}}}}\n"
+        )
+    };
+    let up = Up::start_where(|_, path| std::fs::write(path, policy("acme")).unwrap());
+    let slow = json!({"topic": "job.default", "labels": {"demo.seconds": "60"}});
+    let mut named = slow.clone();
+    named["tenant_id"] = json!("acme");
+    let job = |body: &Value| id_of(&up.submit(body).1);
+    let (first, second) = (job(&slow), job(&named));
+    let page = |id: &str| http(up.addr, "GET", &format!("/api/v1/jobs/{id}"), None).1;
+    assert_eq!(page(&first)["tenant"], "acme");
+    wait_until("the limit", || {
+        (page(&second)["waiting_on"] == "tenant_limit").then_some(())
+    });
+    std::fs::write(&up.policy, policy("other")).unwrap();
+    wait_until("the other policy", || {
+        (page(&job(&slow))["tenant"] == "other").then_some(())
+    });
+    assert_eq!(up.terminate().code, 0);
+}

@@ -244,6 +244,7 @@ fn news_are_told_once_as_packets_that_receivers_accept() {
     let good = PolicyHealth {
         snapshot: "v1:a".to_owned(),
         rules: 1,
+        default_tenant: "default".to_owned(),
         loaded_at: Timestamp::from_millis(0),
         path: None,
         signed: false,

@@ -450,3 +450,24 @@ fn the_limit_of_a_tenant_counts_its_jobs_in_whatever_case_they_write_its_name() 
         ],
     );
 }
+
+#[test]
+fn a_request_that_names_no_tenant_is_of_the_one_that_policy_names() {
+    let mut ledger = Ledger::new(10, 1);
+    let now = Timestamp::from_millis(1);
+    let submit = |ledger: &mut Ledger, id: &str, tenant: &str| {
+        let mut request = request(id, "job.a.allow", |_| None);
+        request.tenant_id = tenant.to_owned();
+        let submission = Submission {
+            request,
+            ..Submission::default()
+        };
+        ledger.submit(submission, now).expect("it is new");
+        let job = ledger.job(&JobId::from(id)).expect("the job");
+        format!("{} {:?}", job.tenant(), job.request.tenant_id)
+    };
+    assert_eq!(submit(&mut ledger, "j1", ""), "default \"\"");
+    ledger.belongs_to("acme");
+    assert_eq!(submit(&mut ledger, "j2", ""), "acme \"acme\"");
+    assert_eq!(submit(&mut ledger, "j3", "other"), "other \"other\"");
+}
