@@ -147,6 +147,8 @@ fn place(job: &Job) -> Prose {
         add("trace", Some(Arc::from(format!("{dots}{tail}"))));
     }
     match request.and_then(|request| Some((request.step_index, request.workflow_id.clone()?))) {
+        // The first step, or one that has no number.
+        Some((0, workflow)) => says.aside("   in ").outside(workflow),
         Some((step, workflow)) => says
             .aside("   step ")
             .own(step.to_string())

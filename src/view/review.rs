@@ -213,9 +213,12 @@ fn request_facts(model: &Model, approval: &Approval, now: Timestamp) -> Vec<Fact
         topic = topic.own(format!(", {}", request.priority.name().to_lowercase()));
     }
     if let Some(workflow) = &request.workflow_id {
-        topic = topic
-            .own(format!(", step {} of ", request.step_index))
-            .outside(workflow.clone());
+        let place = match request.step_index {
+            // The first step, or one that has no number.
+            0 => ", in workflow ".to_owned(),
+            step => format!(", step {step} of "),
+        };
+        topic = topic.own(place).outside(workflow.clone());
     }
     facts.push(Fact::new("topic", topic));
     // A gateway may not tell when, but the request may have been heard on the bus.

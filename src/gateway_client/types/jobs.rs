@@ -104,6 +104,8 @@ pub struct JobDetail {
     #[serde(skip)]
     pub record: JobRecord,
     pub status: String,
+    /// Who asked for it.
+    pub submitted_by: String,
     pub context_ptr: String,
     pub result_ptr: String,
     pub labels: BTreeMap<String, String>,

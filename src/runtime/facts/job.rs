@@ -84,6 +84,7 @@ pub(in crate::runtime) fn detail_fact(detail: &JobDetail) -> JobFact {
     request.parent =
         (!detail.parent_job_id.is_empty()).then(|| JobId::from(detail.parent_job_id.as_str()));
     request.labels = labels(&detail.labels);
+    request.sender = text(&detail.submitted_by);
     request.undo = detail.compensation.as_ref().and_then(undo);
     fact.request = Some(request);
     if let Some(stored) = stored_request(detail.request.as_ref()) {

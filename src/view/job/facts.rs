@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 use crate::view::jobs::status_words;
 use crate::view::{Fact, Prose, compensations, shown};
 use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
+use crate::wire::{SENDER_GATEWAY, SENDER_GATEWAY_HTTP};
 
 pub(super) fn verdict(job: &Job) -> Vec<Fact> {
     let Some(verdict) = &job.verdict else {
@@ -82,7 +83,14 @@ pub(super) fn outcome(state: &State, job: &Job) -> Vec<Fact> {
     }
     facts.extend(undone.map(|by| Fact::new("undone", by)));
     match &job.result {
-        None => facts.push(Fact::new("result", Prose::new().own("none yet"))),
+        None => {
+            let none = if job.is_ended() {
+                "none was told"
+            } else {
+                "none yet"
+            };
+            facts.push(Fact::new("result", Prose::new().own(none)));
+        }
         Some(result) => {
             let status = match result.status {
                 Some(status) => status_words(status),
@@ -171,6 +179,9 @@ fn told_undone<'a>(rollback: &'a Rollback, job: &JobId) -> Option<(&'a JobId, Op
     Some((step.job.as_ref()?, state))
 }
 
+/// Senders that publish what others ask them for.
+const GATEWAYS: [&str; 2] = [SENDER_GATEWAY, SENDER_GATEWAY_HTTP];
+
 pub(super) fn request(job: &Job, now: Timestamp) -> Vec<Fact> {
     let Some(request) = &job.request else {
         return vec![Fact::new(
@@ -181,7 +192,11 @@ pub(super) fn request(job: &Job, now: Timestamp) -> Vec<Fact> {
     let mut who = match (&request.actor, &request.principal) {
         (Some(actor), _) => Prose::new().outside(actor.clone()),
         (None, Some(principal)) => Prose::new().outside(principal.clone()),
-        (None, None) => Prose::new().own("unknown"),
+        // A gateway sends on for somebody.
+        (None, None) => match &request.sender {
+            Some(sender) if !GATEWAYS.contains(&&**sender) => Prose::new().outside(sender.clone()),
+            Some(_) | None => Prose::new().own("unknown"),
+        },
     };
     who = match request.actor_type {
         ActorType::Human => who.own(" (human)"),
@@ -298,12 +313,12 @@ mod tests {
         let told = "told j1 CANCELLED cancelled-by=ops-anna because=\"wrong tenant\"";
         check_outcome(
             &format!("9s {told}"),
-            "rollback none | result none yet | cancel asked by ops-anna: wrong tenant",
+            "rollback none | result none was told | cancel asked by ops-anna: wrong tenant",
         );
         // A wish that says nothing takes nothing away.
         check_outcome(
             &format!("9s {told} | 10s cancel j1"),
-            "rollback none | result none yet | cancel asked by ops-anna: wrong tenant",
+            "rollback none | result none was told | cancel asked by ops-anna: wrong tenant",
         );
     }
 
@@ -313,7 +328,7 @@ mod tests {
             "0s submit j1 topic=job.a undo=job.undo_a | 1s dispatch j1 w1 | 1s progress j1 10%";
         let cancel = format!("{undo} | 2s cancel j1 for=ann reason=late | 2s told j1 CANCELLED");
         let begins = "rollback job.undo_a, which does not run: a cancel undoes nothing \
-                      | its key j1/undo | result none yet | cancel asked by ann: late";
+                      | its key j1/undo | result none was told | cancel asked by ann: late";
         check_outcome(&cancel, begins);
         check_outcome(
             &format!("{cancel} | 9s progress j1 20%"),
@@ -334,13 +349,13 @@ mod tests {
         let told = format!("{list} | 1s rollback wf started=0s steps=j1:u:SUCCEEDED");
         check_outcome(
             &told,
-            "rollback job.undo_a | undone by u, succeeded | result none yet",
+            "rollback job.undo_a | undone by u, succeeded | result none was told",
         );
         // Before its job is known, the step itself says how it stands.
         let first = list.split(" | ").next().expect("a step");
         check_outcome(
             &format!("{first} | 1s rollback wf started=0s steps=j1:u:DENIED"),
-            "rollback job.undo_a | undone by u, denied | result none yet",
+            "rollback job.undo_a | undone by u, denied | result none was told",
         );
     }
 
@@ -374,5 +389,21 @@ mod tests {
         check(worded, "status 77: it is odd");
         check("0s submit j1 | 1s fail j1 w1 message=boom", "boom");
         check_outcome(worded, "rollback none | result status 77 | said it is odd");
+    }
+
+    #[test]
+    fn who_asked_is_whoever_the_plane_names_and_never_the_gateway() {
+        for (script, who) in [
+            ("0s submit j1 by=api-gateway-http", "unknown (service)"),
+            ("0s submit j1 by=ci-bot", "ci-bot (service)"),
+            ("0s submit j1 by=ci-bot actor=agent-7", "agent-7 (service)"),
+        ] {
+            let state = crate::state::script::run(script).expect("a script");
+            let job = state.model.jobs.get(&JobId::from("j1")).expect("the job");
+            let facts = request(job, state.now);
+            let asked = facts.iter().find(|fact| fact.label == "asked by");
+            let says = asked.map(|fact| fact.value.plain());
+            assert_eq!(says.as_deref(), Some(who), "{script}");
+        }
     }
 }

@@ -192,10 +192,12 @@ fn sentences(job: &Job, now: Timestamp) -> Prose {
             says = says.own("Tenant ").outside(tenant.clone()).own(". ");
         }
         if let Some(workflow) = &request.workflow_id {
-            says = says
-                .own(format!("Step {} of ", request.step_index))
-                .outside(workflow.clone())
-                .own(". ");
+            let place = match request.step_index {
+                // The first step, or one that has no number.
+                0 => "In workflow ".to_owned(),
+                step => format!("Step {step} of "),
+            };
+            says = says.own(place).outside(workflow.clone()).own(". ");
         }
         if let Some(undo) = &request.undo {
             says = says.outside(undo.topic.clone()).own(" would undo it. ");
