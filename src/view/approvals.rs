@@ -12,7 +12,7 @@ use crate::state::ui::ListId;
 use crate::state::ui::list::Subject;
 use crate::text;
 use crate::time::{Elapsed, Timestamp};
-use crate::view::{Fact, Prose, compensations, shown};
+use crate::view::{Fact, Prose, compensations, rollbacks, shown};
 
 /// The visible part of the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -314,13 +314,15 @@ pub fn under_cursor(state: &State) -> Option<(JobId, Prose, Vec<Fact>)> {
     let (model, now) = shown(state);
     let selected = state.ui.list(ListId::Approvals).state.selected()?;
     let approval = model.approvals.get(selected.job()?)?;
-    let held = match held(approval, &model.jobs) {
-        Some(0) => Prose::new().own("no known job stands behind it"),
-        Some(held) => Prose::new().own(format!(
+    let steps = rollbacks::steps_behind(model, approval.id(), now);
+    let held = match (steps, held(approval, &model.jobs)) {
+        (Some(steps), _) => Prose::new().own(format!("{} behind it", rollbacks::more_steps(steps))),
+        (None, Some(0)) => Prose::new().own("no known job stands behind it"),
+        (None, Some(held)) => Prose::new().own(format!(
             "{} behind it",
             text::count(u64::from(held), "known job", "known jobs")
         )),
-        None => Prose::new().own("unknown: the plane does not tell"),
+        (None, None) => Prose::new().own("unknown: the plane does not tell"),
     };
     let undo = match approval.undo() {
         Some(Some(undo)) => Prose::new()

@@ -15,7 +15,7 @@ use crate::view::compensations;
 use crate::view::job::PayloadView;
 use crate::view::limits::limits;
 use crate::view::missing::teller;
-use crate::view::{Fact, Prose};
+use crate::view::{Fact, Prose, rollbacks};
 use crate::wire::packet::{ActorType, JobPriority, WireEnum as _};
 
 /// The open review.
@@ -147,7 +147,7 @@ pub fn review(state: &State) -> Option<ReviewView> {
         partial,
         request: request_facts(model, approval, now),
         policy: policy_facts(model, approval, as_of.is_some()),
-        blast: blast_facts(model, approval),
+        blast: blast_facts(model, approval, now),
         undo: undo_facts(state, model, approval),
         limits: limits(verdict.map_or(&[], |verdict| &verdict.constraints)),
         precedents,
@@ -302,7 +302,7 @@ fn policy_facts(model: &Model, approval: &Approval, silent: bool) -> Vec<Fact> {
     ]
 }
 
-fn blast_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
+fn blast_facts(model: &Model, approval: &Approval, now: Timestamp) -> Vec<Fact> {
     let runs = approval.what_runs();
     let undeclared = |value: &Option<Arc<str>>| match value {
         Some(value) => Prose::new().outside(value.clone()),
@@ -337,12 +337,16 @@ fn blast_facts(model: &Model, approval: &Approval) -> Vec<Fact> {
             facts.push(Fact::new("labels", labels));
         }
     }
+    let steps = rollbacks::steps_behind(model, approval.id(), now);
     facts.push(Fact::new(
         "behind it",
-        match held(approval, &model.jobs) {
-            Some(0) => Prose::new().own("no known job"),
-            Some(held) => Prose::new().own(text::count(u64::from(held), "known job", "known jobs")),
-            None => not_told(model),
+        match (steps, held(approval, &model.jobs)) {
+            (Some(steps), _) => Prose::new().own(rollbacks::more_steps(steps)),
+            (None, Some(0)) => Prose::new().own("no known job"),
+            (None, Some(held)) => {
+                Prose::new().own(text::count(u64::from(held), "known job", "known jobs"))
+            }
+            (None, None) => not_told(model),
         },
     ));
     facts

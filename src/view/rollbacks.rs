@@ -248,6 +248,27 @@ pub fn was_undone(model: &Model, job: &JobId, now: Timestamp) -> bool {
     stack(model, &of, now).is_some_and(|stack| stack.steps.iter().any(is_its))
 }
 
+/// How many steps of a rollback wait until this step of it has run; `None` if the job is
+/// no step of one.
+pub fn steps_behind(model: &Model, job: &JobId, now: Timestamp) -> Option<usize> {
+    let of = model.rollbacks.undone_by(model.jobs.get(job)?)?;
+    let stack = stack(model, &of, now)?;
+    let waits = |step: &&Step| step.state == StepState::WillRun;
+    Some(stack.steps.iter().filter(waits).count())
+}
+
+/// `3 more steps of its rollback`.
+pub fn more_steps(count: usize) -> String {
+    match count {
+        0 => "no other step of its rollback".to_owned(),
+        n => text::count(
+            n as u64,
+            "more step of its rollback",
+            "more steps of its rollback",
+        ),
+    }
+}
+
 /// A topic without what all topics begin with.
 pub fn short(topic: &str) -> &str {
     topic.strip_prefix("job.").unwrap_or(topic)

@@ -302,6 +302,32 @@ fn what_ended_a_step_that_did_not_run_is_told_as_it_was() {
 }
 
 #[test]
+fn an_approval_of_an_undo_says_what_of_its_rollback_stands_behind_it() {
+    let saga = "labels=saga_compensation:true,saga_workflow_id:wf";
+    let script = format!(
+        "0s link gateway up | 1s submit a topic=job.a workflow=wf undo=job.undo_a | 2s succeed a w \
+         | 3s submit b topic=job.b workflow=wf undo=job.undo_b | 4s fatal b w \
+         | 5s submit x topic=job.undo_b parent=b {saga} | 6s told x APPROVAL_REQUIRED \
+         | 6s approval x topic=job.undo_b parent=b {saga} rule=ask \
+         | 6s rollback wf failed=b started=4s steps=b:x:APPROVAL_REQUIRED,a::WAITING | 8s tick"
+    );
+    let mut console = Console::play(&script);
+    console.press("approvals");
+    let text = text_of(&console.paint(120, 36));
+    assert!(
+        text.contains("1 more step of its rollback behind it"),
+        "{text}"
+    );
+    console.press("review");
+    let text = text_of(&console.paint(120, 40));
+    assert!(text.contains("1 more step of its rollback"), "{text}");
+    console.press("reject");
+    let text = text_of(&console.paint(120, 40));
+    let says = "ends DENIED and the rollback stops here: 1 more step of its";
+    assert!(text.contains(says), "{text}");
+}
+
+#[test]
 fn a_retry_says_whether_what_was_done_before_was_undone() {
     let script = "0s link gateway up | 1s submit b topic=job.b workflow=wf undo=job.undo_b | 2s dispatch b w \
          | 4s fatal b w | 4s letter b FAILED topic=job.b | 5s submit x topic=job.undo_b parent=b \

@@ -529,11 +529,16 @@ fn about(front: &Front<'_>, dialog: &DecideDialog, width: usize, yes: bool) -> V
     } else {
         let says = deed(approval, " will not run ").own(".");
         lines.extend(prose::words(&says).wrap(width));
-        lines.push(Words::new().text(if held.is_some_and(|held| held > 0) {
-            format!("The job ends DENIED; {behind} behind it.")
-        } else {
-            "The job ends DENIED.".to_owned()
-        }));
+        let steps = view::rollbacks::steps_behind(model, id, front.state.now);
+        let ends = match (steps, held) {
+            (Some(steps), _) => format!(
+                "The job ends DENIED and the rollback stops here: {} behind it.",
+                view::rollbacks::more_steps(steps)
+            ),
+            (None, Some(1..)) => format!("The job ends DENIED; {behind} behind it."),
+            (None, Some(0) | None) => "The job ends DENIED.".to_owned(),
+        };
+        lines.extend(sentences(&ends, width, Role::Text));
     }
     lines.push(Words::new());
     lines.push(fact("job", Words::new().line(id.as_str(), Role::Text)));
