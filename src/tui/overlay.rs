@@ -399,11 +399,20 @@ mod tests {
                 "asks       the gateway; no worker has it yet",
             ),
             (
-                "0s submit a topic=job.x | 0s dispatch a w1 topic=job.x",
+                "0s link nats up | 0s submit a topic=job.x | 0s dispatch a w1 topic=job.x",
                 "asks       the gateway, then w1; both answers are shown",
             ),
+            (
+                "0s told a RUNNING topic=job.x worker=w1",
+                "asks       the gateway; only the bus tells what w1 answers",
+            ),
+            (
+                "0s link nats up | 0s beat w1 pool=p | 0s submit a topic=job.x \
+                 | 0s dispatch a w1 topic=job.x | 20s beat w2 pool=p | 40s beat w2 pool=p | 60s beat w2 pool=p",
+                "which was last heard 1m00s ago: nobody knows",
+            ),
         ] {
-            let script = format!("0s link gateway up | {job} | 1s tick");
+            let script = format!("0s link gateway up | {job} | 60s tick");
             let mut state = crate::state::script::run(&script).expect("a script");
             for (seq, action) in (1_000..).zip([Action::Jobs, Action::Cancel]) {
                 let event = Stamped {
