@@ -166,7 +166,7 @@ pub fn stack(model: &Model, of: &Undone, now: Timestamp) -> Option<Stack> {
         } else {
             StepState::WillRun
         };
-        waiting.push(to_come(target, state));
+        waiting.push(to_come(target, state, told_of(&target.id)));
     }
     // What is undone by these was forgotten, or never heard of.
     for told in told_steps.iter().filter(|step| step.job.is_none()) {
@@ -305,7 +305,7 @@ fn told_step(model: &Model, told: &ToldStep) -> Step {
     }
 }
 
-fn to_come(target: &Job, state: StepState) -> Step {
+fn to_come(target: &Job, state: StepState, told: Option<&ToldStep>) -> Step {
     let request = target.request.as_ref();
     let undo = request.and_then(|it| it.undo.as_ref());
     Step {
@@ -314,8 +314,11 @@ fn to_come(target: &Job, state: StepState) -> Step {
         topic: undo.map(|it| Arc::clone(&it.topic)),
         job: None,
         state,
-        idempotency_key: undo.and_then(|it| it.idempotency_key.clone()),
-        decision: None,
+        // The plane derives a key where the job names none.
+        idempotency_key: undo
+            .and_then(|it| it.idempotency_key.clone())
+            .or_else(|| told?.idempotency_key.clone()),
+        decision: told.and_then(|it| it.decision),
     }
 }
 
@@ -451,6 +454,19 @@ mod tests {
         assert_eq!(step.topic.as_deref(), Some("job.undo_d"));
         assert_eq!(step.idempotency_key.as_deref(), Some("d/undo"));
         assert_eq!(step.decision, Some(Decision::Deny));
+    }
+
+    #[test]
+    fn a_step_to_come_keeps_the_key_that_the_plane_derives_when_its_job_becomes_known() {
+        let told = "7s rollback wf failed=d started=6s steps=d:x1:DENIED,a::NOT_RUN:deny";
+        let page = "8s told a SUCCEEDED topic=job.a workflow=wf undo=job.undo_a";
+        for script in [told.to_owned(), format!("{told} | {page}")] {
+            let state = script::run(&script).expect("a script");
+            let stacks = stacks(&state.model, state.now);
+            let step = stacks[0].steps.last().expect("a step");
+            assert_eq!(step.idempotency_key.as_deref(), Some("a/undo"), "{script}");
+            assert_eq!(step.decision, Some(Decision::Deny), "{script}");
+        }
     }
 
     fn undo(id: &str, of: &str) -> String {
