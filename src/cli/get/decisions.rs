@@ -216,6 +216,7 @@ async fn read(
     Ok(made)
 }
 
+/// All that is kept about a job; of one that there never was, what the log tells.
 async fn of_job(client: &GatewayClient, id: &JobId) -> Result<Vec<Made>, CliError> {
     let refused = |error: GatewayError| match error {
         GatewayError::NotFound { .. } => CliError::refused(anyhow!(
@@ -224,7 +225,19 @@ async fn of_job(client: &GatewayClient, id: &JobId) -> Result<Vec<Made>, CliErro
         )),
         error => operate::refusal(&error, "read", id, None),
     };
-    let job = client.job(id).await.map_err(refused)?;
+    let job = match client.job(id).await {
+        Ok(job) => job,
+        // What was turned away at submission is no job, and is in the log all the same.
+        Err(error @ GatewayError::NotFound { .. }) => {
+            let mut made = of_log(client, false).await.unwrap_or_default();
+            made.retain(|made| made.text("job_id") == Some(id.as_str()));
+            return match made.is_empty() {
+                true => Err(refused(error)),
+                false => Ok(made),
+            };
+        }
+        Err(error) => return Err(refused(error)),
+    };
     let kept = client.decisions(id).await.map_err(refused)?;
     Ok(kept.items.iter().map(|it| Made::kept(it, &job)).collect())
 }

@@ -231,6 +231,28 @@ fn decisions_are_the_same_in_a_table_and_as_json_and_can_be_asked_for_by_job_and
 }
 
 #[test]
+fn what_was_turned_away_at_submission_is_found_by_its_id_too() {
+    let home = Capdeck::new();
+    let policy = home.home().join("policy.yaml");
+    let text = "version: v1\nrules: [{id: slow, decision: throttle, reason: not now}]\n";
+    std::fs::write(&policy, text).unwrap();
+    let plane = Plane::up(
+        home,
+        &["--no-traffic", "--policy", policy.to_str().unwrap()],
+    );
+    let mut job = write();
+    job["job_id"] = json!("j-away");
+    let ran = plane.submit(&job, &[]);
+    assert_ne!(ran.code, 0, "{}", ran.stdout);
+    let ran = plane.run(&["get", "decisions", "j-away", "-o", "json"]);
+    check(&ran, 0, "THROTTLE");
+    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(document["items"][0]["rule_id"], "slow");
+    let ran = plane.run(&["get", "decisions", "j-none"]);
+    check(&ran, 1, "no job with the id j-none is known");
+}
+
+#[test]
 fn whoever_has_no_key_or_a_wrong_one_is_told_so() {
     let home = Capdeck::new();
     let keys = ("CORDUM_API_KEYS", "acme:right:admin:ada");
