@@ -251,7 +251,7 @@ fn area_rows(pen: Pen<'_>, text: &Text, focused: bool, width: usize, rows: usize
 mod tests {
     use super::*;
     use crate::state::action::{Action, Edit};
-    use crate::state::effect::EffectQueue;
+    use crate::state::effect::{EffectQueue, Outcome};
     use crate::state::event::{Event, LinkState, Source, Stamped};
     use crate::state::model::jobs::{Decision, JobFact, JobState};
     use crate::state::model::letters::{DeadLetter, LettersFact};
@@ -425,6 +425,38 @@ mod tests {
             let text = drawn(&state, 80, 24, Glyphs::UNICODE);
             assert!(text.contains(asks), "{script}: {text}");
         }
+    }
+
+    #[test]
+    fn a_decision_that_would_be_refused_by_now_says_so_in_place_of_its_buttons() {
+        let script = "0s link gateway up | 0s approval a topic=job.x rule=ask | 1s tick";
+        let mut state = crate::state::script::run(script).expect("a script");
+        let mut seq = 1_000;
+        let mut step = |state: &mut State, value: Event| {
+            seq += 1;
+            let at = state.now.plus(crate::time::Elapsed::from_secs(1));
+            let mut asked = EffectQueue::new();
+            state.step(&Stamped { seq, at, value }, &mut asked);
+            // What is read is there at once.
+            for (id, _) in asked.drain() {
+                seq += 1;
+                let value = Event::Outcome(id, Outcome::Done(None));
+                state.step(&Stamped { seq, at, value }, &mut EffectQueue::new());
+            }
+            drawn(state, 80, 30, Glyphs::UNICODE)
+        };
+        step(&mut state, Event::User(Action::Approvals));
+        step(&mut state, Event::User(Action::Review));
+        let open = step(&mut state, Event::User(Action::Reject));
+        assert!(open.contains("Go back     Reject"), "{open}");
+        let away = crate::state::script::events("0s link gateway down").expect("a script");
+        let away = away.into_iter().next().expect("an event").value;
+        let text = step(&mut state, away);
+        assert!(
+            text.contains("Not now: Not sent: the gateway does not answer."),
+            "{text}"
+        );
+        assert!(!text.contains("Go back     Reject"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{Front, area_rows, boxed, typed};
+use crate::state::action::Action;
 use crate::state::model::approvals::held;
 use crate::state::ui::modal::{DecideDialog, Focus, Form, Modal, RetryDialog};
 use crate::state::ui::prompt::NOTE_BYTES;
@@ -85,7 +86,18 @@ fn approve(front: &Front<'_>, dialog: &DecideDialog, width: usize) -> (String, V
         width,
         &mut lines,
     );
+    refused(front, &Action::Approve, width, &mut lines);
     ("Approve this job".to_owned(), lines)
+}
+
+/// Says in place of the buttons why they would not work: what was so when the dialog
+/// opened need not be so any more.
+fn refused(front: &Front<'_>, action: &Action, width: usize, lines: &mut Vec<Words>) {
+    if let Some(reason) = front.state.ui.refusal(action, &front.state.model) {
+        lines.pop();
+        let says = format!("Not now: {reason}");
+        lines.extend(sentences(&says, width, Role::Warn));
+    }
 }
 
 fn reject(front: &Front<'_>, dialog: &DecideDialog, width: usize) -> (String, Vec<Words>) {
@@ -93,6 +105,7 @@ fn reject(front: &Front<'_>, dialog: &DecideDialog, width: usize) -> (String, Ve
     lines.push(Words::new());
     lines.extend(reason_rows(front, &dialog.form, width, 4));
     buttons(front, &dialog.form, "", "Reject", width, &mut lines);
+    refused(front, &Action::Reject, width, &mut lines);
     ("Reject this job".to_owned(), lines)
 }
 
