@@ -393,7 +393,7 @@ fn rejection(model: &Model, job: &Job) -> Option<Arc<str>> {
 }
 
 /// Whether a job that has ended is known to have been with no worker.
-fn never_ran(job: &Job) -> bool {
+pub fn never_ran(job: &Job) -> bool {
     let with_worker = |moment: &Moment| match &moment.what {
         Happened::Dispatched(_) | Happened::FirstWord(_) => true,
         Happened::Became(state) => state.is_with_worker(),
@@ -402,7 +402,8 @@ fn never_ran(job: &Job) -> bool {
         | Happened::CancelAsked(_)
         | Happened::DeadLetter(_) => false,
     };
-    job.is_birth_known()
+    let denied = job.state == Some(JobState::Denied) && !job.is_refused_by_worker();
+    (denied || job.is_birth_known())
         && job.attempts() == 0
         && job.worker().is_none()
         && !job.history.iter().any(with_worker)

@@ -341,6 +341,14 @@ fn a_retry_says_whether_what_was_done_before_was_undone() {
         let text = text_of(&console.paint(120, 36));
         assert!(text.contains(says), "{says}: {text}");
     }
+    let denied = "0s link gateway up | 1s told b DENIED topic=job.b | 4s letter b DENIED topic=job.b | 8s tick";
+    let mut console = Console::play(denied);
+    console.press("rollbacks | left | retry");
+    let text = text_of(&console.paint(120, 36));
+    assert!(
+        text.contains("It never ran, so it has done nothing."),
+        "{text}"
+    );
 }
 
 #[test]

@@ -241,9 +241,13 @@ fn retry(front: &Front<'_>, dialog: &RetryDialog, width: usize) -> (String, Vec<
         ),
     };
     lines.extend(sentences(copies, width, role));
-    let done = match view::rollbacks::was_undone(model, &dialog.job, front.state.now) {
-        true => "What it did before it died was undone since.",
-        false => "Nothing is undone first: what it did before it died stays done.",
+    let job = model.jobs.get(&dialog.job);
+    let done = if job.is_some_and(|job| view::rollbacks::never_ran(job)) {
+        "It never ran, so it has done nothing."
+    } else if view::rollbacks::was_undone(model, &dialog.job, front.state.now) {
+        "What it did before it died was undone since."
+    } else {
+        "Nothing is undone first: what it did before it died stays done."
     };
     lines.push(Words::new().text(done));
     lines.push(Words::new());
@@ -256,7 +260,6 @@ fn retry(front: &Front<'_>, dialog: &RetryDialog, width: usize) -> (String, Vec<
         ));
     };
     part("job", Some(dialog.job.as_str()));
-    let job = model.jobs.get(&dialog.job);
     let topic = letter.and_then(|it| it.topic.as_deref());
     part("topic", topic.or_else(|| job.and_then(|job| job.topic())));
     part("tenant", job.and_then(|job| job.tenant()));
