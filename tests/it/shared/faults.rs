@@ -161,7 +161,7 @@ fn counts(ground: &Ground, plane: &Plane, ids: &[String]) -> Counts {
 
 /// Workers of the public SDK, and the jobs that each of them takes at a time.
 const SDK_WORKERS: usize = 6;
-const ROOM: usize = 8;
+const ROOM: usize = 4;
 
 /// Runs jobs on two planes, lets `fault` happen in the middle, and prints what came of it.
 #[expect(clippy::print_stdout, reason = "the counts are asked for by people")]
